@@ -1,0 +1,34 @@
+//! End to end: a real kube-apiserver with its controllers asks Gatepost, and kubectl shows what a user sees.
+//!
+//! All tests of one run share a control plane, built from `e2e/cluster` with Go the first time and kept under
+//! `target/e2e`; each test has its own Gatepost process and its own namespaces. Everything is ended by its pid, and
+//! the state removed, however the run ends.
+//!
+//! | Variable | Means |
+//! |---|---|
+//! | `GATEPOST_E2E_CLUSTER=FILE` | a program built elsewhere from `e2e/cluster` |
+//! | `KUBEBUILDER_ASSETS=DIR` | etcd, kube-apiserver and kubectl to use instead of that program's |
+//! | `GATEPOST_E2E_KEEP=1` | keep the state, with all logs, under the temporary directory |
+//! | `CI=true` | no Go and no program is a failure; elsewhere the tests say so and pass |
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod support;
+
+mod agreement;
+mod budget;
+mod cluster_scope;
+mod deletion;
+mod harness;
+mod modes;
+mod owned;
+mod requests;
+mod resilience;
+mod updates;

@@ -1,0 +1,315 @@
+//! One Gatepost process for one test, registered with the API server for the namespaces of that test alone.
+
+use std::borrow::Borrow;
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+
+use super::control_plane::{ControlPlane, last_lines};
+use super::decisions::{Decision, decisions};
+use super::http;
+use super::kubectl::{Answer, Kubectl, Request, apply, create, kubectl};
+use super::objects::{Object, namespace, untagged};
+use super::wait::wait_for;
+use super::watchdog::{Guarded, state_directory};
+
+/// The label by which the API server knows which test's Gatepost to ask.
+const TEST: &str = "e2e";
+const READY_WITHIN: Duration = Duration::from_mins(1);
+/// Rules and policies of a test's own: `role-wildcard.rego`, `own.yaml` and the like.
+pub type PolicyFiles = &'static [(&'static str, &'static str)];
+
+static TESTS: AtomicU32 = AtomicU32::new(1);
+
+/// How a test's Gatepost is configured and registered.
+#[derive(Debug)]
+pub struct Options {
+    /// The registration's failurePolicy. By default `Fail`: an answer that does not come must not look like a yes.
+    pub failure_policy: &'static str,
+    /// The operations registered, in all of the test's namespaces.
+    pub operations: &'static [&'static str],
+    /// The text of the configuration file; none if empty.
+    pub config: &'static str,
+    /// Files for `--policies`.
+    pub policies: PolicyFiles,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { failure_policy: "Fail", operations: &["CREATE", "UPDATE"], config: "", policies: &[] }
+    }
+}
+
+/// A Gatepost that the API server asks; gone, with its registration, when dropped.
+#[derive(Debug)]
+pub struct Gatepost {
+    test: String,
+    control_plane: &'static ControlPlane,
+    directory: PathBuf,
+    process: Option<Guarded>,
+    /// Where the webhook listens, the same again after a restart.
+    address: String,
+}
+
+impl Gatepost {
+    /// Starts Gatepost and waits until the API server asks it; `None` where there is no control plane.
+    pub fn start(options: &Options) -> Option<Self> {
+        let control_plane = ControlPlane::shared()?;
+        let test = format!("t{}", TESTS.fetch_add(1, Ordering::Relaxed));
+        let directory = state_directory().join(format!("gatepost-{test}"));
+        write_files(&directory, options).expect("files for Gatepost");
+        let mut gatepost = Self { test, control_plane, directory, process: None, address: "127.0.0.1:0".to_owned() };
+        gatepost.launch();
+        gatepost.register(options);
+        gatepost.wait_until_asked();
+        Some(gatepost)
+    }
+
+    /// Runs the process, on the port it had before, and waits until it is ready.
+    pub fn launch(&mut self) {
+        let addresses = self.directory.join("data/addresses.json");
+        let _ = fs::remove_file(&addresses);
+        self.process = Some(Guarded::spawn(&mut self.serve()).expect("Gatepost starts"));
+        let webhook = wait_for("Gatepost to be ready", READY_WITHIN, || {
+            let ended = self.process.as_mut().and_then(Guarded::ended);
+            assert!(ended.is_none(), "gatepost serve ended: {ended:?}\n{}", self.log_end());
+            let addresses: Value = serde_json::from_slice(&fs::read(&addresses).ok()?).ok()?;
+            let is_ready = http::status_of(addresses["metrics"].as_str()?, "/readyz") == Some(200);
+            if is_ready { addresses["webhook"].as_str().map(str::to_owned) } else { None }
+        });
+        self.address = webhook.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
+    }
+
+    fn serve(&self) -> Command {
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["serve", "--log-format", "json"]);
+        command.arg("--kubeconfig").arg(self.control_plane.kubeconfig());
+        command.arg("--data-dir").arg(self.directory.join("data"));
+        command.args([
+            "--listen-webhook",
+            &self.address,
+            "--listen-http",
+            "127.0.0.1:0",
+            "--listen-metrics",
+            "127.0.0.1:0",
+        ]);
+        for (flag, name) in [("--config", "config.yaml"), ("--policies", "policies")] {
+            let path = self.directory.join(name);
+            if path.exists() {
+                command.arg(flag).arg(path);
+            }
+        }
+        command.env_remove("KUBECONFIG").env_remove("RUST_LOG").current_dir(&self.directory);
+        command.stdout(log.try_clone().expect("a second handle of the log")).stderr(log);
+        command
+    }
+
+    /// Kills the process as a crash would: no farewell, no draining.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Tells the API server to ask this Gatepost about everything in, and every cluster-scoped object of, this test.
+    fn register(&self, options: &Options) {
+        let authority = fs::read(self.directory.join("data/ca.crt")).expect("Gatepost's certificate authority");
+        let ours = json!({"matchLabels": {TEST: self.test}});
+        let webhook = |name: &str, scope: &str, resources: &[&str], selector: &str| {
+            json!({
+                "name": format!("{name}.{}.gatepost.dev", self.test),
+                "clientConfig": {"url": format!("https://{}/validate", self.address), "caBundle": ByteString(authority.clone())},
+                "rules": [{
+                    "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources, "scope": scope,
+                    "operations": options.operations,
+                }],
+                selector: ours,
+                "matchPolicy": "Equivalent",
+                "failurePolicy": options.failure_policy,
+                "sideEffects": "None",
+                "timeoutSeconds": 10,
+                "admissionReviewVersions": ["v1"],
+            })
+        };
+        let registration = Object(json!({
+            "apiVersion": "admissionregistration.k8s.io/v1",
+            "kind": "ValidatingWebhookConfiguration",
+            "metadata": {"name": self.registration()},
+            "webhooks": [
+                webhook("namespaced", "Namespaced", &["*", "pods/ephemeralcontainers"], "namespaceSelector"),
+                // A namespaceSelector would let every other test's cluster-scoped objects through.
+                webhook("cluster", "Cluster", &["*"], "objectSelector"),
+            ],
+        }));
+        self.kubectl().accepts(create(&registration));
+    }
+
+    fn registration(&self) -> String {
+        format!("e2e-{}", self.test)
+    }
+
+    /// Waits until the API server has seen the registration.
+    fn wait_until_asked(&self) {
+        let probe = format!("probe-{}", self.test);
+        let namespace = namespace(&probe)
+            .with("/metadata/labels/e2e", self.test.clone())
+            .with("/metadata/labels/gatepost.dev~1warn", "recommended");
+        self.kubectl().accepts(create(&namespace));
+        let kubectl = self.kubectl().in_namespace(&probe);
+        let asked = wait_for("the API server to ask Gatepost", READY_WITHIN, || {
+            let answer = kubectl.run(create(&untagged("probe")).dry_run());
+            (!answer.warnings().is_empty()).then_some(())
+        });
+        asked.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
+    }
+
+    /// Returns the certificate authority, the kubeconfig and the like: what the API server and kubectl know.
+    pub fn control_plane(&self) -> &'static ControlPlane {
+        self.control_plane
+    }
+
+    /// Returns kubectl, in no namespace.
+    pub fn kubectl(&self) -> &'static Kubectl {
+        self.control_plane.kubectl()
+    }
+
+    /// Returns a Namespace that belongs to this test, with settings such as `enforce=baseline` and `enforce-scope=all`.
+    pub fn namespace_object(&self, name: &str, settings: &[&str]) -> Object {
+        let object = namespace(&format!("{name}-{}", self.test)).with("/metadata/labels/e2e", self.test.clone());
+        settings.iter().fold(object, |object, setting| {
+            let (key, value) = setting.split_once('=').expect("key=value");
+            object.with(&format!("/metadata/{}/gatepost.dev~1{key}", place(key)), value)
+        })
+    }
+
+    /// Returns an object that belongs to no namespace, marked as one of this test's.
+    pub fn cluster_scoped(&self, object: Object) -> Object {
+        let name = format!("{}-{}", object.text("/metadata/name"), self.test);
+        object.with("/metadata/name", name).with("/metadata/labels/e2e", self.test.clone())
+    }
+
+    /// Makes a namespace and waits until Pods can be made in it.
+    #[track_caller]
+    pub fn namespace(&self, name: &str, settings: &[&str]) -> Namespace {
+        let object = self.namespace_object(name, settings);
+        self.kubectl().accepts(create(&object));
+        let name = object.text("/metadata/name").to_owned();
+        let namespace = Namespace { kubectl: self.kubectl().in_namespace(&name), name };
+        namespace.accepts(kubectl("wait --for=create serviceaccount/default --timeout=50s"));
+        namespace
+    }
+
+    /// Returns what Gatepost's log says it decided, the oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        decisions(&fs::read_to_string(self.log()).unwrap_or_default())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("gatepost.log")
+    }
+
+    fn log_end(&self) -> String {
+        format!("Gatepost's log ends:\n{}", last_lines(&self.log(), 20))
+    }
+}
+
+impl Drop for Gatepost {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.log_end());
+        }
+        // First the registration: what is still written to the test's namespaces must not wait for a dead webhook.
+        let name = self.registration();
+        self.kubectl().run(kubectl(&format!("delete validatingwebhookconfiguration {name} --ignore-not-found")));
+        self.kill();
+    }
+}
+
+fn write_files(directory: &Path, options: &Options) -> std::io::Result<()> {
+    fs::create_dir_all(directory)?;
+    File::create(directory.join("gatepost.log"))?;
+    if !options.config.is_empty() {
+        fs::write(directory.join("config.yaml"), options.config)?;
+    }
+    if !options.policies.is_empty() {
+        fs::create_dir(directory.join("policies"))?;
+    }
+    options.policies.iter().try_for_each(|(name, text)| fs::write(directory.join("policies").join(name), text))
+}
+
+/// Returns where a setting of a namespace stands: modes are labels, what goes with them annotations.
+fn place(key: &str) -> &'static str {
+    if key.contains('-') { "annotations" } else { "labels" }
+}
+
+/// A namespace of one test.
+#[derive(Debug)]
+pub struct Namespace {
+    pub name: String,
+    kubectl: Kubectl,
+}
+
+impl Namespace {
+    /// Runs a request in the namespace and returns the answer, whatever it is.
+    pub fn run(&self, request: impl Borrow<Request>) -> Answer {
+        self.kubectl.run(request)
+    }
+
+    /// Runs a request that must succeed.
+    #[track_caller]
+    pub fn accepts(&self, request: impl Borrow<Request>) -> Answer {
+        self.kubectl.accepts(request)
+    }
+
+    /// Runs a request that Gatepost must deny.
+    #[track_caller]
+    pub fn rejects(&self, request: impl Borrow<Request>) -> Answer {
+        self.kubectl.rejects(request)
+    }
+
+    /// Sets modes and what goes with them, such as `enforce=baseline`; `enforce-` removes one.
+    #[track_caller]
+    pub fn set(&self, setting: &str) -> Answer {
+        self.kubectl.accepts(self.setting(setting))
+    }
+
+    /// Returns the request that [`Namespace::set`] makes.
+    pub fn setting(&self, setting: &str) -> Request {
+        let key = setting.split('=').next().unwrap_or_default().trim_end_matches('-');
+        let verb = if place(key) == "labels" { "label" } else { "annotate" };
+        kubectl(&format!("{verb} --overwrite namespace {} gatepost.dev/{setting}", self.name))
+    }
+
+    /// Waits until this object would be denied, without creating it.
+    #[track_caller]
+    pub fn comes_to_reject(&self, object: &Object) {
+        self.comes_to(object, "denied", |answer| answer.denial().is_some());
+    }
+
+    /// Waits until this object would be admitted, without creating it.
+    #[track_caller]
+    pub fn comes_to_accept(&self, object: &Object) {
+        self.comes_to(object, "admitted", Answer::succeeded);
+    }
+
+    #[track_caller]
+    fn comes_to(&self, object: &Object, outcome: &str, is_so: impl Fn(&Answer) -> bool) {
+        let mut last = None;
+        let reached = wait_for(outcome, Duration::from_secs(30), || {
+            let answer = self.run(apply(object).dry_run());
+            let is_so = is_so(&answer);
+            last = Some(answer);
+            is_so.then_some(())
+        });
+        assert!(
+            reached.is_ok(),
+            "should come to be {outcome}: {}",
+            last.map(|answer| answer.to_string()).unwrap_or_default()
+        );
+    }
+}

@@ -1,0 +1,26 @@
+# METADATA
+# title: Container has a readiness probe
+# description: >-
+#   Services send requests only to containers whose readiness probe succeeds. Without one, requests come in before
+#   the process can answer them.
+# related_resources:
+# - https://kubernetes.io/docs/tasks/configure-pod-container/configure-liveness-readiness-startup-probes/
+# custom:
+#   id: container-readiness-probe
+#   aliases: [CONTAINERS_MISSING_READINESSPROBE_KEY]
+#   severity: medium
+#   category: probes
+#   impact: Users meet errors at each rollout and whenever the process is overloaded.
+#   effort: hard
+#   kinds: [workloads]
+#   fix: Add a readinessProbe that succeeds once the process can answer requests.
+#   differs: >-
+#     Pods that run to completion (Job, CronJob, restartPolicy Never or OnFailure) need no probes. Sidecars, that is
+#     init containers with restartPolicy Always, do.
+package gatepost.rules.container_readiness_probe
+
+import data.gatepost.lib.probes
+
+violation contains {"message": "add a readinessProbe, so that it gets requests only once it can answer", "path": path} if {
+	some path in probes.without("readinessProbe")
+}

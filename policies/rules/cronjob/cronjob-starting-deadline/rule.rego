@@ -1,0 +1,26 @@
+# METADATA
+# title: CronJob says how late a run may start
+# description: >-
+#   Without a deadline, the controller counts every run missed since the last one, and stops scheduling after more
+#   than 100. With one, it counts only those within the deadline, and drops what is too late.
+# related_resources:
+# - https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/
+# custom:
+#   id: cronjob-starting-deadline
+#   aliases: [CRONJOB_MISSING_STARTINGDEADLINESECOND_KEY]
+#   severity: low
+#   category: cronjob
+#   impact: After a long outage the CronJob may never run again, or run far too late.
+#   effort: medium
+#   kinds: [batch/CronJob]
+#   fix: >-
+#     Set spec.startingDeadlineSeconds to how many seconds late a run is still of use, for example 600; the
+#     controller looks every 10 seconds, so not below that.
+package gatepost.rules.cronjob_starting_deadline
+
+violation contains {
+	"message": "set startingDeadlineSeconds, for example 600",
+	"path": ["spec", "startingDeadlineSeconds"],
+} if not has_deadline
+
+has_deadline if is_number(input.object.spec.startingDeadlineSeconds)

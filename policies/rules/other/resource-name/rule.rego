@@ -1,0 +1,108 @@
+# METADATA
+# title: Object has a valid name
+# description: >-
+#   The API server refuses an object without a name, or with one that breaks the syntax. In a file, this rule finds
+#   it before the rollout does.
+# related_resources:
+# - https://kubernetes.io/docs/concepts/overview/working-with-objects/names/
+# custom:
+#   id: resource-name
+#   aliases: [RESOURCE_MISSING_NAME]
+#   severity: high
+#   category: other
+#   impact: The object cannot be created, and the rollout stops there.
+#   effort: easy
+#   kinds: ["*"]
+#   fix: >-
+#     Set metadata.name to lower-case letters, digits, hyphens and dots, with a letter or digit at both ends and
+#     around each dot.
+#   differs: >-
+#     generateName may end in a hyphen, as it usually does. RBAC names may be any path segment. Kinds that have no
+#     names (kustomizations, configuration files, lists, access reviews) pass.
+package gatepost.rules.resource_name
+
+import data.gatepost.lib.names
+
+violation contains {"message": "set metadata.name", "path": ["metadata", "name"]} if {
+	is_named_kind
+	not has_name
+	not has_prefix
+}
+
+violation contains {"message": message, "path": ["metadata", "name"]} if {
+	is_named_kind
+	has_name
+	not is_valid(name)
+}
+
+violation contains {"message": message, "path": ["metadata", "generateName"]} if {
+	is_named_kind
+	not has_name
+	has_prefix
+	not is_valid_prefix(prefix)
+}
+
+message := "use at most 253 lower-case letters, digits, - and . in the name"
+
+default name := ""
+
+name := input.object.metadata.name
+
+default prefix := ""
+
+prefix := input.object.metadata.generateName
+
+has_name if not name in {"", null}
+
+has_prefix if not prefix in {"", null}
+
+is_valid(text) if names.is_subdomain(text)
+
+is_valid(text) if {
+	takes_any_name
+	names.is_path_segment(text)
+}
+
+is_valid_prefix(text) if names.is_subdomain_prefix(text)
+
+is_valid_prefix(text) if {
+	takes_any_name
+	names.is_path_segment(text)
+}
+
+# Built-in kinds and APIs of OpenShift whose names may hold colons, as in system:node and app:v1.
+takes_any_name if {
+	input.requestKind.group in {
+		"rbac.authorization.k8s.io",
+		"authorization.openshift.io",
+		"image.openshift.io",
+		"oauth.openshift.io",
+		"user.openshift.io",
+	}
+}
+
+takes_any_name if {
+	input.requestKind.group == "networking.k8s.io"
+	input.requestKind.kind == "IPAddress"
+}
+
+is_named_kind if not is_nameless
+
+# Configuration files of tools, and requests that are answered but never stored.
+is_nameless if {
+	input.requestKind.group in {
+		"audit.k8s.io",
+		"authentication.k8s.io",
+		"authorization.k8s.io",
+		"kind.x-k8s.io",
+		"kubeadm.k8s.io",
+	}
+}
+
+is_nameless if endswith(input.requestKind.group, ".config.k8s.io")
+
+# A list of objects, each of which is judged by itself.
+is_nameless if {
+	endswith(input.requestKind.kind, "List")
+	is_array(input.object.items)
+}

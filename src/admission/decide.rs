@@ -1,0 +1,281 @@
+//! From judgements and grants to a decision: what is denied, what is warned of, what is only recorded.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::engine::judge::container_depth;
+use crate::engine::{Bundle, Check, EvalError, Judgement, Outcome, Path, Review, Segment, Violation};
+use crate::policy::set::Entry;
+use crate::policy::{AtMost, Grant, Mode, OnError, Operation, Origin, RuleId, Scope, Severity};
+use crate::report::message::render_message;
+
+/// What a mode makes of a violation, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Only recorded.
+    Record,
+    /// Told to the user, who goes on.
+    Warn,
+    /// The request is refused.
+    Deny,
+}
+
+impl Action {
+    /// Returns the word of reports and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Record => "record",
+            Self::Warn => "warn",
+            Self::Deny => "deny",
+        }
+    }
+}
+
+/// What a grant says of one check, before scope is considered.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The grant.
+    pub grant: &'a Grant,
+    /// What its policy makes of the rule.
+    pub entry: &'a Entry,
+    /// What happens to a violation.
+    pub action: Action,
+    /// Set when only the date keeps it from being denied.
+    pub denied_from: Option<Timestamp>,
+}
+
+/// Returns what each grant says of a check's violations, or of its failure, the strongest first; of equal ones, the
+/// first grant wins.
+pub fn claims<'a>(
+    bundle: &'a Bundle,
+    grants: &'a [Grant],
+    check: &Check,
+    failed: bool,
+    origin: Origin,
+    now: Timestamp,
+) -> Vec<Claim<'a>> {
+    let claim = |grant: &'a Grant| {
+        let entry = bundle.policy(&grant.policy)?.entries.get(&check.id)?;
+        Some(claim(grant, entry, check, failed, origin, now))
+    };
+    let mut claims: Vec<Claim<'a>> = grants.iter().filter_map(claim).collect();
+    claims.sort_by_key(|claim| std::cmp::Reverse(claim.action));
+    claims
+}
+
+fn claim<'a>(
+    grant: &'a Grant,
+    entry: &'a Entry,
+    check: &Check,
+    failed: bool,
+    origin: Origin,
+    now: Timestamp,
+) -> Claim<'a> {
+    let in_cluster = origin != Origin::Files;
+    let at_most_warn = entry.at_most == Some(AtMost::Warn)
+        || (in_cluster && check.rule.rule.at_most == Some(AtMost::Warn))
+        || grant.severity.is_some_and(|least| entry.severity < least)
+        || (failed && entry.on_error == OnError::Allow);
+    let not_yet = grant.from.filter(|from| now < *from);
+    let (action, denied_from) = match (grant.mode, at_most_warn, not_yet) {
+        (Mode::Audit, _, _) => (Action::Record, None),
+        (Mode::Enforce, false, None) => (Action::Deny, None),
+        (Mode::Enforce, false, Some(from)) => (Action::Warn, Some(from)),
+        (Mode::Warn, _, _) | (Mode::Enforce, true, _) => (Action::Warn, None),
+    };
+    Claim { grant, entry, action, denied_from }
+}
+
+/// One thing that is told, or recorded, of an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Told {
+    /// The rule.
+    pub rule: RuleId,
+    /// The policy whose grant is the strongest.
+    pub policy: Arc<str>,
+    /// Severity in that policy.
+    pub severity: Severity,
+    /// What happens.
+    pub action: Action,
+    /// What is wrong.
+    pub what: What,
+    /// From when it will be denied, where only the date holds it back.
+    pub denied_from: Option<Timestamp>,
+}
+
+/// A violation, or a rule that could not be evaluated.
+#[derive(Debug, Clone, PartialEq)]
+pub enum What {
+    /// Something is wrong.
+    Violation(Violation),
+    /// The rule gave no answer.
+    Error(EvalError),
+}
+
+/// Circumstances of a decision.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// Rules and policies.
+    pub bundle: &'a Bundle,
+    /// Who judges, and with what force.
+    pub grants: &'a [Grant],
+    /// The object and what is done with it.
+    pub review: &'a Review,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// Decides on every judgement. `judge_old` evaluates checks on the object as it stood before; it is asked once at
+/// most, and only when the answer would be a denial that the past may excuse.
+pub fn decide(
+    circumstances: Circumstances<'_>,
+    judgements: &[Judgement],
+    judge_old: impl FnOnce(&[Arc<Check>]) -> Vec<Judgement>,
+) -> Vec<Told> {
+    let Circumstances { bundle, grants, review, now } = circumstances;
+    let claimed: Vec<(&Judgement, Vec<Claim<'_>>)> = judgements
+        .iter()
+        .filter(|judgement| judgement.found_something())
+        .map(|judgement| {
+            let failed = matches!(judgement.outcome, Outcome::Failed(_));
+            (judgement, claims(bundle, grants, &judgement.check, failed, Origin::Admission, now))
+        })
+        .collect();
+    let past = if review.operation == Operation::Update {
+        let excusable: Vec<Arc<Check>> = claimed
+            .iter()
+            .filter(|(_, claims)| claims.iter().any(Claim::may_be_excused))
+            .map(|(judgement, _)| judgement.check.clone())
+            .collect();
+        if excusable.is_empty() { Past::default() } else { Past::of(judge_old(&excusable)) }
+    } else {
+        Past::default()
+    };
+    let mut told: Vec<Told> = claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review)).collect();
+    told.sort_by(|a, b| {
+        let key = |told: &Told| (told.action, told.severity);
+        key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
+    });
+    once_per_place(told)
+}
+
+impl Claim<'_> {
+    fn may_be_excused(&self) -> bool {
+        self.action == Action::Deny && self.grant.scope == Scope::New
+    }
+}
+
+impl Judgement {
+    fn found_something(&self) -> bool {
+        matches!(self.outcome, Outcome::Failed(_)) || !self.violations().is_empty()
+    }
+}
+
+fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review) -> Vec<Told> {
+    let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
+        let effective = claims.iter().map(|claim| {
+            let excused = claim.may_be_excused() && excuse(claim);
+            (if excused { Action::Warn } else { claim.action }, claim)
+        });
+        // The first of the strongest: claims are in order, but an excuse may have weakened the first.
+        let (action, claim) = effective.fold(None, |best: Option<(Action, &Claim<'_>)>, next| match best {
+            Some(best) if best.0 >= next.0 => Some(best),
+            _ => Some(next),
+        })?;
+        let what = match what {
+            What::Violation(violation) => What::Violation(Violation {
+                message: render_message(claim.entry, &violation, review),
+                ..violation
+            }),
+            error @ What::Error(_) => error,
+        };
+        Some(Told {
+            rule: judgement.check.rule_id().clone(),
+            policy: claim.grant.policy.clone(),
+            severity: claim.entry.severity,
+            action,
+            what,
+            denied_from: claim.denied_from,
+        })
+    };
+    match &judgement.outcome {
+        Outcome::Failed(error) => {
+            let excuse = |_: &Claim<'_>| past.failed(&judgement.check);
+            strongest(&excuse, What::Error(error.clone())).into_iter().collect()
+        }
+        Outcome::Judged { violations, .. } => violations
+            .iter()
+            .filter_map(|violation| {
+                let excuse = |claim: &Claim<'_>| past.had(&judgement.check, violation, claim.entry.on_error);
+                strongest(&excuse, What::Violation(violation.clone()))
+            })
+            .collect(),
+    }
+}
+
+/// Several checks of one rule (the same rule with other parameters) may find the same place: it is told once.
+fn once_per_place(told: Vec<Told>) -> Vec<Told> {
+    let mut seen = HashSet::new();
+    let place = |told: &Told| match &told.what {
+        What::Violation(violation) => (told.rule.clone(), Some(violation.path.clone())),
+        What::Error(_) => (told.rule.clone(), None),
+    };
+    told.into_iter().filter(|told| seen.insert(place(told))).collect()
+}
+
+/// What was there before.
+#[derive(Debug, Default)]
+struct Past {
+    checks: HashMap<usize, Before>,
+}
+
+#[derive(Debug)]
+enum Before {
+    /// These places, by container name rather than index.
+    Violations(BTreeMap<Path, ()>),
+    /// The rule could not be evaluated then either.
+    Failed,
+    /// There was no time to look.
+    Unknown,
+}
+
+impl Past {
+    fn of(judgements: Vec<Judgement>) -> Self {
+        let before = |outcome: &Outcome| match outcome {
+            Outcome::Judged { violations, .. } => {
+                Before::Violations(violations.iter().map(|violation| (place(violation), ())).collect())
+            }
+            Outcome::Failed(EvalError::NotReached) => Before::Unknown,
+            Outcome::Failed(_) => Before::Failed,
+        };
+        Self { checks: judgements.iter().map(|judged| (judged.check.id, before(&judged.outcome))).collect() }
+    }
+
+    fn had(&self, check: &Check, violation: &Violation, on_error: OnError) -> bool {
+        match self.checks.get(&check.id) {
+            Some(Before::Violations(places)) => places.contains_key(&place(violation)),
+            Some(Before::Failed | Before::Unknown) => on_error == OnError::Allow,
+            None => false,
+        }
+    }
+
+    fn failed(&self, check: &Check) -> bool {
+        matches!(self.checks.get(&check.id), Some(Before::Failed))
+    }
+}
+
+/// Returns a violation's place with the container's name instead of its index, so that a container put in front of
+/// others does not make theirs new.
+fn place(violation: &Violation) -> Path {
+    let mut path = violation.path.clone();
+    let name = violation.container.as_deref();
+    let index = container_depth(&path).and_then(|depth| path.0.get_mut(depth));
+    if let (Some(name), Some(index)) = (name, index) {
+        *index = Segment::Key(name.into());
+    }
+    path
+}

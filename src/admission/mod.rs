@@ -1,0 +1,19 @@
+//! From an AdmissionReview to the engine's input, and from judgements to the answer.
+//!
+//! Pure: values in, values out; the clock is passed in, and evaluation is a function of the caller's.
+
+pub mod decide;
+pub mod envelope;
+pub mod fixture;
+pub mod owned;
+pub mod request;
+pub mod speak;
+pub mod unchanged;
+
+#[cfg(test)]
+mod tests;
+
+pub use decide::{Action, Claim, Told, What, claims};
+pub use envelope::{Envelope, EnvelopeError};
+pub use owned::Controllers;
+pub use request::{Decision, Reason, Reviewer};

@@ -1,0 +1,291 @@
+//! Judging one AdmissionRequest from beginning to end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::decide::{self, Action, Circumstances, Told};
+use super::envelope::Envelope;
+use super::owned::Controllers;
+use super::unchanged::is_unchanged;
+use crate::engine::review::Inventory;
+use crate::engine::{
+    Budget, Bundle, Check, EvalError, Fields as _, Input, Judgement, Limits, Machines, ResolvedPolicy, Review, Value,
+    judge, not_judged,
+};
+use crate::policy::modes::{Grants, Notice};
+use crate::policy::{Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin};
+
+/// What is known of the namespace that a request is about.
+#[derive(Debug, Clone)]
+pub enum NamespaceState {
+    /// The object is outside any namespace.
+    None,
+    /// Its metadata.
+    Known(Arc<NamespaceMeta>),
+    /// It could not be read in time; its name.
+    Unread(String),
+}
+
+/// Why a request was answered as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// It was judged.
+    Judged,
+    /// An UPDATE that changes nothing that is judged.
+    Unchanged,
+    /// A subresource for which we do not ask.
+    SubResource,
+    /// No rule in force looks at it.
+    NoRule,
+    /// A Namespace write that brings in a label or annotation which names nothing.
+    NamespaceFault,
+}
+
+impl Reason {
+    /// Returns a short name for logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Judged => "judged",
+            Self::Unchanged => "unchanged",
+            Self::SubResource => "subresource",
+            Self::NoRule => "no-rule",
+            Self::NamespaceFault => "namespace-fault",
+        }
+    }
+}
+
+/// The answer to one AdmissionRequest, and all that is worth recording of it.
+#[derive(Debug)]
+pub struct Decision {
+    /// Whether the request goes on.
+    pub allowed: bool,
+    /// Why.
+    pub reason: Reason,
+    /// Kind and name, for example `Deployment/web`.
+    pub subject: String,
+    /// Everything found, the gravest first.
+    pub told: Vec<Told>,
+    /// What the namespace's owner should know; under [`Reason::NamespaceFault`] what the write is refused for.
+    pub notices: Vec<Notice>,
+    /// What only records, and is judged when the answer has gone out.
+    pub deferred: Option<Deferred>,
+}
+
+/// Checks that only record.
+#[derive(Debug)]
+pub struct Deferred {
+    input: Input,
+    checks: Vec<Arc<Check>>,
+}
+
+impl Deferred {
+    /// Evaluates the checks.
+    pub fn judge(&self, machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
+        judge(&self.input, &self.checks, machines, budget)
+    }
+}
+
+/// What requests are judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Reviewer<'a> {
+    /// Rules and policies.
+    pub bundle: &'a Bundle,
+    /// Which policies judge what.
+    pub modes: &'a Modes,
+    /// Whose objects were judged as templates.
+    pub controllers: &'a Controllers,
+    /// Judge them all the same.
+    pub judge_owned: bool,
+    /// What one rule may cost.
+    pub limits: Limits,
+}
+
+/// What a request is judged with: the state of the world, and the means.
+pub struct Means<'a> {
+    /// The request's namespace.
+    pub namespace: NamespaceState,
+    /// Objects that rules look up.
+    pub inventory: Inventory,
+    /// Now.
+    pub now: Timestamp,
+    /// Time left until the deadline.
+    pub remaining: &'a dyn Fn() -> Duration,
+    /// This thread's machines.
+    pub machines: &'a mut Machines,
+}
+
+impl Envelope {
+    /// Returns the namespace whose labels judge the request: none for objects outside any, and none for a Namespace,
+    /// whose request carries its own name.
+    pub fn judging_namespace(&self) -> Option<&str> {
+        (!self.namespace.is_empty() && !self.kind.is_namespace()).then_some(self.namespace.as_str())
+    }
+
+    fn is_judged_resource(&self) -> bool {
+        let is_ephemeral = self.kind.is_pod() && self.sub_resource == "ephemeralcontainers";
+        self.operation() != Operation::Connect && (self.sub_resource.is_empty() || is_ephemeral)
+    }
+}
+
+impl Reviewer<'_> {
+    /// Judges a request.
+    pub fn review(&self, envelope: &Envelope, means: Means<'_>) -> Decision {
+        if !envelope.is_judged_resource() {
+            return allowed(envelope, &Value::Null, Reason::SubResource);
+        }
+        let (object, old_object) = match objects(envelope) {
+            Ok(objects) => objects,
+            Err(error) => return self.judge_unreadable(envelope, &means, &error),
+        };
+        let is_update = envelope.operation() == Operation::Update;
+        if is_update && is_unchanged(&envelope.kind, &object, &old_object) {
+            return allowed(envelope, &object, Reason::Unchanged);
+        }
+        let subject_meta = envelope.kind.is_namespace().then(|| namespace_meta(&object));
+        if let Some(meta) = subject_meta.as_ref().filter(|_| envelope.operation() != Operation::Delete) {
+            let old = is_update.then(|| namespace_meta(&old_object));
+            let faults = self.modes.faults_brought_in(meta, old.as_ref(), self.bundle);
+            if !faults.is_empty() {
+                let refused = allowed(envelope, &object, Reason::NamespaceFault);
+                return Decision { allowed: false, notices: faults, ..refused };
+            }
+        }
+        let grants = self.grants(&means.namespace, subject_meta.as_ref());
+        let namespace = match (&means.namespace, subject_meta) {
+            (_, Some(meta)) => Some(Arc::new(meta)),
+            (NamespaceState::Known(meta), None) => Some(meta.clone()),
+            (NamespaceState::Unread(name), None) => Some(Arc::new(NamespaceMeta::named(name))),
+            (NamespaceState::None, None) => None,
+        };
+        let review = Review {
+            operation: envelope.operation(),
+            kind: envelope.kind.clone(),
+            request_kind: envelope.request_kind.clone().unwrap_or_else(|| envelope.kind.clone()),
+            object,
+            old_object,
+            user_info: envelope.user_info.clone(),
+            origin: Origin::Admission,
+            namespace,
+            inventory: means.inventory.clone(),
+        };
+        self.judge(envelope, &review, grants, means)
+    }
+
+    fn judge(&self, envelope: &Envelope, review: &Review, grants: Grants, means: Means<'_>) -> Decision {
+        let Grants { grants, notices } = grants;
+        let input = Input::new(review);
+        let (now_checks, later_checks) = self.checks(envelope, review, input.has_template(), &grants);
+        let budget = Budget { limits: self.limits, remaining: means.remaining };
+        let machines = means.machines;
+        let judgements = judge(&input, &now_checks, machines, &budget);
+        let circumstances =
+            Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
+        let told = decide::decide(circumstances, &judgements, |checks| {
+            let old = Review { object: review.old_object.clone(), old_object: Value::Null, ..review.clone() };
+            judge(&Input::new(&old), checks, machines, &budget)
+        });
+        let reason = if now_checks.is_empty() && later_checks.is_empty() { Reason::NoRule } else { Reason::Judged };
+        let deferred = (!later_checks.is_empty()).then_some(Deferred { input, checks: later_checks });
+        Decision {
+            allowed: told.iter().all(|told| told.action != Action::Deny),
+            told,
+            notices,
+            deferred,
+            ..allowed(envelope, &review.object, reason)
+        }
+    }
+
+    /// An object that cannot be read gets a verdict all the same: every rule that could look at it is an error.
+    fn judge_unreadable(&self, envelope: &Envelope, means: &Means<'_>, error: &EvalError) -> Decision {
+        let meta = envelope.kind.is_namespace().then(|| NamespaceMeta::named(&envelope.name));
+        let Grants { grants, notices } = self.grants(&means.namespace, meta.as_ref());
+        let review = Review {
+            operation: envelope.operation(),
+            kind: envelope.kind.clone(),
+            request_kind: envelope.request_kind.clone().unwrap_or_else(|| envelope.kind.clone()),
+            object: Value::Null,
+            old_object: Value::Null,
+            user_info: envelope.user_info.clone(),
+            origin: Origin::Admission,
+            namespace: None,
+            inventory: BTreeMap::new(),
+        };
+        let (checks, _) = self.checks(envelope, &review, true, &grants);
+        let circumstances =
+            Circumstances { bundle: self.bundle, grants: &grants, review: &review, now: means.now };
+        let told = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
+            not_judged(checks, &EvalError::NotReached)
+        });
+        let allowed_all = told.iter().all(|told| told.action != Action::Deny);
+        Decision { allowed: allowed_all, told, notices, ..allowed(envelope, &Value::Null, Reason::Judged) }
+    }
+
+    fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>) -> Grants {
+        match (subject, namespace) {
+            (Some(meta), _) => self.modes.grants(meta, self.bundle),
+            (None, NamespaceState::Known(meta)) => self.modes.grants(meta, self.bundle),
+            (None, NamespaceState::Unread(name)) => self.modes.grants_of_unread(name, self.bundle),
+            (None, NamespaceState::None) => self.modes.cluster_scoped_grants(),
+        }
+    }
+
+    /// Returns what is evaluated before the answer, and what only after it because it only records.
+    fn checks(
+        &self,
+        envelope: &Envelope,
+        review: &Review,
+        has_template: bool,
+        grants: &[Grant],
+    ) -> (Vec<Arc<Check>>, Vec<Arc<Check>>) {
+        let policies = |wanted: &dyn Fn(Mode) -> bool| -> Vec<&ResolvedPolicy> {
+            let granted = grants.iter().filter(|grant| wanted(grant.mode));
+            granted.filter_map(|grant| self.bundle.policy(&grant.policy)).map(Arc::as_ref).collect()
+        };
+        let telling = policies(&|mode| mode != Mode::Audit);
+        let recording = policies(&|mode| mode == Mode::Audit);
+        let owner = self.judged_owner(envelope, review);
+        let is_excused = |check: &Arc<Check>| owner.as_ref().is_some_and(|owner| check.looks_at(owner));
+        let mut now = self.bundle.matching(review, has_template, &telling);
+        let mut later = self.bundle.matching(review, has_template, &recording);
+        later.retain(|check| !now.iter().any(|told| told.id == check.id) && !is_excused(check));
+        now.retain(|check| !is_excused(check));
+        (now, later)
+    }
+
+    fn judged_owner(&self, envelope: &Envelope, review: &Review) -> Option<GroupVersionKind> {
+        if self.judge_owned || !envelope.sub_resource.is_empty() {
+            return None;
+        }
+        self.controllers.owner_of(&envelope.kind, &review.object, envelope.user_name())
+    }
+}
+
+/// Returns the object that is judged and the one before; on DELETE the one that goes stands for the object.
+fn objects(envelope: &Envelope) -> Result<(Value, Value), EvalError> {
+    let (object, old_object) = (envelope.object()?, envelope.old_object()?);
+    match envelope.operation() {
+        Operation::Delete => Ok((old_object.clone(), old_object)),
+        _ => Ok((object, old_object)),
+    }
+}
+
+fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
+    let text = |key| object.at(&["metadata", key]).and_then(crate::engine::Fields::as_text);
+    let name = text("name").filter(|name| !name.is_empty()).or_else(|| text("generateName"));
+    let name = name.filter(|name| !name.is_empty()).unwrap_or(&envelope.name);
+    let subject = format!("{}/{name}", envelope.kind.kind);
+    Decision { allowed: true, reason, subject, told: Vec::new(), notices: Vec::new(), deferred: None }
+}
+
+/// Reads a Namespace object's name, labels and annotations.
+pub fn namespace_meta(namespace: &Value) -> NamespaceMeta {
+    let texts = |key| {
+        let entries = namespace.at(&["metadata", key]).into_iter().flat_map(crate::engine::Fields::entries);
+        entries.filter_map(|(key, value)| Some((key.to_string(), value.as_text()?.to_owned()))).collect()
+    };
+    let name = namespace.at(&["metadata", "name"]).and_then(crate::engine::Fields::as_text).unwrap_or_default();
+    NamespaceMeta { name: name.to_owned(), labels: texts("labels"), annotations: texts("annotations") }
+}

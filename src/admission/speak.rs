@@ -1,0 +1,231 @@
+//! What a user of the cluster reads: warnings, denials, and the AdmissionReview that carries them.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::decide::{Action, Told, What};
+use super::request::{Decision, Reason};
+use crate::engine::judge::container_depth;
+use crate::engine::{Path, Segment};
+
+/// kubectl shows more, but nobody reads more.
+const WARNINGS: usize = 5;
+/// Kubernetes asks for about 120 characters and cuts at 256.
+const WARNING_LENGTH: usize = 256;
+/// A message of a rule longer than this is cut, so that the line keeps what comes after it.
+const MESSAGE_LENGTH: usize = 120;
+/// Names of at most so many containers stand in a line.
+const CONTAINERS: usize = 3;
+/// Other rules that a denial names.
+const OTHERS: usize = 10;
+/// Longest name of an object in a denial, whose first 200 characters say everything.
+const NAME_LENGTH: usize = 60;
+
+/// Everything that is told of one rule, its containers joined.
+struct Line<'a> {
+    told: &'a Told,
+    containers: Vec<&'a str>,
+}
+
+/// Returns the warnings of a decision: at most five lines, then one with the number of the rest.
+pub fn warnings(decision: &Decision) -> Vec<String> {
+    let subject = &decision.subject;
+    let mut lines = Vec::new();
+    if decision.reason != Reason::NamespaceFault {
+        lines.extend(decision.notices.iter().map(|notice| format!("gatepost: {subject}: {notice}")));
+    }
+    let rules = by_rule(&decision.told, Action::Warn);
+    lines.extend(rules.iter().map(|line| {
+        let Told { rule, severity, .. } = line.told;
+        let from = line.told.denied_from.map_or(String::new(), |from| {
+            format!(" (denied from {})", from.strftime("%Y-%m-%d"))
+        });
+        format!("gatepost: {subject}: {rule} ({severity}): {}{}{from}", containers(&line.containers), message(line.told))
+    }));
+    let rest = lines.len().saturating_sub(WARNINGS);
+    lines.truncate(WARNINGS);
+    if rest > 0 {
+        lines.push(format!("gatepost: {subject}: {rest} more; `gatepost scan` on its manifest shows all"));
+    }
+    lines.into_iter().map(|line| clip(&line, WARNING_LENGTH)).collect()
+}
+
+/// Returns what a denial says: object, rule, place and fix of the gravest in its first 200 characters, then the rest.
+pub fn denial(decision: &Decision) -> String {
+    let subject = clip(&decision.subject, NAME_LENGTH);
+    if decision.reason == Reason::NamespaceFault {
+        let faults: Vec<String> = decision.notices.iter().map(ToString::to_string).collect();
+        return format!("{subject}: {}", faults.join("; "));
+    }
+    let rules = by_rule(&decision.told, Action::Deny);
+    let Some((first, others)) = rules.split_first() else { return format!("{subject}: denied") };
+    let Told { rule, severity, .. } = first.told;
+    let mut text = format!("{subject}: {rule} ({severity}){}: {}", place(first.told), message(first.told));
+    if first.containers.len() > 1 {
+        text = format!("{text} (also in {})", containers(first.containers.get(1..).unwrap_or_default()).trim_end_matches(": "));
+    }
+    if !others.is_empty() {
+        let named = others.iter().take(OTHERS).map(|line| {
+            let inside = containers(&line.containers);
+            let inside = inside.trim_end_matches(": ");
+            if inside.is_empty() { line.told.rule.to_string() } else { format!("{} ({inside})", line.told.rule) }
+        });
+        let named: Vec<String> = named.collect();
+        let dots = if others.len() > OTHERS { ", …" } else { "" };
+        text = format!("{text}; {} more: {}{dots}", others.len(), named.join(", "));
+    }
+    printable(&text)
+}
+
+/// Groups what leads to one action by rule, in the order of the decision.
+fn by_rule(told: &[Told], action: Action) -> Vec<Line<'_>> {
+    let mut lines: Vec<Line<'_>> = Vec::new();
+    for one in told.iter().filter(|told| told.action == action) {
+        let container = match &one.what {
+            What::Violation(violation) => violation.container.as_deref(),
+            What::Error(_) => None,
+        };
+        let line = match lines.iter_mut().find(|line| line.told.rule == one.rule) {
+            Some(line) => line,
+            None => {
+                lines.push(Line { told: one, containers: Vec::new() });
+                let Some(line) = lines.last_mut() else { continue };
+                line
+            }
+        };
+        if let Some(container) = container.filter(|name| !line.containers.contains(name)) {
+            line.containers.push(container);
+        }
+    }
+    lines
+}
+
+fn containers(names: &[&str]) -> String {
+    match names.len() {
+        0 => String::new(),
+        count if count > CONTAINERS => {
+            let first = names.iter().take(CONTAINERS).copied().collect::<Vec<_>>().join(", ");
+            format!("{first} and {} more: ", count.saturating_sub(CONTAINERS))
+        }
+        _ => format!("{}: ", names.join(", ")),
+    }
+}
+
+fn message(told: &Told) -> String {
+    match &told.what {
+        What::Violation(violation) => clip(&violation.message, MESSAGE_LENGTH),
+        What::Error(error) => clip(&format!("could not be evaluated: {error}"), MESSAGE_LENGTH),
+    }
+}
+
+/// Returns ` at …`: inside a container its name and the field in it, elsewhere the whole path.
+fn place(told: &Told) -> String {
+    let What::Violation(violation) = &told.what else { return String::new() };
+    let inner = container_depth(&violation.path).and_then(|depth| violation.path.0.get(depth.saturating_add(1)..));
+    match (&violation.container, inner) {
+        (Some(name), Some(rest)) if rest.is_empty() => format!(" in container {name}"),
+        (Some(name), Some(rest)) => format!(" at {} of container {name}", dotted(rest)),
+        _ if violation.path.0.is_empty() => String::new(),
+        _ => format!(" at {}", clip(&dotted(&violation.path.0), MESSAGE_LENGTH)),
+    }
+}
+
+fn dotted(segments: &[Segment]) -> String {
+    let plain = |key: &str| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    let text = segments.iter().fold(String::new(), |text, segment| match segment {
+        Segment::Index(index) => format!("{text}[{index}]"),
+        Segment::Key(key) if !plain(key) => format!("{text}[{key}]"),
+        Segment::Key(key) => format!("{text}.{key}"),
+    });
+    text.trim_start_matches('.').to_owned()
+}
+
+/// Cuts a text at so many characters, saying that it did, and takes out what a header line cannot carry.
+fn clip(text: &str, length: usize) -> String {
+    let text = printable(text);
+    if text.chars().count() <= length {
+        return text;
+    }
+    let kept: String = text.chars().take(length.saturating_sub(1)).collect();
+    format!("{}…", kept.trim_end())
+}
+
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Review<'a> {
+    api_version: &'static str,
+    kind: &'static str,
+    response: Response<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    uid: &'a str,
+    allowed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
+}
+
+#[derive(Serialize)]
+struct Status {
+    status: &'static str,
+    code: u16,
+    reason: &'static str,
+    message: String,
+}
+
+/// An answer as it goes out.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The AdmissionReview, as JSON.
+    pub body: Vec<u8>,
+    /// How many warnings it carries.
+    pub warnings: usize,
+}
+
+/// Returns the AdmissionReview that answers a request.
+pub fn answer(uid: &str, decision: &Decision) -> Answer {
+    let warnings = warnings(decision);
+    let count = warnings.len();
+    let status = (!decision.allowed)
+        .then(|| Status { status: "Failure", code: 403, reason: "Forbidden", message: denial(decision) });
+    let mut audit_annotations = BTreeMap::new();
+    if !decision.told.is_empty() {
+        audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), 1024));
+    }
+    let response = Response { uid, allowed: decision.allowed, status, warnings, audit_annotations };
+    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    Answer { body: serde_json::to_vec(&review).unwrap_or_default(), warnings: count }
+}
+
+/// Returns the ids of the rules that are told of, each once, in order.
+pub fn rules(told: &[Told]) -> Vec<&str> {
+    let mut rules: Vec<&str> = told.iter().map(|told| told.rule.as_str()).collect();
+    rules.sort_unstable();
+    rules.dedup();
+    rules
+}
+
+/// Returns the answer to a request that could not be judged for a reason of ours.
+pub fn failure(uid: &str, message: &str) -> Vec<u8> {
+    let status = Some(Status { status: "Failure", code: 500, reason: "InternalError", message: message.to_owned() });
+    let audit_annotations = BTreeMap::new();
+    let response = Response { uid, allowed: false, status, warnings: Vec::new(), audit_annotations };
+    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
+    serde_json::to_vec(&review).unwrap_or_default()
+}
+
+/// Returns the path as people write it, for logs.
+pub fn readable(path: &Path) -> String {
+    dotted(&path.0)
+}

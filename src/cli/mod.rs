@@ -1,0 +1,102 @@
+//! The command line: one file for each subcommand.
+
+mod catalogue;
+mod completion;
+mod explain;
+pub(crate) mod output;
+mod policies;
+mod scan;
+pub mod serve;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What the program says to the shell; of several, the first of 2, 5, 4, 3, 1.
+pub mod exit {
+    /// Violations at or above `--fail-on`.
+    pub const VIOLATIONS: u8 = 1;
+    /// The command line or the configuration is wrong.
+    pub const USAGE: u8 = 2;
+    /// Something could not be read.
+    pub const UNREADABLE: u8 = 3;
+    /// A rule could not be evaluated.
+    pub const NOT_EVALUATED: u8 = 4;
+    /// The server or the cluster is out of reach.
+    pub const OUT_OF_REACH: u8 = 5;
+}
+
+/// Judges Kubernetes objects: at admission, in the cluster and in files.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, max_term_width = 100, subcommand_required = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer the API server's admission requests
+    Serve(serve::Args),
+    /// Judge manifests in files
+    Scan(scan::Args),
+    /// Show the policies that there are
+    Policies(policies::Args),
+    /// Say what a rule wants, why, and how to fix it
+    Explain(explain::Args),
+    /// Print a completion script for a shell
+    Completion(completion::Args),
+    /// Print the version
+    Version,
+    /// As Datree and conftest call it
+    #[command(hide = true)]
+    Test {
+        /// Files
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        files: Vec<String>,
+    },
+}
+
+/// Something that the user can mend in the command line, the configuration or the policies.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UsageError(pub String);
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to the standard output; whoever closed it does not want them.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    run(cli.command).unwrap_or_else(|error| {
+        if is_broken_pipe(&error) {
+            return ExitCode::SUCCESS;
+        }
+        output::tell(&format!("error: {error:#}"));
+        ExitCode::from(exit::USAGE)
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Scan(args) => scan::run(&args),
+        Command::Policies(args) => policies::run(&args),
+        Command::Explain(args) => explain::run(&args),
+        Command::Completion(args) => completion::run(&args),
+        Command::Version => output::print(concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Test { files } => {
+            let files = if files.is_empty() { "FILE".to_owned() } else { files.join(" ") };
+            Err(UsageError(format!("files are judged by scan here: gatepost scan {files}")).into())
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,330 @@
+//! `gatepost scan`: judges manifests in files.
+
+use std::cell::OnceCell;
+use std::io::{self, IsTerminal as _};
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::Timestamp;
+
+use super::catalogue::{PolicyArgs, policy, rule};
+use super::output::{self, Colour, Format};
+use super::{UsageError, exit};
+use crate::config::Config;
+use crate::engine::{Budget, Bundle, Input, Limits, Machines, ResolvedPolicy, Review, Value, judge};
+use crate::input::surroundings::Home;
+use crate::input::{Chunk, Inputs, Manifest, Piece, Surroundings, ordered, parse};
+use crate::policy::{Grant, Modes, NamespaceMeta, Rule, Severity};
+use crate::report::{EngineVersion, FileReport, JsonReport, Judged, Location, Tally, TextReport, results};
+
+/// The policy that is asked when nobody names one.
+const DEFAULT_POLICY: &str = "recommended";
+/// What one rule may cost on one object.
+const LIMITS: Limits = Limits { time: Duration::from_secs(1), instructions: 10_000_000 };
+/// A progress bar for less than this would only flicker.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// Arguments of `gatepost scan`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 nothing at or above --fail-on; 1 violations; 2 usage, configuration or policies; 3 something could not be \
+read (the rest was judged); 4 a rule could not be evaluated. Of several, the first of 2, 4, 3, 1.
+
+Examples:
+  gatepost scan .
+  gatepost scan deploy/ 'services/*/k8s/*.yaml' --fail-on medium
+  helm template . | gatepost scan -")]
+pub struct Args {
+    /// Files, directories, globs in quotes, or - for the standard input
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// Judge by this policy; may be given more than once [default: recommended]
+    #[arg(long = "policy", value_name = "NAME", value_delimiter = ',')]
+    named: Vec<String>,
+    /// Judge by this rule only, given by its id or another of its names; may be given more than once
+    #[arg(long = "rule", value_name = "ID", value_delimiter = ',')]
+    rules: Vec<String>,
+    /// Exit with 1 for violations at or above this severity, or none
+    #[arg(long, value_name = "SEVERITY", default_value = "high")]
+    fail_on: FailOn,
+    /// Format of the report
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+    #[command(flatten)]
+    policies: PolicyArgs,
+    /// Read modes and namespaces from a configuration file
+    #[arg(long, value_name = "FILE", env = "GATEPOST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Report what passed, too
+    #[arg(long)]
+    show_passed: bool,
+    /// When to use colours
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    color: Colour,
+    /// Show no progress bar
+    #[arg(long)]
+    no_progress: bool,
+}
+
+/// The least severity that fails the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct FailOn(Option<Severity>);
+
+impl FromStr for FailOn {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|severity| Self(Some(severity))).map_err(|error| format!("{error}, none"))
+    }
+}
+
+/// Scans, reports, and says by the exit code how it went.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.paths.is_empty() {
+        let cause = "name what to scan: gatepost scan . for this directory, gatepost scan - for the standard input";
+        return Err(UsageError(cause.into()).into());
+    }
+    let bundle = args.policies.bundle()?;
+    let config = Config::read(args.config.as_deref())?;
+    config.check_policies(&bundle)?;
+    let policies = asked(args, &bundle)?;
+    let inputs = Inputs::new(&args.paths, io::stdin());
+    let bar = progress_bar();
+    let (surroundings, pieces) = surroundings(&inputs, &bundle, &policies, &config)?;
+    bar.set_length(pieces);
+    tell_notices(&surroundings, &config.modes, &bundle);
+    let scanner = Scanner {
+        bundle: &bundle,
+        policies,
+        modes: &config.modes,
+        surroundings: &surroundings,
+        now: Timestamp::now(),
+        shows_passed: args.show_passed,
+    };
+    let tally = report(args, &inputs, &scanner, &bar)?;
+    Ok(ExitCode::from(exit_code(&tally, args.fail_on.0)))
+}
+
+/// Returns the policies that are asked for, narrowed to the rules that are.
+fn asked(args: &Args, bundle: &Bundle) -> anyhow::Result<Vec<Arc<ResolvedPolicy>>> {
+    let find = |name: &String| policy(bundle, name).cloned();
+    let rules = args.rules.iter().map(|name| rule(bundle.catalogue(), name).cloned());
+    let rules = rules.collect::<Result<Vec<Arc<Rule>>, _>>()?;
+    if rules.is_empty() {
+        let default = [DEFAULT_POLICY.to_owned()];
+        let names = if args.named.is_empty() { &default[..] } else { &args.named };
+        return Ok(names.iter().map(find).collect::<Result<_, _>>()?);
+    }
+    if args.named.is_empty() {
+        return Ok(vec![Arc::new(bundle.policy_of_rules("", &rules))]);
+    }
+    let policies = args.named.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    let of_rule = |id: &usize, rule: &Rule| bundle.checks().get(*id).is_some_and(|check| *check.rule_id() == rule.id);
+    let has = |policy: &ResolvedPolicy, rule: &Rule| policy.entries.keys().any(|id| of_rule(id, rule));
+    if let Some(missing) = rules.iter().find(|rule| !policies.iter().any(|policy| has(policy, rule))) {
+        let cause = format!("rule \"{}\" is not in policy {}", missing.id, args.named.join(", "));
+        return Err(UsageError(cause).into());
+    }
+    let narrowed = |policy: &Arc<ResolvedPolicy>| {
+        let entries = policy.entries.iter().filter(|(id, _)| rules.iter().any(|rule| of_rule(id, rule)));
+        Arc::new(ResolvedPolicy {
+            name: policy.name.clone(),
+            title: policy.title.clone(),
+            description: policy.description.clone(),
+            entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
+        })
+    };
+    Ok(policies.iter().map(narrowed).collect())
+}
+
+fn workers() -> usize {
+    thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Looks through everything once for what must be known before anything is judged; counts the pieces.
+fn surroundings(
+    inputs: &Inputs,
+    bundle: &Bundle,
+    policies: &[Arc<ResolvedPolicy>],
+    config: &Config,
+) -> anyhow::Result<(Surroundings, u64)> {
+    let ids = policies.iter().flat_map(|policy| policy.entries.keys());
+    let checks = ids.filter_map(|id| bundle.checks().get(*id));
+    let mut surroundings = Surroundings::new(checks.flat_map(|check| check.rule.rule.inventory.iter().cloned()));
+    let sieve = Surroundings::new(surroundings.kinds().to_vec());
+    let look = |(): &mut (), piece: Piece| -> Vec<Value> {
+        let chunks = piece.chunks(|bytes| sieve.could_be_in(bytes)).into_iter().flatten();
+        let chunks = chunks.filter(|chunk| sieve.could_be_in(chunk.text.as_bytes()));
+        let objects = chunks.flat_map(|chunk| parse(&chunk).manifests).map(|manifest| manifest.object);
+        objects.filter(|object| sieve.is_wanted(object)).collect()
+    };
+    let mut pieces = 0_u64;
+    let take = |objects: Vec<Value>| {
+        pieces = pieces.saturating_add(1);
+        for object in &objects {
+            surroundings.add(object);
+        }
+        ControlFlow::Continue(())
+    };
+    ordered::for_each(inputs.pieces(), workers(), || (), look, take)?;
+    surroundings.add_namespaces(&config.static_namespaces);
+    Ok((surroundings, pieces))
+}
+
+/// Says what in the files' namespaces does not mean what its author thought.
+fn tell_notices(surroundings: &Surroundings, modes: &Modes, bundle: &Bundle) {
+    for namespace in surroundings.namespaces() {
+        for notice in modes.grants(namespace, bundle).notices {
+            output::tell(&format!("warning: namespace {}: {notice}", namespace.name));
+        }
+    }
+}
+
+/// A bar that nobody sees yet: it is shown once the work turns out to be long.
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+    let style = ProgressStyle::with_template("{bar:40} {percent}%, {eta} left");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar
+}
+
+/// Judges everything and writes the report as it goes.
+fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar) -> anyhow::Result<Tally> {
+    let mut tally = Tally::default();
+    let mut text = TextReport::new(args.color.is_on(), args.fail_on.0);
+    let mut json = JsonReport::default();
+    if args.output == Format::Json {
+        output::write(&JsonReport::start(&EngineVersion::of(scanner.bundle)))?;
+    }
+    let shows_progress = !args.no_progress && io::stderr().is_terminal();
+    let mut written = Ok(());
+    let show = |report: FileReport| {
+        bar.inc(1);
+        if shows_progress && bar.is_hidden() && bar.elapsed() > SHORT {
+            bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+        tally.add(&report);
+        let part = match args.output {
+            Format::Text => text.file(&report),
+            Format::Json => {
+                for fault in &report.faults {
+                    output::tell(&fault.in_file(&report.file));
+                }
+                json.file(&report)
+            }
+        };
+        if part.is_empty() {
+            return ControlFlow::Continue(());
+        }
+        written = bar.suspend(|| output::write(&part));
+        if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    ordered::for_each(
+        inputs.pieces(),
+        workers(),
+        Machines::default,
+        |machines, piece| scanner.scan(piece, machines),
+        show,
+    )?;
+    bar.finish_and_clear();
+    written.and_then(|()| {
+        output::write(&match args.output {
+            Format::Text => text.end(&tally, scanner.bundle.catalogue()),
+            Format::Json => json.end(&tally),
+        })
+    })?;
+    Ok(tally)
+}
+
+fn exit_code(tally: &Tally, fail_on: Option<Severity>) -> u8 {
+    if tally.summary.error > 0 {
+        exit::NOT_EVALUATED
+    } else if tally.faults > 0 {
+        exit::UNREADABLE
+    } else if tally.total() > tally.below(fail_on) {
+        exit::VIOLATIONS
+    } else {
+        0
+    }
+}
+
+/// What every worker shares.
+struct Scanner<'a> {
+    bundle: &'a Bundle,
+    policies: Vec<Arc<ResolvedPolicy>>,
+    modes: &'a Modes,
+    surroundings: &'a Surroundings,
+    now: Timestamp,
+    shows_passed: bool,
+}
+
+impl Scanner<'_> {
+    fn scan(&self, piece: Piece, machines: &mut Machines) -> FileReport {
+        let mut report = FileReport { file: piece.file.clone(), ..FileReport::default() };
+        for chunk in piece.chunks(|_| true) {
+            match chunk {
+                Ok(chunk) => self.document(&chunk, machines, &mut report),
+                Err(fault) => report.faults.push(fault),
+            }
+        }
+        report
+    }
+
+    fn document(&self, chunk: &Chunk, machines: &mut Machines, report: &mut FileReport) {
+        let parsed = parse(chunk);
+        report.not_kubernetes = report.not_kubernetes.saturating_add(parsed.skipped);
+        report.faults.extend(parsed.faults);
+        for manifest in parsed.manifests {
+            self.object(&manifest, chunk, machines, report);
+        }
+    }
+
+    fn object(&self, manifest: &Manifest, chunk: &Chunk, machines: &mut Machines, report: &mut FileReport) {
+        let (namespace, grants) = self.grants(&manifest.object);
+        let inventory = self.surroundings.inventory(&manifest.object);
+        let review = Review::of_file(manifest.object.clone(), namespace, inventory);
+        let input = Input::new(&review);
+        let policies: Vec<&ResolvedPolicy> = self.policies.iter().map(|policy| &**policy).collect();
+        let checks = self.bundle.matching(&review, input.has_template(), &policies);
+        let budget = Budget { limits: LIMITS, remaining: &|| Duration::MAX };
+        let judged = Judged {
+            review: &review,
+            judgements: &judge(&input, &checks, machines, &budget),
+            bundle: self.bundle,
+            policies: &self.policies,
+            grants: &grants,
+            now: self.now,
+            shows_passed: self.shows_passed,
+        };
+        let lines = OnceCell::new();
+        let (entries, summary) = results(judged, |path| {
+            let mut place = manifest.place.clone();
+            place.0.extend(path.0.iter().cloned());
+            let line = lines.get_or_init(|| manifest.lines(chunk)).line(&place);
+            Some(Location { file: report.file.clone(), document: chunk.index, line })
+        });
+        report.summary += summary;
+        report.entries.extend(entries);
+    }
+
+    /// Returns the namespace that an object is judged in, as far as it is known, and what judges there.
+    fn grants(&self, object: &Value) -> (Option<Arc<NamespaceMeta>>, Vec<Grant>) {
+        match self.surroundings.home(object) {
+            Home::Cluster => (None, self.modes.cluster_scoped_grants().grants),
+            Home::Unsaid => (None, self.modes.grants(&NamespaceMeta::default(), self.bundle).grants),
+            Home::Namespace(namespace) => {
+                let grants = self.modes.grants(&namespace, self.bundle).grants;
+                (Some(namespace), grants)
+            }
+        }
+    }
+}

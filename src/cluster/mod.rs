@@ -1,0 +1,57 @@
+//! The cluster that is judged: connecting to it, and what is watched of it.
+
+pub mod inventory;
+pub mod namespaces;
+
+use std::path::Path;
+use std::time::Duration;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+pub use inventory::InventoryWatch;
+pub use namespaces::Namespaces;
+
+/// A cluster that was named but cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The kubeconfig cannot be read or makes no sense.
+    #[error("kubeconfig {path}")]
+    Kubeconfig {
+        /// Its path.
+        path: String,
+        /// Why.
+        #[source]
+        cause: kube::config::KubeconfigError,
+    },
+    /// The ServiceAccount that the Pod should have is not there.
+    #[error("the Pod's ServiceAccount")]
+    ServiceAccount(#[source] kube::config::InClusterError),
+    /// No client can be made of the configuration.
+    #[error("Kubernetes client")]
+    Client(#[source] kube::Error),
+}
+
+/// Connects by a kubeconfig, or in a Pod by its ServiceAccount; neither means that there is no cluster, and none is
+/// looked for elsewhere.
+pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Client>, ConnectError> {
+    let mut config = match kubeconfig {
+        Some(path) => from_file(path).await?,
+        None if is_in_pod() => Config::incluster().map_err(ConnectError::ServiceAccount)?,
+        None => return Ok(None),
+    };
+    config.connect_timeout = Some(Duration::from_secs(5));
+    Client::try_from(config).map(Some).map_err(ConnectError::Client)
+}
+
+async fn from_file(path: &Path) -> Result<Config, ConnectError> {
+    let fail = |cause| ConnectError::Kubeconfig { path: path.display().to_string(), cause };
+    let kubeconfig = Kubeconfig::read_from(path).map_err(fail)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(fail)
+}
+
+/// Returns whether this process runs in a Pod that has a ServiceAccount.
+pub fn is_in_pod() -> bool {
+    let token = Path::new("/var/run/secrets/kubernetes.io/serviceaccount/token");
+    std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() && token.exists()
+}

@@ -1,0 +1,374 @@
+//! The bundle in force: every rule compiled, every policy resolved, and an index of who looks at what.
+//!
+//! A bundle is immutable; a change of policies builds another and swaps it in whole.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use moka::sync::Cache;
+
+use super::catalogue::{Catalogue, CatalogueError, Fault};
+use super::parameters;
+use super::rego::{self, Backend, CompileError, EvalError, Library, Limits, Machines, Program, Value};
+use super::review::{Input, Needs, Review};
+use crate::policy::kinds::KindSelector;
+use crate::policy::metadata::CONTROLLERS;
+use crate::policy::modes::PolicyNames;
+use crate::policy::set::{self, Entry};
+use crate::policy::{GroupVersionKind, Provenance, Rule, RuleId};
+
+/// A rule and its program.
+#[derive(Debug)]
+pub struct CompiledRule {
+    /// What it is.
+    pub rule: Arc<Rule>,
+    /// What finds its violations.
+    pub program: Arc<Program>,
+    uses_strings: bool,
+}
+
+/// One thing to evaluate: a rule with certain parameters, however many policies ask for it.
+#[derive(Debug)]
+pub struct Check {
+    /// Position among the bundle's checks.
+    pub id: usize,
+    /// The rule.
+    pub rule: Arc<CompiledRule>,
+    parameters: Option<Value>,
+}
+
+impl Check {
+    /// Returns the rule's id.
+    pub fn rule_id(&self) -> &RuleId {
+        &self.rule.rule.id
+    }
+
+    /// Returns what the check wants of the input.
+    pub fn needs(&self) -> Needs<'_> {
+        Needs {
+            parameters: self.parameters.as_ref(),
+            strings: self.rule.uses_strings,
+            secret_data: self.rule.rule.reads_secret_data,
+            inventory: &self.rule.rule.inventory,
+        }
+    }
+
+    /// Returns whether the rule looks at a kind of workload.
+    pub fn looks_at(&self, workload: &GroupVersionKind) -> bool {
+        self.rule.rule.kinds.iter().any(|kind| kind.matches(workload, true))
+    }
+
+    fn matches(&self, review: &Review, has_template: bool) -> bool {
+        let rule = &self.rule.rule;
+        rule.operations.contains(&review.operation)
+            && rule.places.contains(&review.origin)
+            && rule.kinds.iter().any(|kind| kind.matches(&review.kind, has_template))
+    }
+}
+
+/// A policy with its checks.
+#[derive(Debug)]
+pub struct ResolvedPolicy {
+    /// Its name.
+    pub name: Arc<str>,
+    /// One line for lists.
+    pub title: String,
+    /// Who it is for.
+    pub description: String,
+    /// What it makes of each of its checks, by the check's id.
+    pub entries: BTreeMap<usize, Entry>,
+}
+
+/// Compiled programs by content, bounded; one compile at a time for each.
+#[derive(Debug, Clone)]
+pub struct ProgramCache {
+    programs: Cache<(String, Backend), Arc<Program>>,
+    compiled: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl ProgramCache {
+    /// Builds a cache of at most so many programs.
+    pub fn new(capacity: u64) -> Self {
+        Self { programs: Cache::new(capacity), compiled: Arc::default() }
+    }
+
+    /// Returns how many programs were ever compiled.
+    pub fn compilations(&self) -> u64 {
+        self.compiled.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Returns how many programs are held.
+    pub fn len(&self) -> u64 {
+        self.programs.entry_count()
+    }
+
+    /// Returns whether no program is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn get(
+        &self,
+        digest: String,
+        library: &Library,
+        rule: &Rule,
+        backend: Backend,
+    ) -> Result<Arc<Program>, Arc<CompileError>> {
+        self.programs.try_get_with((digest, backend), || {
+            self.compiled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            rego::compile(library, &rule.source, backend).map(Arc::new)
+        })
+    }
+}
+
+impl Default for ProgramCache {
+    fn default() -> Self {
+        Self::new(4096)
+    }
+}
+
+/// Which backend a rule runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BackendChoice {
+    /// The VM where it was shown to agree, else the interpreter.
+    #[default]
+    Proven,
+    /// Always the same one: for tests and benchmarks.
+    Always(Backend),
+}
+
+/// Every compiled rule, resolved policy, and the index over them.
+#[derive(Debug)]
+pub struct Bundle {
+    catalogue: Catalogue,
+    digest: String,
+    checks: Vec<Arc<Check>>,
+    policies: BTreeMap<Arc<str>, Arc<ResolvedPolicy>>,
+    index: Index,
+}
+
+impl Bundle {
+    /// Compiles and resolves everything; every fault is named, not only the first.
+    pub fn build(catalogue: Catalogue, cache: &ProgramCache, choice: BackendChoice) -> Result<Self, CatalogueError> {
+        let mut faults = Vec::new();
+        let rules = compile_all(&catalogue, cache, choice, &mut faults);
+        let mut checks = Checks { rules: &rules, list: Vec::new(), known: HashMap::new() };
+        let mut policies = BTreeMap::new();
+        for set in catalogue.sets().values() {
+            match checks.policy(set, &catalogue) {
+                Ok(policy) => {
+                    policies.insert(policy.name.clone(), Arc::new(policy));
+                }
+                Err(fault) => faults.push(fault),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(CatalogueError { faults });
+        }
+        // Every rule can be asked for by itself, with its defaults.
+        for rule in catalogue.rules().values() {
+            checks.check(rule, &serde_json::Map::new()).map_err(|cause| {
+                let cause = format!("{}: {cause}", rule.source.file);
+                CatalogueError { faults: vec![Fault { file: rule.source.file.clone(), cause }] }
+            })?;
+        }
+        let checks = checks.list;
+        let digest = catalogue.digest();
+        Ok(Self { digest, index: Index::of(&checks), checks, policies, catalogue })
+    }
+
+    /// Returns the rules and policies that the bundle was built from.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Returns the hash over all rules and policies, as `sha256:…`.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Returns a policy by name.
+    pub fn policy(&self, name: &str) -> Option<&Arc<ResolvedPolicy>> {
+        self.policies.get(name)
+    }
+
+    /// Returns every policy by name.
+    pub fn policies(&self) -> &BTreeMap<Arc<str>, Arc<ResolvedPolicy>> {
+        &self.policies
+    }
+
+    /// Returns every check.
+    pub fn checks(&self) -> &[Arc<Check>] {
+        &self.checks
+    }
+
+    /// Returns a policy of one name that holds single rules, each with its defaults.
+    pub fn policy_of_rules(&self, name: &str, rules: &[Arc<Rule>]) -> ResolvedPolicy {
+        let wanted = |check: &&Arc<Check>| {
+            let defaults = default_parameters(&check.rule.rule);
+            check.parameters == defaults && rules.iter().any(|rule| rule.id == *check.rule_id())
+        };
+        let entries = self.checks.iter().filter(wanted).map(|check| (check.id, Entry::of(&check.rule.rule))).collect();
+        ResolvedPolicy { name: name.into(), title: String::new(), description: String::new(), entries }
+    }
+
+    /// Returns the checks of some policies that look at a review, each once; `has_template` is the input's
+    /// [`Input::has_template`].
+    pub fn matching(&self, review: &Review, has_template: bool, policies: &[&ResolvedPolicy]) -> Vec<Arc<Check>> {
+        let asked = |id: &usize| policies.iter().any(|policy| policy.entries.contains_key(id));
+        let candidates = self.index.candidates(&review.kind.group, &review.kind.kind);
+        candidates
+            .filter(asked)
+            .filter_map(|id| self.checks.get(id))
+            .filter(|check| check.matches(review, has_template))
+            .cloned()
+            .collect()
+    }
+}
+
+impl PolicyNames for Bundle {
+    fn has_policy(&self, name: &str) -> bool {
+        self.policies.contains_key(name)
+    }
+
+    fn policy_names(&self) -> Vec<&str> {
+        self.policies.keys().map(|name| &**name).collect()
+    }
+}
+
+fn compile_all(
+    catalogue: &Catalogue,
+    cache: &ProgramCache,
+    choice: BackendChoice,
+    faults: &mut Vec<Fault>,
+) -> BTreeMap<RuleId, Arc<CompiledRule>> {
+    let mut compiled = BTreeMap::new();
+    let library = match Library::new(&catalogue.libraries()) {
+        Ok(library) => library,
+        Err(error) => {
+            faults.push(error.into());
+            return compiled;
+        }
+    };
+    for rule in catalogue.rules().values() {
+        let backend = match choice {
+            BackendChoice::Always(backend) => backend,
+            BackendChoice::Proven if catalogue.is_proven_on_vm(rule) => Backend::Vm,
+            BackendChoice::Proven => Backend::Interpreter,
+        };
+        let program = cache.get(catalogue.program_digest(rule), &library, rule, backend);
+        match program.and_then(|program| smoke_test(rule, &program).map(|()| program)) {
+            Ok(program) => {
+                let uses_strings = rule.source.text.contains("input.strings");
+                let rule = Arc::new(CompiledRule { rule: rule.clone(), program, uses_strings });
+                compiled.insert(rule.rule.id.clone(), rule);
+            }
+            Err(error) => faults.push(CompileError::clone(&error).into()),
+        }
+    }
+    compiled
+}
+
+/// Runs a user's rule once on an empty object: the interpreter finds some mistakes, such as a call of a function that
+/// does not exist, only when it evaluates.
+fn smoke_test(rule: &Rule, program: &Program) -> Result<(), Arc<CompileError>> {
+    if rule.provenance == Provenance::BuiltIn {
+        return Ok(());
+    }
+    let review = Review::of_file(Value::new_object(), None, BTreeMap::new());
+    let parameters = default_parameters(rule);
+    let needs = Needs { parameters: parameters.as_ref(), strings: true, secret_data: false, inventory: &rule.inventory };
+    let input = Input::new(&review).for_rule(needs);
+    let limits = Limits { time: std::time::Duration::from_millis(50), instructions: 100_000 };
+    match program.run(&mut Machines::default(), input, limits) {
+        Err(EvalError::Rego(cause)) => {
+            Err(Arc::new(CompileError { file: rule.source.file.clone(), line: None, cause }))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn default_parameters(rule: &Rule) -> Option<Value> {
+    rule.parameters.as_ref().map(|schema| Value::from(parameters::with_defaults(schema, &serde_json::Map::new())))
+}
+
+struct Checks<'a> {
+    rules: &'a BTreeMap<RuleId, Arc<CompiledRule>>,
+    list: Vec<Arc<Check>>,
+    known: HashMap<(RuleId, String), usize>,
+}
+
+impl Checks<'_> {
+    fn policy(&mut self, set: &set::PolicySet, catalogue: &Catalogue) -> Result<ResolvedPolicy, Fault> {
+        let entries = set::resolve(set, catalogue.sets(), catalogue.rules(), &|name| catalogue.rule(name))?;
+        let mut resolved = BTreeMap::new();
+        for (id, entry) in entries {
+            let Some(rule) = catalogue.rules().get(&id) else { continue };
+            let check = self.check(rule, &entry.parameters).map_err(|cause| set.fault(id.as_str(), cause))?;
+            resolved.insert(check, entry);
+        }
+        let set::PolicySpec { title, description, .. } = &set.spec;
+        Ok(ResolvedPolicy {
+            name: set.name.clone(),
+            title: title.clone(),
+            description: description.clone(),
+            entries: resolved,
+        })
+    }
+
+    /// Returns the id of the check for a rule with parameters, making it if it is new.
+    fn check(&mut self, rule: &Rule, given: &serde_json::Map<String, serde_json::Value>) -> Result<usize, String> {
+        let parameters = parameters::check(rule, given)?;
+        let key = (rule.id.clone(), parameters.as_ref().map_or(String::new(), ToString::to_string));
+        if let Some(id) = self.known.get(&key) {
+            return Ok(*id);
+        }
+        let compiled = self.rules.get(&rule.id).ok_or_else(|| format!("rule \"{}\" did not compile", rule.id))?;
+        let id = self.list.len();
+        let parameters = parameters.map(Value::from);
+        self.list.push(Arc::new(Check { id, rule: compiled.clone(), parameters }));
+        self.known.insert(key, id);
+        Ok(id)
+    }
+}
+
+/// Which checks may look at a kind: those that name it, and those that must be asked.
+#[derive(Debug, Default)]
+struct Index {
+    named: HashMap<String, HashMap<String, Vec<usize>>>,
+    general: Vec<usize>,
+}
+
+impl Index {
+    fn of(checks: &[Arc<Check>]) -> Self {
+        let mut index = Self::default();
+        for check in checks {
+            for selector in &check.rule.rule.kinds {
+                index.add(check.id, selector);
+            }
+        }
+        index
+    }
+
+    fn add(&mut self, id: usize, selector: &KindSelector) {
+        match selector {
+            KindSelector::Kind { group: Some(group), kind: Some(kind) } => self.name(id, group, kind),
+            KindSelector::Group(kinds) => kinds.iter().for_each(|(group, kind)| self.name(id, group, kind)),
+            KindSelector::Workloads => {
+                CONTROLLERS.iter().chain([&("", "Pod")]).for_each(|(group, kind)| self.name(id, group, kind));
+                self.general.push(id);
+            }
+            KindSelector::Any | KindSelector::Kind { .. } => self.general.push(id),
+        }
+    }
+
+    fn name(&mut self, id: usize, group: &str, kind: &str) {
+        self.named.entry(group.to_owned()).or_default().entry(kind.to_owned()).or_default().push(id);
+    }
+
+    /// Returns ids in rising order, each once.
+    fn candidates(&self, group: &str, kind: &str) -> impl Iterator<Item = usize> {
+        let named = self.named.get(group).and_then(|kinds| kinds.get(kind)).into_iter().flatten();
+        named.chain(&self.general).copied().collect::<BTreeSet<_>>().into_iter()
+    }
+}

@@ -1,0 +1,246 @@
+//! Every rule and policy that there is: the embedded ones, then those of each `--policies` directory over them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+
+use super::rego;
+use crate::policy::set::{PolicyError, PolicySet};
+use crate::policy::{Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
+
+/// The generated list of built-in rules that run on the VM, and of what they were when that was shown.
+const VM_LIST: &str = "vm.json";
+
+/// Every rule, policy and shared module, in force or not.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    rules: BTreeMap<RuleId, Arc<Rule>>,
+    aliases: HashMap<RuleId, RuleId>,
+    sets: BTreeMap<Arc<str>, PolicySet>,
+    libraries: BTreeMap<Arc<str>, Source>,
+    proven_on_vm: BTreeMap<String, String>,
+}
+
+/// Something wrong with one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Path of the file.
+    pub file: Arc<str>,
+    /// What is wrong, with the line where it is known.
+    pub cause: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.cause)
+    }
+}
+
+/// Files that are no rules or policies; every fault is named, not only the first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct CatalogueError {
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for CatalogueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.faults.iter().map(Fault::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl Fault {
+    fn new(file: &Arc<str>, line: Option<usize>, cause: impl fmt::Display) -> Self {
+        let place = line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"));
+        Self { file: file.clone(), cause: format!("{place}: {cause}") }
+    }
+}
+
+impl From<PolicyError> for Fault {
+    fn from(error: PolicyError) -> Self {
+        Self { file: error.file.clone(), cause: error.to_string() }
+    }
+}
+
+impl From<rego::CompileError> for Fault {
+    fn from(error: rego::CompileError) -> Self {
+        Self { file: error.file.clone(), cause: error.to_string() }
+    }
+}
+
+impl Catalogue {
+    /// Reads the embedded rules and policies, then the layers over them; a layer replaces by id.
+    pub fn read(layers: &[Vec<Source>]) -> Result<Self, CatalogueError> {
+        let shipped: Vec<Source> = embedded::FILES.iter().map(|(path, text)| Source::new(*path, *text)).collect();
+        let mut catalogue = Self::default();
+        let mut faults = Vec::new();
+        catalogue.add_layer(&shipped, Provenance::BuiltIn, &mut faults);
+        for layer in layers {
+            catalogue.add_layer(layer, Provenance::User, &mut faults);
+        }
+        catalogue.index_aliases(&mut faults);
+        if faults.is_empty() { Ok(catalogue) } else { Err(CatalogueError { faults }) }
+    }
+
+    fn add_layer(&mut self, files: &[Source], provenance: Provenance, faults: &mut Vec<Fault>) {
+        let mut seen: HashMap<String, Arc<str>> = HashMap::new();
+        let mut once = |what: String, file: &Arc<str>, faults: &mut Vec<Fault>| {
+            if let Some(other) = seen.insert(what.clone(), file.clone()) {
+                faults.push(Fault::new(file, None, format_args!("{what} stands in {other} too")));
+            }
+        };
+        for file in files {
+            match Part::of(file) {
+                Part::Library => {
+                    self.libraries.insert(file.file.clone(), file.clone());
+                }
+                Part::Rule { family } => match Rule::parse(file.clone(), family, provenance) {
+                    Ok(mut rule) => {
+                        once(format!("rule \"{}\"", rule.id), &file.file, faults);
+                        rule.fixtures = fixtures(&file.file, files);
+                        self.rules.insert(rule.id.clone(), Arc::new(rule));
+                    }
+                    Err(error) => faults.push(Fault::new(&file.file, None, error)),
+                },
+                Part::Policy => match PolicySet::parse(file.clone()) {
+                    Ok(set) => {
+                        once(format!("policy \"{}\"", set.name), &file.file, faults);
+                        self.sets.insert(set.name.clone(), set);
+                    }
+                    Err(error) => faults.push(error.into()),
+                },
+                Part::VmList => self.proven_on_vm = serde_json::from_str(&file.text).unwrap_or_default(),
+                Part::Other => {}
+            }
+        }
+    }
+
+    fn index_aliases(&mut self, faults: &mut Vec<Fault>) {
+        for rule in self.rules.values() {
+            for alias in &rule.aliases {
+                let other = self.aliases.insert(alias.clone(), rule.id.clone());
+                if other.is_some() || self.rules.contains_key(alias) {
+                    let cause = format_args!("alias \"{alias}\" of \"{}\" names another rule too", rule.id);
+                    faults.push(Fault::new(&rule.source.file, None, cause));
+                }
+            }
+        }
+    }
+
+    /// Returns every rule by id.
+    pub fn rules(&self) -> &BTreeMap<RuleId, Arc<Rule>> {
+        &self.rules
+    }
+
+    /// Returns every policy by name.
+    pub fn sets(&self) -> &BTreeMap<Arc<str>, PolicySet> {
+        &self.sets
+    }
+
+    /// Returns the modules that rules share.
+    pub fn libraries(&self) -> Vec<Source> {
+        self.libraries.values().cloned().collect()
+    }
+
+    /// Finds a rule by id or alias; the error names the nearest one.
+    pub fn rule(&self, name: &str) -> Result<&Arc<Rule>, String> {
+        let by_alias = || self.aliases.get(name).and_then(|id| self.rules.get(id));
+        self.rules.get(name).or_else(by_alias).ok_or_else(|| {
+            let known = self.rules.keys().map(RuleId::as_str).chain(self.aliases.keys().map(RuleId::as_str));
+            let hint = nearest(name, known).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
+            format!("there is no rule \"{name}\"{hint}")
+        })
+    }
+
+    /// Returns whether a built-in rule was shown to give the same answers on the VM as on the interpreter and OPA,
+    /// in exactly its present form.
+    pub fn is_proven_on_vm(&self, rule: &Rule) -> bool {
+        rule.provenance == Provenance::BuiltIn
+            && self.proven_on_vm.get(rule.id.as_str()).is_some_and(|digest| *digest == self.program_digest(rule))
+    }
+
+    /// Returns what a rule's compiled program depends on, as a hash in hex: its source, the shared modules, the engine.
+    pub fn program_digest(&self, rule: &Rule) -> String {
+        let mut hash = Sha256::new();
+        hash.update(rego::ENGINE_VERSION);
+        for source in self.libraries.values().chain([&rule.source]) {
+            hash.update([0]);
+            hash.update(source.text.as_bytes());
+        }
+        hex(&hash.finalize())
+    }
+
+    /// Returns a hash over every rule, policy and shared module, as `sha256:…`.
+    pub fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        let rules = self.rules.values().map(|rule| &rule.source);
+        let sets = self.sets.values().map(|set| &set.source);
+        for source in self.libraries.values().chain(rules).chain(sets) {
+            hash.update([0]);
+            hash.update(source.text.as_bytes());
+        }
+        format!("sha256:{}", hex(&hash.finalize()))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What a file of a `policies/` directory is.
+enum Part<'a> {
+    Library,
+    Rule { family: &'a str },
+    Policy,
+    VmList,
+    Other,
+}
+
+impl<'a> Part<'a> {
+    fn of(source: &'a Source) -> Self {
+        let path = &*source.file;
+        let parts: Vec<&str> = path.split('/').collect();
+        let name = parts.last().copied().unwrap_or(path);
+        if name.ends_with(".rego") {
+            if name.ends_with("_test.rego") {
+                return Self::Other;
+            }
+            let is_library = parts.contains(&"lib")
+                || source.text.lines().any(|line| line.starts_with("package gatepost.lib"));
+            let rules = parts.iter().position(|part| *part == "rules");
+            let family = rules.and_then(|at| parts.get(at.saturating_add(1))).filter(|family| **family != name);
+            return if is_library { Self::Library } else { Self::Rule { family: family.copied().unwrap_or("own") } };
+        }
+        let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        match name {
+            VM_LIST => Self::VmList,
+            _ if is_yaml && !is_fixture(name) => Self::Policy,
+            _ => Self::Other,
+        }
+    }
+}
+
+fn is_fixture(name: &str) -> bool {
+    name.starts_with("pass") || name.starts_with("fail")
+}
+
+/// Returns the fixtures that stand beside a rule, the plainly named ones first.
+fn fixtures(rule: &str, files: &[Source]) -> Vec<Fixture> {
+    let Some((folder, _)) = rule.rsplit_once('/') else { return Vec::new() };
+    let mut found: Vec<Fixture> = files
+        .iter()
+        .filter_map(|file| {
+            let name = file.file.strip_prefix(folder)?.strip_prefix('/')?;
+            let is_one = is_fixture(name) && !name.contains('/') && name.ends_with(".yaml");
+            is_one.then(|| Fixture { source: file.clone(), passes: name.starts_with("pass") })
+        })
+        .collect();
+    found.sort_by_key(|fixture| (fixture.source.file.len(), fixture.source.file.clone()));
+    found
+}

@@ -1,0 +1,164 @@
+//! Evaluating checks on a review, within a budget.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bundle::Check;
+use super::rego::{EvalError, Found, Limits, Machines, Value};
+use super::review::Input;
+use super::template::CONTAINER_LISTS;
+use super::value::{Fields, Path, Segment};
+
+/// What judging one object may cost.
+pub struct Budget<'a> {
+    /// What one rule may cost.
+    pub limits: Limits,
+    /// Time left for the whole request; asked before each rule.
+    pub remaining: &'a dyn Fn() -> Duration,
+}
+
+/// One thing wrong at one place of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Violation {
+    /// What to do about it.
+    pub message: String,
+    /// Where.
+    pub path: Path,
+    /// Name of the container that it is in.
+    pub container: Option<String>,
+    /// What would mend it: values to set where there are none.
+    pub patch: Vec<(Path, Value)>,
+}
+
+/// A place that could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skip {
+    /// Why not.
+    pub reason: String,
+    /// Where.
+    pub path: Path,
+}
+
+/// What one check said of one object.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The check.
+    pub check: Arc<Check>,
+    /// What it said.
+    pub outcome: Outcome,
+}
+
+/// What evaluating a check gave.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// It was evaluated; both lists empty is a pass.
+    Judged {
+        /// What is wrong.
+        violations: Vec<Violation>,
+        /// What could not be judged.
+        skips: Vec<Skip>,
+    },
+    /// It could not be evaluated.
+    Failed(EvalError),
+}
+
+impl Judgement {
+    /// Returns what is wrong, nothing if the check could not be evaluated.
+    pub fn violations(&self) -> &[Violation] {
+        match &self.outcome {
+            Outcome::Judged { violations, .. } => violations,
+            Outcome::Failed(_) => &[],
+        }
+    }
+}
+
+/// Evaluates checks one after the other; one's failure never hides another's answer.
+pub fn judge(input: &Input, checks: &[Arc<Check>], machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
+    let mut one = |check: &Arc<Check>| {
+        let outcome = evaluate(input, check, machines, budget).unwrap_or_else(Outcome::Failed);
+        Judgement { check: check.clone(), outcome }
+    };
+    checks.iter().map(&mut one).collect()
+}
+
+/// Returns judgements that say of every check why it was not evaluated.
+pub fn not_judged(checks: &[Arc<Check>], error: &EvalError) -> Vec<Judgement> {
+    let failed = |check: &Arc<Check>| Judgement { check: check.clone(), outcome: Outcome::Failed(error.clone()) };
+    checks.iter().map(failed).collect()
+}
+
+fn evaluate(
+    input: &Input,
+    check: &Check,
+    machines: &mut Machines,
+    budget: &Budget<'_>,
+) -> Result<Outcome, EvalError> {
+    let remaining = (budget.remaining)();
+    if remaining.is_zero() {
+        return Err(EvalError::NotReached);
+    }
+    let limits = Limits { time: budget.limits.time.min(remaining), ..budget.limits };
+    let run = check.rule.program.run(machines, input.for_rule(check.needs()), limits);
+    let Found { violations, skips } = run.map_err(|error| match error {
+        // The request's deadline cut the rule's own limit short: not the rule's fault.
+        EvalError::OutOfTime { .. } if limits.time < budget.limits.time => EvalError::NotReached,
+        other => other,
+    })?;
+    Ok(Outcome::Judged {
+        violations: elements(&violations, |element| violation(element, input.object()))?,
+        skips: elements(&skips, skip)?,
+    })
+}
+
+fn elements<T>(set: &Value, read: impl Fn(&Value) -> Result<T, EvalError>) -> Result<Vec<T>, EvalError> {
+    match set {
+        Value::Set(items) => items.iter().map(read).collect(),
+        Value::Array(items) => items.iter().map(read).collect(),
+        Value::Undefined => Ok(Vec::new()),
+        _ => Err(EvalError::Shape("is not in a set: write `violation contains …`".into())),
+    }
+}
+
+fn violation(element: &Value, object: &Value) -> Result<Violation, EvalError> {
+    let path = path(element)?;
+    let container = container(&path, object);
+    let patch = element.field("patch").map_or(Ok(Vec::new()), |list| {
+        list.items().map(patch_entry).collect::<Option<Vec<_>>>().ok_or_else(|| {
+            EvalError::Shape("has a patch that is no list of {path, value}".into())
+        })
+    })?;
+    Ok(Violation { message: message(element)?, path, container, patch })
+}
+
+fn skip(element: &Value) -> Result<Skip, EvalError> {
+    Ok(Skip { reason: message(element)?, path: path(element)? })
+}
+
+fn message(element: &Value) -> Result<String, EvalError> {
+    let text = element.text("message").map(str::to_owned);
+    text.ok_or_else(|| EvalError::Shape("has no message".into()))
+}
+
+fn path(element: &Value) -> Result<Path, EvalError> {
+    element.field("path").map_or(Some(Path::default()), Path::from_value).ok_or_else(|| {
+        EvalError::Shape("has a path that is no list of keys and indexes".into())
+    })
+}
+
+fn patch_entry(entry: &Value) -> Option<(Path, Value)> {
+    Some((Path::from_value(entry.field("path")?)?, entry.field("value")?.clone()))
+}
+
+/// Returns the name of the container that a path leads into.
+fn container(path: &Path, object: &Value) -> Option<String> {
+    let at = container_depth(path)?;
+    let prefix = Path(path.0.get(..=at)?.to_vec());
+    prefix.find(object)?.text("name").map(str::to_owned)
+}
+
+/// Returns the position of the index that picks the container.
+pub(crate) fn container_depth(path: &Path) -> Option<usize> {
+    path.0.windows(2).position(|pair| {
+        matches!(pair, [Segment::Key(list), Segment::Index(_)] if CONTAINER_LISTS.contains(&&**list))
+    })?.checked_add(1)
+}

@@ -1,0 +1,20 @@
+//! One engine for every place: compiles rules, works out what they share, evaluates them within a budget.
+//!
+//! Pure: no sockets, files or clocks; time left is asked of the caller.
+
+pub mod bundle;
+pub mod catalogue;
+pub mod image;
+pub mod judge;
+pub mod parameters;
+pub mod rego;
+pub mod review;
+pub mod template;
+pub mod value;
+
+pub use bundle::{BackendChoice, Bundle, Check, ProgramCache, ResolvedPolicy};
+pub use catalogue::{Catalogue, CatalogueError, Fault};
+pub use judge::{Budget, Judgement, Outcome, Skip, Violation, judge, not_judged};
+pub use rego::{Backend, EvalError, Limits, Machines, Value};
+pub use review::{Input, Review};
+pub use value::{Fields, Path, Segment};

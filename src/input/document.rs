@@ -1,0 +1,408 @@
+//! One document: its objects, and what is wrong with it.
+
+use std::ops::Range;
+
+use serde_saphyr::{Budget, DuplicateKeyPolicy, Error, Options};
+
+use super::value::Node;
+use super::{Chunk, Fault, LineIndex};
+use crate::engine::value::{Fields, ObjectBuilder};
+use crate::engine::{Path, Value};
+
+/// Stack that a thread needs to read a document: nesting is followed by recursion.
+pub const STACK_BYTES: usize = 64 * 1024 * 1024;
+/// Deepest nesting; definitions of custom resources, the deepest that is seen, stay below 100.
+const MAX_DEPTH: usize = 200;
+/// Most nodes that the aliases of one document may stand for.
+const MAX_EXPANDED: usize = 250_000;
+/// Lists may hold lists; this many levels are opened.
+const LIST_DEPTH: usize = 4;
+
+/// Groups whose objects configure programs and are never sent to an API server.
+const CONFIGURATION_GROUPS: [&str; 8] = [
+    "apiserver.config.k8s.io",
+    "kind.x-k8s.io",
+    "kubeadm.k8s.io",
+    "kubelet.config.k8s.io",
+    "kubeproxy.config.k8s.io",
+    "kubescheduler.config.k8s.io",
+    "kustomize.config.k8s.io",
+    "skaffold",
+];
+
+/// A Kubernetes object that stands in a file.
+#[derive(Debug, Clone)]
+pub struct Manifest {
+    /// The object.
+    pub object: Value,
+    /// Where it stands in its document: nowhere else, or in the `items` of a list.
+    pub place: Path,
+    text: Range<usize>,
+    first_line: usize,
+}
+
+/// What a document holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// Its objects.
+    pub manifests: Vec<Manifest>,
+    /// How many documents are something else than Kubernetes objects.
+    pub skipped: usize,
+    /// What could not be read.
+    pub faults: Vec<Fault>,
+}
+
+impl Manifest {
+    /// Finds out which line is which; worth it only where something is told of the object.
+    pub fn lines(&self, chunk: &Chunk) -> LineIndex {
+        let text = chunk.text.get(self.text.clone()).unwrap_or_default();
+        LineIndex::of(text, self.first_line)
+    }
+}
+
+/// Reads a document. What is neither JSON nor YAML is a fault; JSON may be several values in a row.
+pub fn parse(chunk: &Chunk) -> Parsed {
+    let mut parsed = Parsed::default();
+    if let Some(start) = json_start(&chunk.text) {
+        if read_json(chunk, start, &mut parsed) {
+            return parsed;
+        }
+        parsed = Parsed::default();
+    }
+    match read_yaml(&chunk.text) {
+        Ok((value, duplicate)) => {
+            parsed.faults.extend(duplicate.map(|error| fault(&error, chunk)));
+            parsed.add(value, 0..chunk.text.len(), chunk.first_line);
+        }
+        Err(error) => parsed.faults.push(fault(&error, chunk)),
+    }
+    parsed
+}
+
+impl Parsed {
+    fn add(&mut self, value: Value, text: Range<usize>, first_line: usize) {
+        let manifest = Manifest { object: value, place: Path::default(), text, first_line };
+        self.open(manifest, LIST_DEPTH);
+    }
+
+    fn open(&mut self, manifest: Manifest, depth: usize) {
+        let object = &manifest.object;
+        if !is_kubernetes(object) {
+            let is_empty = matches!(object, Value::Null | Value::Undefined);
+            self.skipped = self.skipped.saturating_add(usize::from(!is_empty));
+            return;
+        }
+        let kind = object.text("kind").unwrap_or_default();
+        let items = kind.strip_suffix("List").and_then(|of| Some((of, object.field("items")?)));
+        let (of, items, depth) = match (items, depth.checked_sub(1)) {
+            (Some((of, items @ Value::Array(_))), Some(depth)) => (of, items, depth),
+            (Some((_, Value::Null)), _) => return,
+            _ if kind == "List" => return,
+            _ => return self.manifests.push(manifest),
+        };
+        let place = manifest.place.key("items");
+        for (index, item) in items.items().enumerate() {
+            let object = typed(item, object.text("apiVersion").unwrap_or_default(), of);
+            let place = place.index(index);
+            self.open(Manifest { object, place, text: manifest.text.clone(), first_line: manifest.first_line }, depth);
+        }
+    }
+}
+
+/// The API server leaves out what the items of a typed list (a PodList) are: they are what the list says.
+fn typed(item: &Value, api_version: &str, kind: &str) -> Value {
+    let is_typed = item.field("kind").is_some() || item.field("apiVersion").is_some();
+    if is_typed || kind.is_empty() || !matches!(item, Value::Object(_)) {
+        return item.clone();
+    }
+    let object = ObjectBuilder::from_value(item);
+    object.set(&Value::from("apiVersion"), api_version).set(&Value::from("kind"), kind).build()
+}
+
+fn is_kubernetes(value: &Value) -> bool {
+    let text = |key| value.text(key).filter(|text| !text.is_empty());
+    let (Some(api_version), Some(kind)) = (text("apiVersion"), text("kind")) else { return false };
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    let is_kubeconfig = api_version == "v1" && kind == "Config";
+    !is_kubeconfig && !CONFIGURATION_GROUPS.contains(&group)
+}
+
+/// Returns where JSON begins, if the document looks like it.
+fn json_start(text: &str) -> Option<usize> {
+    let body = text.trim_start();
+    let body = body.strip_prefix("---").unwrap_or(body).trim_start();
+    body.starts_with(['{', '[']).then(|| text.len().saturating_sub(body.len()))
+}
+
+/// Reads JSON values; says whether the first one is JSON.
+fn read_json(chunk: &Chunk, start: usize, parsed: &mut Parsed) -> bool {
+    let body = chunk.text.get(start..).unwrap_or_default();
+    let line_at =
+        |offset: usize| chunk.first_line.saturating_add(newlines(chunk.text.get(..offset).unwrap_or_default()));
+    let mut values = serde_json::Deserializer::from_str(body).into_iter::<Node>();
+    let mut is_json = false;
+    loop {
+        let from = start.saturating_add(values.byte_offset());
+        let Some(next) = values.next() else { return true };
+        let to = start.saturating_add(values.byte_offset());
+        match next {
+            Ok(node) => {
+                is_json = true;
+                let line = line_at(from);
+                if node.has_duplicates {
+                    let text = chunk.text.get(from..to).unwrap_or_default();
+                    let part = Chunk { text: text.to_owned(), first_line: line, index: chunk.index };
+                    parsed.faults.extend(read_strictly(text).err().map(|error| fault(&error, &part)));
+                }
+                parsed.add(node.value, from..to, line);
+            }
+            Err(_) if !is_json => return false,
+            Err(error) => {
+                let cause = error.to_string();
+                let cause = cause.rsplit_once(" at line ").map_or(&*cause, |(cause, _)| cause).to_owned();
+                let line = line_at(start).saturating_add(error.line()).saturating_sub(1);
+                parsed.faults.push(Fault { line: Some(line), column: Some(error.column()), cause });
+                return true;
+            }
+        }
+    }
+}
+
+fn newlines(text: &str) -> usize {
+    text.bytes().filter(|byte| *byte == b'\n').count()
+}
+
+/// Reads YAML; a key that stands twice comes back beside the value.
+fn read_yaml(text: &str) -> Result<(Value, Option<Error>), Error> {
+    match read_strictly(text) {
+        Ok(value) => Ok((value, None)),
+        Err(error) if matches!(error.without_snippet(), Error::DuplicateMappingKey { .. }) => {
+            let node: Node = serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::LastWins))?;
+            Ok((node.value, Some(error)))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_strictly(text: &str) -> Result<Value, Error> {
+    let node: Node = serde_saphyr::from_str_with_options(text, options(DuplicateKeyPolicy::Error))?;
+    Ok(node.value)
+}
+
+/// The options under which YAML means what it means to kubectl.
+fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
+    let mut options = serde_saphyr::options! {
+        duplicate_keys: duplicate_keys,
+        legacy_octal_numbers: true,
+        emit_comments: false,
+        with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_EXPANDED },
+    };
+    options.budget = budget();
+    options
+}
+
+/// Large files are real; what a few lines expand to is bounded instead, and how deep anything nests.
+fn budget() -> Option<Budget> {
+    serde_saphyr::budget! {
+        max_reader_input_bytes: None,
+        max_depth: MAX_DEPTH,
+        flow_nesting_limit: MAX_DEPTH,
+        max_events: usize::MAX,
+        max_nodes: usize::MAX,
+        max_documents: usize::MAX,
+        max_total_scalar_bytes: usize::MAX,
+        max_anchors: usize::MAX,
+        max_aliases: usize::MAX,
+        max_merge_keys: usize::MAX,
+        max_recorded_anchor_events: usize::MAX,
+        max_recorded_anchor_bytes: usize::MAX,
+        enforce_alias_anchor_ratio: false,
+    }
+}
+
+fn fault(error: &Error, chunk: &Chunk) -> Fault {
+    let location = error.location();
+    let number = |number: u64| usize::try_from(number).ok().filter(|number| *number > 0);
+    let line = location.and_then(|at| number(at.line())).unwrap_or(1);
+    let mut cause = error.without_snippet().to_string();
+    if let Some(end) = cause.find(" at line ") {
+        cause.truncate(end);
+    }
+    if chunk.text.contains("{{") {
+        cause.push_str("; this looks like a template: render it first, for example helm template . | gatepost scan -");
+    }
+    Fault {
+        line: Some(chunk.first_line.saturating_add(line).saturating_sub(1)),
+        column: location.and_then(|at| number(at.column())),
+        cause,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
+mod tests {
+    use super::*;
+
+    fn chunk(text: &str) -> Chunk {
+        Chunk { text: text.into(), first_line: 1, index: 0 }
+    }
+
+    fn value_of(yaml: &str) -> String {
+        match read_yaml(&format!("v: {yaml}\n")) {
+            Ok((value, _)) => value.field("v").unwrap().to_string(),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    #[test]
+    fn reads_scalars_as_kubectl_does() {
+        let table = [
+            ("0644", "420"),
+            ("0o755", "493"),
+            ("0x1F", "31"),
+            ("0b11", "3"),
+            ("1_000", "1000"),
+            ("08", "8"),
+            ("1.0", "1"),
+            ("1.5", "1.5"),
+            ("1e3", "1000"),
+            ("-7", "-7"),
+            ("yes", "true"),
+            ("No", "false"),
+            ("on", "true"),
+            ("y", "true"),
+            ("\"yes\"", "\"yes\""),
+            ("~", "null"),
+            ("", "null"),
+            ("null", "null"),
+            ("\"null\"", "\"null\""),
+            ("2001-01-01", "\"2001-01-01\""),
+            ("12:30", "\"12:30\""),
+            ("1.27.3", "\"1.27.3\""),
+            ("!!str 8", "\"8\""),
+            ("!!binary aGk=", "\"hi\""),
+            ("500m", "\"500m\""),
+            ("18446744073709551615", "18446744073709551615"),
+            ("{a: 1, 2: b, y: c, 1.5: d}", "{\"1.5\":\"d\",\"2\":\"b\",\"a\":1,\"true\":\"c\"}"),
+        ];
+        for (yaml, expected) in table {
+            assert_eq!(value_of(yaml), expected, "{yaml}");
+        }
+        for refused in [".nan", ".inf", "{~: 1}", "{[a]: 1}", "*nowhere"] {
+            assert!(value_of(refused).starts_with("error: "), "{refused}: {}", value_of(refused));
+        }
+    }
+
+    #[test]
+    fn merges_keys() {
+        let yaml = "a: &a {x: 1, y: 2}\nb:\n  <<: *a\n  x: 3\nc:\n  <<: [{x: 7}, *a]\n";
+        let (value, duplicate) = read_yaml(yaml).unwrap();
+        assert_eq!(value.field("b").unwrap().to_string(), "{\"true\":2,\"x\":3}");
+        assert_eq!(value.field("c").unwrap().to_string(), "{\"true\":2,\"x\":7}");
+        assert!(duplicate.is_none());
+    }
+
+    #[test]
+    fn the_last_of_two_equal_keys_counts_and_is_a_fault() {
+        for text in [
+            "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  name: b\n",
+            "{\"apiVersion\": \"v1\",\n\"kind\": \"Pod\",\n\"metadata\": {\n\"name\": \"a\",\n\"name\": \"b\"}}",
+        ] {
+            let parsed = parse(&chunk(text));
+            assert_eq!(parsed.manifests.len(), 1, "{:?}", parsed.faults);
+            assert_eq!(parsed.manifests[0].object.at(&["metadata", "name"]).unwrap().as_text(), Some("b"));
+            assert_eq!(parsed.faults.len(), 1);
+            assert_eq!(parsed.faults[0].line, Some(5), "{:?}", parsed.faults);
+            assert!(parsed.faults[0].cause.contains("name"), "{:?}", parsed.faults);
+        }
+    }
+
+    #[test]
+    fn bombs_are_refused() {
+        let mut laughs = vec!["a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]".to_owned()];
+        for level in 1..12 {
+            let below = format!("*a{}", level - 1);
+            laughs.push(format!("a{level}: &a{level} [{}]", [below.as_str(); 9].join(", ")));
+        }
+        let laughs = laughs.join("\n");
+        let deep = format!("a: {}{}", "[".repeat(5000), "]".repeat(5000));
+        let mut block = String::new();
+        for depth in 0..3000 {
+            block.push_str(&" ".repeat(depth));
+            block.push_str("a:\n");
+        }
+        let refused = move || [laughs, deep, block].map(|text| parse(&chunk(&text)).faults.len());
+        let thread = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(refused).unwrap();
+        assert_eq!(thread.join().unwrap(), [1, 1, 1]);
+    }
+
+    #[test]
+    fn large_documents_are_read() {
+        let head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata:".to_owned();
+        let line = |line| format!("  key-{line}: a value of some length that stands for any other");
+        let text = std::iter::once(head).chain((0..200_000).map(line)).collect::<Vec<_>>().join("\n");
+        let parsed = parse(&chunk(&text));
+        assert_eq!(parsed.faults, []);
+        assert_eq!(parsed.manifests.len(), 1);
+    }
+
+    #[test]
+    fn a_long_comment_before_a_key_is_read() {
+        let text = format!("apiVersion: v1\n{}kind: Pod\n", "# line\n".repeat(500));
+        assert_eq!(parse(&chunk(&text)).manifests.len(), 1);
+    }
+
+    #[test]
+    fn opens_lists() {
+        let yaml = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod}\n- {apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Service}]}\n";
+        let parsed = parse(&chunk(yaml));
+        let places: Vec<String> = parsed.manifests.iter().map(|found| found.place.to_string()).collect();
+        assert_eq!(places, ["/items/0", "/items/1/items/0"]);
+        let typed =
+            parse(&chunk("{\"apiVersion\":\"apps/v1\",\"kind\":\"DeploymentList\",\"items\":[{\"metadata\":{}}]}"));
+        assert_eq!(typed.manifests[0].object.text("kind"), Some("Deployment"));
+        assert_eq!(typed.manifests[0].object.text("apiVersion"), Some("apps/v1"));
+        assert!(parse(&chunk("apiVersion: v1\nkind: List\n")).manifests.is_empty());
+        assert_eq!(parse(&chunk("apiVersion: x/v1\nkind: AllowList\nspec: {}\n")).manifests.len(), 1);
+    }
+
+    #[test]
+    fn counts_what_is_not_kubernetes() {
+        let table = [
+            ("replicas: 3\n", 0, 1),
+            ("just text\n", 0, 1),
+            ("---\n", 0, 0),
+            ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", 0, 1),
+            ("apiVersion: v1\nkind: Config\nusers: []\n", 0, 1),
+            ("apiVersion: v2\nname: chart\n", 0, 1),
+            ("[{\"apiVersion\": \"v1\", \"kind\": \"Pod\"}]", 0, 1),
+            ("{apiVersion: v1, kind: Pod}", 1, 0),
+            ("{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}", 2, 0),
+            ("--- {\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n", 1, 0),
+        ];
+        for (text, manifests, skipped) in table {
+            let parsed = parse(&chunk(text));
+            assert_eq!(
+                (parsed.manifests.len(), parsed.skipped, &parsed.faults),
+                (manifests, skipped, &vec![]),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn faults_name_line_and_column_and_no_values() {
+        let broken = Chunk { text: "---\na: 1\nb: [s3cr3t\nc: 2\n".into(), first_line: 10, index: 1 };
+        let faults = parse(&broken).faults;
+        assert_eq!(faults.len(), 1);
+        assert!(faults[0].line.is_some_and(|line| (12..=14).contains(&line)), "{faults:?}");
+        assert!(!faults[0].cause.contains("s3cr3t") && !faults[0].cause.contains("line"), "{faults:?}");
+        let template = parse(&chunk("metadata:\n  name: {{ .Values.name }}\n  {{- if x }}\n")).faults;
+        assert!(template[0].cause.contains("template"), "{template:?}");
+        let tab = parse(&chunk("a:\n\tb: 1\n")).faults;
+        assert_eq!(tab[0].line, Some(2), "{tab:?}");
+        let json = parse(&chunk("{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n{\"a\": }\n"));
+        assert_eq!((json.manifests.len(), json.faults[0].line), (1, Some(2)), "{:?}", json.faults);
+    }
+}

@@ -1,0 +1,16 @@
+//! Gatepost judges Kubernetes objects with one engine: at admission, at the scan endpoint, in the audit, and on files.
+//!
+//! [`policy`], [`engine`], [`admission`] and [`report`] are the pure core: they take values and return values.
+//! Everything else fetches and sends.
+
+pub mod admission;
+pub mod cli;
+pub mod cluster;
+pub mod config;
+pub mod engine;
+pub mod input;
+pub mod policy;
+pub mod report;
+pub mod server;
+pub mod telemetry;
+pub mod webhook;

@@ -1,0 +1,129 @@
+//! Kinds, and how a rule names the ones it looks at.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::metadata::{CONTROLLERS, kind_groups};
+
+/// A GroupVersionKind as in an AdmissionRequest; the core group is the empty text.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct GroupVersionKind {
+    /// API group, empty for core.
+    #[serde(default)]
+    pub group: String,
+    /// API version.
+    #[serde(default)]
+    pub version: String,
+    /// Kind.
+    #[serde(default)]
+    pub kind: String,
+}
+
+impl GroupVersionKind {
+    /// Reads an object's `apiVersion` and `kind`.
+    pub fn of(api_version: &str, kind: &str) -> Self {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        Self { group: group.into(), version: version.into(), kind: kind.into() }
+    }
+
+    /// Returns `group/version`, or the version alone in the core group.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    }
+
+    /// Returns whether this is one of the built-in kinds that hold Pods: Pod itself, or a controller of them.
+    pub fn is_built_in_workload(&self) -> bool {
+        self.is_pod() || CONTROLLERS.contains(&(self.group.as_str(), self.kind.as_str()))
+    }
+
+    /// Returns whether this is the core Pod.
+    pub fn is_pod(&self) -> bool {
+        self.group.is_empty() && self.kind == "Pod"
+    }
+
+    /// Returns whether this is the core Namespace.
+    pub fn is_namespace(&self) -> bool {
+        self.group.is_empty() && self.kind == "Namespace"
+    }
+
+    /// Returns whether this is the core Secret.
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
+
+    /// Returns whether the group is one that Kubernetes itself serves.
+    pub fn is_built_in_group(&self) -> bool {
+        !self.group.contains('.') || self.group.ends_with(".k8s.io")
+    }
+}
+
+impl fmt::Display for GroupVersionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.api_version(), self.kind)
+    }
+}
+
+/// One entry of a rule's `kinds`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KindSelector {
+    /// `*`: any kind.
+    Any,
+    /// `workloads`: Pod, its built-in controllers, and any other kind that holds a pod template.
+    Workloads,
+    /// `apiGroup/Kind`, either side may be `*`; `core` is the empty group.
+    Kind {
+        /// API group, or none for any.
+        group: Option<String>,
+        /// Kind, or none for any.
+        kind: Option<String>,
+    },
+    /// A group name such as `controllers`.
+    Group(&'static [(&'static str, &'static str)]),
+}
+
+/// An entry of `kinds` that names nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is neither a group of kinds (workloads, controllers, rbac, *) nor apiGroup/Kind, for example core/Pod")]
+pub struct KindError(String);
+
+impl FromStr for KindSelector {
+    type Err = KindError;
+
+    fn from_str(text: &str) -> Result<Self, KindError> {
+        match text {
+            "*" => return Ok(Self::Any),
+            "workloads" => return Ok(Self::Workloads),
+            _ => {}
+        }
+        if let Some(kinds) = kind_groups().get(text) {
+            return Ok(Self::Group(kinds));
+        }
+        let (group, kind) = text.rsplit_once('/').ok_or_else(|| KindError(text.into()))?;
+        if group.is_empty() || kind.is_empty() || group.contains('/') {
+            return Err(KindError(text.into()));
+        }
+        let group = match group {
+            "*" => None,
+            "core" => Some(String::new()),
+            other => Some(other.to_owned()),
+        };
+        Ok(Self::Kind { group, kind: (kind != "*").then(|| kind.to_owned()) })
+    }
+}
+
+impl KindSelector {
+    /// Returns whether an object of this kind is looked at; `has_template` says whether it holds a pod template.
+    pub fn matches(&self, gvk: &GroupVersionKind, has_template: bool) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Workloads => has_template || gvk.is_built_in_workload(),
+            Self::Kind { group, kind } => {
+                group.as_ref().is_none_or(|group| *group == gvk.group)
+                    && kind.as_ref().is_none_or(|kind| *kind == gvk.kind)
+            }
+            Self::Group(kinds) => kinds.contains(&(gvk.group.as_str(), gvk.kind.as_str())),
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What is asked of objects, and where: rules, policies, modes.
+//!
+//! Pure: values in, values out. Nothing here reads files, clocks or the network.
+
+pub mod embedded;
+pub mod kinds;
+pub mod metadata;
+pub mod modes;
+pub mod namespace;
+pub mod rule;
+pub mod set;
+mod suggest;
+
+pub use kinds::{GroupVersionKind, KindSelector};
+pub use metadata::{AtMost, Dialect, Effort, Operation, Origin, Severity};
+pub use modes::{Grant, GrantOrigin, Mode, Modes, Scope};
+pub use namespace::{NamespaceMeta, Selector};
+pub use rule::{Fixture, Provenance, Rule, RuleId, Source};
+pub use set::{OnError, PolicySpec};
+pub use suggest::nearest;

@@ -1,0 +1,420 @@
+//! Modes: what a namespace does with a policy's violations, and the grants that come of it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::metadata::{Severity, UnknownWord};
+use super::namespace::{NamespaceMeta, Selector};
+use super::suggest::nearest;
+
+/// Prefix of every label and annotation of ours.
+pub const PREFIX: &str = "gatepost.dev/";
+/// Annotation: deny only at or above this severity.
+pub const ENFORCE_SEVERITY: &str = "gatepost.dev/enforce-severity";
+/// Annotation: whether an UPDATE is denied for what was there before.
+pub const ENFORCE_SCOPE: &str = "gatepost.dev/enforce-scope";
+/// Annotation: the date from which enforce denies.
+pub const ENFORCE_FROM: &str = "gatepost.dev/enforce-from";
+/// Label value that switches a slot off.
+pub const OFF: &str = "off";
+
+/// What a namespace does with a policy's violations, the weakest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Recorded only.
+    Audit,
+    /// Admitted with a warning.
+    Warn,
+    /// Denied.
+    Enforce,
+}
+
+impl Mode {
+    /// Every mode, the strongest first.
+    pub const ALL: [Self; 3] = [Self::Enforce, Self::Warn, Self::Audit];
+
+    /// Returns the word that stands in labels.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::Warn => "warn",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// Returns the namespace label of this slot, for example `gatepost.dev/enforce`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Audit => "gatepost.dev/audit",
+            Self::Warn => "gatepost.dev/warn",
+            Self::Enforce => "gatepost.dev/enforce",
+        }
+    }
+}
+
+/// What an UPDATE is denied for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Only for what it brings in.
+    #[default]
+    New,
+    /// Also for what was there before.
+    All,
+}
+
+impl FromStr for Scope {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "new" => Ok(Self::New),
+            "all" => Ok(Self::All),
+            _ => Err(UnknownWord { found: text.into(), expected: "new, all" }),
+        }
+    }
+}
+
+/// Where a grant comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GrantOrigin {
+    /// The namespace's own label.
+    Label,
+    /// An entry of the configuration's `namespaces`.
+    Configuration,
+    /// The configuration's defaults.
+    Default,
+    /// A floor, which no label takes away.
+    Floor,
+}
+
+/// One policy that judges a namespace's objects, and with what force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What happens to a violation.
+    pub mode: Mode,
+    /// Name of the policy.
+    pub policy: Arc<str>,
+    /// Under enforce: below this severity a violation is only warned of.
+    pub severity: Option<Severity>,
+    /// Under enforce: what an UPDATE is denied for.
+    pub scope: Scope,
+    /// Under enforce: the instant before which it only warns.
+    pub from: Option<Timestamp>,
+    /// Where it comes from.
+    pub origin: GrantOrigin,
+}
+
+/// A slot's value: a policy, or explicitly none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Slot {
+    /// Nothing is asked.
+    Off,
+    /// The policy of this name.
+    Policy(Arc<str>),
+}
+
+/// What one entry of the configuration sets; a slot that it leaves out is left as it was.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SlotSet {
+    /// The enforce slot.
+    pub enforce: Option<Slot>,
+    /// The warn slot.
+    pub warn: Option<Slot>,
+    /// The audit slot.
+    pub audit: Option<Slot>,
+    /// Goes with `enforce`.
+    pub severity: Option<Severity>,
+    /// Goes with `enforce`.
+    pub scope: Option<Scope>,
+    /// Goes with `enforce`.
+    pub from: Option<Timestamp>,
+}
+
+impl SlotSet {
+    /// Returns what Gatepost does when nobody said anything: warn by `recommended`, record by `strict`.
+    pub fn shipped() -> Self {
+        Self {
+            warn: Some(Slot::Policy("recommended".into())),
+            audit: Some(Slot::Policy("strict".into())),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the slot of a mode.
+    pub fn get(&self, mode: Mode) -> Option<&Slot> {
+        match mode {
+            Mode::Enforce => self.enforce.as_ref(),
+            Mode::Warn => self.warn.as_ref(),
+            Mode::Audit => self.audit.as_ref(),
+        }
+    }
+
+    /// Returns the policies that are named, each with its slot.
+    pub fn policies(&self) -> impl Iterator<Item = (Mode, &Arc<str>)> {
+        Mode::ALL.into_iter().filter_map(|mode| match self.get(mode) {
+            Some(Slot::Policy(name)) => Some((mode, name)),
+            _ => None,
+        })
+    }
+
+    fn grant(&self, mode: Mode, origin: GrantOrigin) -> Option<Grant> {
+        let Slot::Policy(policy) = self.get(mode)? else { return None };
+        let enforce = mode == Mode::Enforce;
+        Some(Grant {
+            mode,
+            policy: policy.clone(),
+            severity: self.severity.filter(|_| enforce),
+            scope: self.scope.filter(|_| enforce).unwrap_or_default(),
+            from: self.from.filter(|_| enforce),
+            origin,
+        })
+    }
+}
+
+/// The configuration's say in which policies judge what.
+#[derive(Debug, Clone)]
+pub struct Modes {
+    /// For namespaces about which nothing else is said.
+    pub defaults: SlotSet,
+    /// For objects outside any namespace.
+    pub cluster_scoped: SlotSet,
+    /// Ordered: the last match wins, slot by slot.
+    pub namespaces: Vec<(Selector, SlotSet)>,
+    /// All matches add up.
+    pub floors: Vec<(Selector, SlotSet)>,
+}
+
+impl Default for Modes {
+    fn default() -> Self {
+        Self {
+            defaults: SlotSet::shipped(),
+            cluster_scoped: SlotSet::shipped(),
+            namespaces: Vec::new(),
+            floors: Vec::new(),
+        }
+    }
+}
+
+/// Something in a namespace's labels or annotations that does not mean what its author thought.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// A label names a policy that does not exist; the slot falls back as if there were no label.
+    UnknownPolicy {
+        /// The slot.
+        mode: Mode,
+        /// What the label says.
+        name: String,
+        /// The policy that was most likely meant.
+        nearest: Option<String>,
+    },
+    /// An annotation cannot be read; the strictest reading holds.
+    Unreadable {
+        /// The annotation.
+        annotation: &'static str,
+        /// What is wrong with its value.
+        cause: String,
+    },
+    /// An annotation stands without the namespace's own enforce label, so it does not count.
+    WithoutLabel {
+        /// The annotation.
+        annotation: &'static str,
+    },
+    /// The namespace could not be read, so only what is certain judges it.
+    UnreadNamespace,
+}
+
+impl Notice {
+    /// Returns whether a Namespace write that brings this in is refused.
+    pub fn refuses_write(&self) -> bool {
+        matches!(self, Self::UnknownPolicy { .. } | Self::Unreadable { .. })
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownPolicy { mode, name, nearest } => {
+                write!(f, "label {}: there is no policy \"{name}\"", mode.label())?;
+                match nearest {
+                    Some(nearest) => write!(f, ", did you mean \"{nearest}\"?"),
+                    None => Ok(()),
+                }
+            }
+            Self::Unreadable { annotation, cause } => write!(f, "annotation {annotation}: {cause}"),
+            Self::WithoutLabel { annotation } => {
+                write!(f, "annotation {annotation} does not count without the label {}", Mode::Enforce.label())
+            }
+            Self::UnreadNamespace => {
+                f.write_str("the namespace could not be read in time, its labels were not taken into account")
+            }
+        }
+    }
+}
+
+/// What judges a namespace's objects, and what its owner should know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grants {
+    /// At most three slots, then the floors.
+    pub grants: Vec<Grant>,
+    /// What does not mean what its author thought.
+    pub notices: Vec<Notice>,
+}
+
+/// Names the policies that exist.
+pub trait PolicyNames {
+    /// Returns whether a policy of this name exists.
+    fn has_policy(&self, name: &str) -> bool;
+    /// Returns every name.
+    fn policy_names(&self) -> Vec<&str>;
+}
+
+impl Modes {
+    /// Returns every grant that judges a namespace: its three slots, then the floors, which no label can take away.
+    pub fn grants(&self, namespace: &NamespaceMeta, policies: &impl PolicyNames) -> Grants {
+        let mut notices = Vec::new();
+        let mut grants: Vec<Grant> =
+            Mode::ALL.into_iter().filter_map(|mode| self.slot(mode, namespace, policies, &mut notices)).collect();
+        grants.extend(self.floors(|selector| selector.matches(namespace)));
+        Grants { grants, notices }
+    }
+
+    /// Returns the grants of objects outside any namespace.
+    pub fn cluster_scoped_grants(&self) -> Grants {
+        let slots = Mode::ALL.into_iter();
+        let grants = slots.filter_map(|mode| self.cluster_scoped.grant(mode, GrantOrigin::Configuration)).collect();
+        Grants { grants, notices: Vec::new() }
+    }
+
+    /// Returns the grants of a namespace whose metadata could not be read: what the configuration says of its
+    /// name, and every floor that its labels could bring.
+    pub fn grants_of_unread(&self, name: &str, policies: &impl PolicyNames) -> Grants {
+        let namespace = NamespaceMeta::named(name);
+        let mut grants = self.grants(&namespace, policies);
+        grants.grants.retain(|grant| grant.origin != GrantOrigin::Floor);
+        grants.grants.extend(self.floors(|selector| selector.could_match(name)));
+        grants.notices.push(Notice::UnreadNamespace);
+        grants
+    }
+
+    /// Returns what a Namespace write brings in that names nothing: reasons to refuse it.
+    pub fn faults_brought_in(
+        &self,
+        new: &NamespaceMeta,
+        old: Option<&NamespaceMeta>,
+        policies: &impl PolicyNames,
+    ) -> Vec<Notice> {
+        let before = old.map(|old| self.grants(old, policies).notices).unwrap_or_default();
+        let mut notices = self.grants(new, policies).notices;
+        notices.retain(|notice| notice.refuses_write() && !before.contains(notice));
+        notices
+    }
+
+    /// Returns every policy that the configuration names, with the place that names it.
+    pub fn named_policies(&self) -> Vec<(String, Arc<str>)> {
+        let of = |place: String, set: &SlotSet| -> Vec<(String, Arc<str>)> {
+            set.policies().map(|(mode, name)| (format!("{place}.{}", mode.as_str()), name.clone())).collect()
+        };
+        let mut named = of("defaults".into(), &self.defaults);
+        named.extend(of("clusterScoped".into(), &self.cluster_scoped));
+        for (index, (_, set)) in self.namespaces.iter().enumerate() {
+            named.extend(of(format!("namespaces[{index}].set"), set));
+        }
+        for (index, (_, set)) in self.floors.iter().enumerate() {
+            named.extend(of(format!("floors[{index}].set"), set));
+        }
+        named
+    }
+
+    fn floors(&self, matches: impl Fn(&Selector) -> bool) -> Vec<Grant> {
+        let matching = self.floors.iter().filter(|(selector, _)| matches(selector));
+        matching
+            .flat_map(|(_, set)| Mode::ALL.into_iter().filter_map(|mode| set.grant(mode, GrantOrigin::Floor)))
+            .collect()
+    }
+
+    fn slot(
+        &self,
+        mode: Mode,
+        namespace: &NamespaceMeta,
+        policies: &impl PolicyNames,
+        notices: &mut Vec<Notice>,
+    ) -> Option<Grant> {
+        match namespace.labels.get(mode.label()).map(String::as_str) {
+            Some(OFF) => return None,
+            Some(name) if policies.has_policy(name) => return Some(labelled(mode, name, namespace, notices)),
+            Some(name) => notices.push(Notice::UnknownPolicy {
+                mode,
+                name: name.to_owned(),
+                nearest: nearest(name, policies.policy_names()).map(str::to_owned),
+            }),
+            None => {}
+        }
+        if mode == Mode::Enforce {
+            let annotations = [ENFORCE_SEVERITY, ENFORCE_SCOPE, ENFORCE_FROM];
+            let stray = annotations.into_iter().filter(|name| namespace.annotations.contains_key(*name));
+            notices.extend(stray.map(|annotation| Notice::WithoutLabel { annotation }));
+        }
+        self.configured(mode, namespace)
+    }
+
+    fn configured(&self, mode: Mode, namespace: &NamespaceMeta) -> Option<Grant> {
+        let matching = self.namespaces.iter().rev().filter(|(selector, _)| selector.matches(namespace));
+        match matching.map(|(_, set)| set).find(|set| set.get(mode).is_some()) {
+            Some(set) => set.grant(mode, GrantOrigin::Configuration),
+            None => self.defaults.grant(mode, GrantOrigin::Default),
+        }
+    }
+}
+
+fn labelled(mode: Mode, policy: &str, namespace: &NamespaceMeta, notices: &mut Vec<Notice>) -> Grant {
+    let mut grant = Grant {
+        mode,
+        policy: policy.into(),
+        severity: None,
+        scope: Scope::New,
+        from: None,
+        origin: GrantOrigin::Label,
+    };
+    if mode == Mode::Enforce {
+        grant.severity = annotation(namespace, ENFORCE_SEVERITY, notices, str::parse);
+        let unreadable_means_all = namespace.annotations.contains_key(ENFORCE_SCOPE).then_some(Scope::All);
+        grant.scope = annotation(namespace, ENFORCE_SCOPE, notices, str::parse)
+            .or(unreadable_means_all)
+            .unwrap_or_default();
+        grant.from = annotation(namespace, ENFORCE_FROM, notices, parse_from);
+    }
+    grant
+}
+
+fn annotation<T, E: fmt::Display>(
+    namespace: &NamespaceMeta,
+    name: &'static str,
+    notices: &mut Vec<Notice>,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Option<T> {
+    match parse(namespace.annotations.get(name)?) {
+        Ok(value) => Some(value),
+        Err(cause) => {
+            notices.push(Notice::Unreadable { annotation: name, cause: cause.to_string() });
+            None
+        }
+    }
+}
+
+/// Reads the day from which enforce denies: a date (from midnight UTC) or an RFC 3339 instant.
+pub fn parse_from(text: &str) -> Result<Timestamp, String> {
+    let day = text.parse::<Date>().ok().filter(|_| !text.contains('T'));
+    if let Some(start) = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()) {
+        return Ok(start.timestamp());
+    }
+    text.parse().map_err(|_| format!("\"{text}\" is neither a date such as 2026-12-01 nor an RFC 3339 instant"))
+}

@@ -1,0 +1,17 @@
+//! What is said of judged objects: results, their summary, and every format they are written in.
+//!
+//! Pure: values in, text out. Nothing here reads files, clocks or the environment.
+
+pub mod fault;
+pub mod json;
+pub mod message;
+pub mod redact;
+pub mod result;
+pub mod tally;
+pub mod text;
+
+pub use fault::Fault;
+pub use json::JsonReport;
+pub use result::{EngineVersion, Judged, Location, Resource, ScanEntry, Summary, Verdict, results};
+pub use tally::{FileReport, Tally};
+pub use text::TextReport;

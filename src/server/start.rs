@@ -1,0 +1,178 @@
+//! Starting and stopping, in order.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::routing::get;
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::files::{self, Addresses};
+use super::{ServeError, Settings};
+use crate::admission::Controllers;
+use crate::cluster::{self, InventoryWatch, Namespaces};
+use crate::engine::{BackendChoice, Bundle, Limits, ProgramCache};
+use crate::telemetry::Metrics;
+use crate::webhook::certificates::{self, Serving, Source};
+use crate::webhook::handlers::{self, App, World};
+use crate::webhook::health::{self, Condition, Readiness};
+use crate::webhook::listener::{self, Options};
+use crate::webhook::tls::{self, CertificateStore};
+use crate::webhook::workers::Workers;
+
+/// How often certificate files are looked at again.
+const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Serves until SIGINT or SIGTERM; requests in flight are answered first.
+pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+    let readiness = Arc::new(Readiness::default());
+    let metrics = Arc::new(Metrics::new());
+    let cache = ProgramCache::default();
+    let bundle = Bundle::build(settings.catalogue.clone(), &cache, BackendChoice::Proven)?;
+    settings.config.check_policies(&bundle)?;
+    readiness.set(Condition::Bundle, true);
+
+    let source = certificate_source(&settings);
+    let serving = certificates::current(&source, &settings.data_dir, Timestamp::now())?;
+    let store = CertificateStore::load(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes())?;
+    let client_ca = settings.client_ca.as_deref().map(read).transpose()?;
+    let tls = tls::server_config(store.clone(), client_ca.as_deref())?;
+    readiness.set(Condition::Certificates, true);
+
+    let webhook = bind("--listen-webhook", settings.listen_webhook).await?;
+    let http = bind("--listen-http", settings.listen_http).await?;
+    let health = bind("--listen-metrics", settings.listen_metrics).await?;
+    let addresses = Addresses { webhook: webhook.1, http: http.1, metrics: health.1 };
+    let (stop, stopped) = watch::channel(false);
+    let health_options = Options::default();
+    tokio::spawn(listener::serve(health.0, health::router(readiness.clone(), metrics.clone()), health_options, stopped.clone()));
+
+    let world = world(&settings, &bundle, &readiness, &metrics).await?;
+    let has_cluster = matches!(world, World::Cluster { .. });
+    let app = Arc::new(app(&settings, bundle, world, metrics.clone())?);
+    show(&app, &cache);
+    tokio::spawn(certificates::keep_current(
+        source,
+        settings.data_dir.clone(),
+        serving.clone(),
+        store,
+        CERTIFICATE_INTERVAL,
+        stopped.clone(),
+    ));
+    let options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..Options::default() };
+    let routes = routes(&settings, app.clone());
+    let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, options, stopped.clone()));
+    tokio::spawn(listener::serve(http.0, http_routes(), Options::default(), stopped));
+    readiness.set(Condition::Accepting, true);
+    announce(&settings, addresses, &serving, has_cluster)?;
+
+    wait_for_signal().await?;
+    readiness.set(Condition::Accepting, false);
+    tracing::info!("stopping: requests in flight are answered first");
+    let _ = stop.send(true);
+    let _ = serving_webhook.await;
+    Ok(())
+}
+
+fn announce(settings: &Settings, addresses: Addresses, serving: &Serving, has_cluster: bool) -> Result<(), ServeError> {
+    files::write(&settings.data_dir, addresses, &serving.authority_pem)?;
+    let Addresses { webhook, http, metrics } = addresses;
+    tracing::info!(%webhook, %http, %metrics, has_cluster, version = env!("CARGO_PKG_VERSION"), "listening");
+    // Whoever closed standard output does not want to read it.
+    let _ = crate::cli::output::write(&files::next_steps(&settings.data_dir, addresses, has_cluster));
+    Ok(())
+}
+
+fn app(settings: &Settings, bundle: Bundle, world: World, metrics: Arc<Metrics>) -> Result<App, ServeError> {
+    let threads = settings.workers.unwrap_or_else(Workers::available_threads);
+    Ok(App {
+        bundle: ArcSwap::from_pointee(bundle),
+        config: ArcSwap::from_pointee(settings.config.clone()),
+        world,
+        controllers: Controllers::default(),
+        judge_owned: settings.judge_owned,
+        limits: Limits { time: settings.rule_timeout, instructions: settings.rule_instructions },
+        max_body: settings.max_body,
+        workers: Workers::new(threads, settings.queue).map_err(ServeError::System)?,
+        metrics,
+    })
+}
+
+/// Keeps the figures of bundle, cache and queue where metrics are read.
+fn show(app: &Arc<App>, cache: &ProgramCache) {
+    let bundle = app.bundle.load();
+    app.metrics.set_bundle(bundle.digest(), bundle.catalogue().rules().len(), bundle.policies().len());
+    let (cache, weak) = (cache.clone(), Arc::downgrade(app));
+    app.metrics.refresh_with(move |metrics| {
+        metrics.set_programs(cache.len(), cache.compilations());
+        let Some(app) = weak.upgrade() else { return };
+        metrics.queue_depth.set(i64::try_from(app.workers.queued()).unwrap_or(i64::MAX));
+        metrics.unknown_policies.set(i64::try_from(app.unknown_policies()).unwrap_or(i64::MAX));
+    });
+}
+
+fn certificate_source(settings: &Settings) -> Source {
+    match &settings.certificate {
+        Some((certificate, key)) => Source::Files { certificate: certificate.clone(), key: key.clone() },
+        None => {
+            Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.certificate_names) }
+        }
+    }
+}
+
+fn routes(settings: &Settings, app: Arc<App>) -> Router {
+    let routes = handlers::routes(app);
+    match &settings.client_name {
+        Some(name) => listener::require_client_name(routes, name),
+        None => routes,
+    }
+}
+
+fn http_routes() -> Router {
+    Router::new().route("/", get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")))
+}
+
+async fn world(
+    settings: &Settings,
+    bundle: &Bundle,
+    readiness: &Arc<Readiness>,
+    metrics: &Arc<Metrics>,
+) -> Result<World, ServeError> {
+    let _ = metrics;
+    let Some(client) = cluster::connect(settings.kubeconfig.as_deref()).await? else {
+        readiness.set(Condition::Namespaces, true);
+        return Ok(World::Static);
+    };
+    let namespaces = Arc::new(Namespaces::new(client.clone()));
+    let (watched, ready) = (namespaces.clone(), readiness.clone());
+    tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
+    let kinds: BTreeSet<String> =
+        bundle.catalogue().rules().values().flat_map(|rule| rule.inventory.iter().cloned()).collect();
+    Ok(World::Cluster { namespaces, inventory: InventoryWatch::start(&client, kinds) })
+}
+
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let fail = |cause| ServeError::Listen { flag, address, cause };
+    let listener = TcpListener::bind(address).await.map_err(fail)?;
+    let bound = listener.local_addr().map_err(fail)?;
+    Ok((listener, bound))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
+    std::fs::read(path).map_err(|cause| ServeError::File { path: path.to_owned(), cause })
+}
+
+async fn wait_for_signal() -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result.map_err(ServeError::System),
+        _ = terminate.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,284 @@
+//! `POST /validate`: reads an AdmissionReview, has it judged on a worker, answers, and records what was decided.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::record::Record;
+use super::workers::{Overloaded, Workers};
+use crate::admission::request::{Means, NamespaceState};
+use crate::admission::{Controllers, Decision, Envelope, Reviewer, speak};
+use crate::cluster::{InventoryWatch, Namespaces};
+use crate::config::Config;
+use crate::engine::review::Inventory;
+use crate::engine::{Budget, Bundle, Limits, Machines};
+use crate::policy::NamespaceMeta;
+use crate::policy::modes::Notice;
+use crate::telemetry::Metrics;
+
+/// The deadline when the API server names none.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of the API server's timeout, at least this much is kept for the way back.
+const LEAST_MARGIN: Duration = Duration::from_millis(50);
+/// And at most this much.
+const MOST_MARGIN: Duration = Duration::from_millis(500);
+/// A body that is larger than what is judged is still read to its end, up to this, so that the answer arrives.
+const DRAINED: usize = 64 << 20;
+
+/// Everything that answering needs; shared by all requests.
+pub struct App {
+    /// The policies in force.
+    pub bundle: ArcSwap<Bundle>,
+    /// The configuration in force.
+    pub config: ArcSwap<Config>,
+    /// Where namespaces are known from.
+    pub world: World,
+    /// Whose objects were judged as templates.
+    pub controllers: Controllers,
+    /// Judge them all the same.
+    pub judge_owned: bool,
+    /// What one rule may cost.
+    pub limits: Limits,
+    /// Largest body that is judged, in bytes.
+    pub max_body: usize,
+    /// The threads that evaluate.
+    pub workers: Workers,
+    /// Counters and histograms.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What is known beside the request.
+pub enum World {
+    /// A cluster that is watched.
+    Cluster {
+        /// Namespaces.
+        namespaces: Arc<Namespaces>,
+        /// Objects that rules look up.
+        inventory: Arc<InventoryWatch>,
+    },
+    /// No cluster: the configuration's `static` namespaces; any other has no labels.
+    Static,
+}
+
+impl App {
+    async fn namespace(&self, envelope: &Envelope, remaining: Duration) -> NamespaceState {
+        let Some(name) = envelope.judging_namespace() else { return NamespaceState::None };
+        match &self.world {
+            World::Cluster { namespaces, .. } => namespaces
+                .get_or_read(name, remaining)
+                .await
+                .map_or_else(|| NamespaceState::Unread(name.to_owned()), NamespaceState::Known),
+            World::Static => {
+                let config = self.config.load();
+                let known = config.static_namespaces.get(name).cloned();
+                NamespaceState::Known(Arc::new(known.unwrap_or_else(|| NamespaceMeta::named(name))))
+            }
+        }
+    }
+
+    /// Returns how many slots of known namespaces name a policy that does not exist.
+    pub fn unknown_policies(&self) -> usize {
+        let World::Cluster { namespaces, .. } = &self.world else { return 0 };
+        let (bundle, config) = (self.bundle.load(), self.config.load());
+        let of = |namespace: &Arc<NamespaceMeta>| {
+            let notices = config.modes.grants(namespace, &**bundle).notices;
+            notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count()
+        };
+        namespaces.all().iter().map(of).sum()
+    }
+
+    fn inventory(&self, namespace: &str) -> Inventory {
+        match &self.world {
+            World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
+            World::Static => Inventory::new(),
+        }
+    }
+
+    fn review(&self, envelope: &Envelope, namespace: NamespaceState, deadline: Deadline, machines: &mut Machines) -> Decision {
+        let (bundle, config) = (self.bundle.load(), self.config.load());
+        let reviewer = Reviewer {
+            bundle: &bundle,
+            modes: &config.modes,
+            controllers: &self.controllers,
+            judge_owned: self.judge_owned,
+            limits: self.limits,
+        };
+        let means = Means {
+            namespace,
+            inventory: self.inventory(&envelope.namespace),
+            now: Timestamp::now(),
+            remaining: &|| deadline.remaining(),
+            machines,
+        };
+        reviewer.review(envelope, means)
+    }
+}
+
+/// When an answer must be on its way.
+#[derive(Debug, Clone, Copy)]
+struct Deadline(Instant);
+
+impl Deadline {
+    fn remaining(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+/// Returns the routes of the webhook listener.
+pub fn routes(app: Arc<App>) -> Router {
+    Router::new().route("/validate", post(validate)).with_state(app)
+}
+
+#[derive(Debug, Deserialize)]
+struct Timeout {
+    timeout: Option<String>,
+}
+
+async fn validate(State(app): State<Arc<App>>, Query(query): Query<Timeout>, body: Body) -> Response {
+    let start = Instant::now();
+    let _in_flight = app.metrics.enter();
+    let timeout = query.timeout.as_deref().and_then(parse_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let margin = (timeout / 10).clamp(LEAST_MARGIN, MOST_MARGIN).min(timeout / 2);
+    let deadline = Deadline(start + timeout.saturating_sub(margin));
+    let (body, cut_off) = match read(body, app.max_body).await {
+        Ok(read) => read,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")).into_response(),
+    };
+    let envelope = match Envelope::decode(&body, cut_off.then_some(app.max_body)) {
+        Ok(envelope) => Arc::new(envelope),
+        Err(error) => {
+            tracing::warn!(%error, bytes = body.len(), "request refused");
+            return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
+        }
+    };
+    drop(body);
+    let namespace = app.namespace(&envelope, deadline.remaining()).await;
+    match decide(&app, &envelope, namespace, deadline).await {
+        Ok(mut decision) => {
+            let answer = speak::answer(&envelope.uid, &decision);
+            let deferred = decision.deferred.take();
+            Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
+                .write(&app.metrics);
+            if let Some(deferred) = deferred {
+                let limits = app.limits;
+                let (metrics, record) = (app.metrics.clone(), super::record::Later::of(&envelope, &decision));
+                let queued = app.workers.try_submit_background(move |machines| {
+                    let budget = Budget { limits, remaining: &|| Duration::from_secs(1) };
+                    record.write(&deferred.judge(machines, &budget), &metrics);
+                });
+                if queued.is_err() {
+                    app.metrics.audit_dropped.inc();
+                }
+            }
+            json(answer.body)
+        }
+        Err(Overloaded) => {
+            app.metrics.overloaded.inc();
+            (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response()
+        }
+    }
+}
+
+/// Judges on a worker. When no answer comes in time, or the worker panics, the request is judged without time, so that
+/// every rule is an error and the policies' `onError` decides.
+async fn decide(
+    app: &Arc<App>,
+    envelope: &Arc<Envelope>,
+    namespace: NamespaceState,
+    deadline: Deadline,
+) -> Result<Decision, Overloaded> {
+    let job = {
+        let (app, envelope, namespace) = (app.clone(), envelope.clone(), namespace.clone());
+        move |machines: &mut Machines| app.review(&envelope, namespace, deadline, machines)
+    };
+    let answer = app.workers.try_submit(job)?;
+    let patience = deadline.remaining() + LEAST_MARGIN / 2;
+    match tokio::time::timeout(patience, answer).await {
+        Ok(Ok(decision)) => Ok(decision),
+        Ok(Err(panicked)) => {
+            app.metrics.panics.inc();
+            tracing::error!(uid = %envelope.uid, error = %panicked, "evaluation panicked");
+            Ok(out_of_time(app, envelope, namespace))
+        }
+        Err(_) => Ok(out_of_time(app, envelope, namespace)),
+    }
+}
+
+fn out_of_time(app: &App, envelope: &Envelope, namespace: NamespaceState) -> Decision {
+    app.review(envelope, namespace, Deadline(Instant::now()), &mut Machines::default())
+}
+
+/// Reads a body up to a limit; what lies beyond is read away, and the second value says that there was such.
+async fn read(mut body: Body, limit: usize) -> Result<(Bytes, bool), axum::Error> {
+    let mut buffer = BytesMut::new();
+    let mut size = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        size = size.saturating_add(data.len());
+        if size <= limit {
+            buffer.extend_from_slice(&data);
+        } else if size > limit.saturating_add(DRAINED) {
+            break;
+        } else {
+            let room = limit.saturating_sub(buffer.len()).min(data.len());
+            buffer.extend_from_slice(data.get(..room).unwrap_or_default());
+        }
+    }
+    Ok((buffer.freeze(), size > limit))
+}
+
+fn json(body: Vec<u8>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`.
+fn parse_timeout(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at(digits);
+        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        let seconds = match unit {
+            "h" => 3600.0,
+            "m" => 60.0,
+            "s" => 1.0,
+            "ms" => 1e-3,
+            "us" | "µs" => 1e-6,
+            "ns" => 1e-9,
+            _ => return None,
+        };
+        total = total.checked_add(Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?)?;
+        rest = tail;
+    }
+    (!total.is_zero()).then_some(total)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::parse_timeout;
+
+    #[test]
+    fn reads_timeouts_as_go_writes_them() {
+        assert_eq!(parse_timeout("10s"), Some(Duration::from_secs(10)));
+        assert_eq!(parse_timeout("1m30s"), Some(Duration::from_secs(90)));
+        assert_eq!(parse_timeout("1.5s"), Some(Duration::from_millis(1500)));
+        for odd in ["", "10", "s", "10x", "-1s"] {
+            assert_eq!(parse_timeout(odd), None, "{odd}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The HTTPS side of admission: listener, certificates, evaluation threads, health.
+//!
+//! Handlers translate; what is decided stands in [`crate::admission`].
+
+pub mod certificates;
+pub mod handlers;
+pub mod health;
+pub mod listener;
+pub mod record;
+pub mod tls;
+pub mod workers;

@@ -1,0 +1,101 @@
+//! What stays of a decision: one structured log line, and counters.
+
+use std::time::Duration;
+
+use crate::admission::{Action, Decision, Envelope, Reason, What, speak};
+use crate::engine::{Judgement, Outcome};
+use crate::telemetry::{Answered, Metrics};
+
+/// A decision that has been answered.
+pub struct Record<'a> {
+    /// The request.
+    pub envelope: &'a Envelope,
+    /// What was decided.
+    pub decision: &'a Decision,
+    /// How many warnings were sent.
+    pub warnings: usize,
+    /// Time from the request's arrival to the answer.
+    pub took: Duration,
+}
+
+impl Record<'_> {
+    /// Logs and counts it.
+    pub fn write(&self, metrics: &Metrics) {
+        let Self { envelope, decision, warnings, took } = self;
+        let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
+        metrics.record_request(envelope.operation(), answered, envelope.dry_run, *took);
+        metrics.warnings.inc_by(u64::try_from(*warnings).unwrap_or(u64::MAX));
+        match decision.reason {
+            Reason::SubResource => drop(metrics.unregistered_subresources.inc()),
+            Reason::Unchanged => drop(metrics.unchanged_updates.inc()),
+            Reason::Judged | Reason::NoRule | Reason::NamespaceFault => {}
+        }
+        for told in &decision.told {
+            match &told.what {
+                What::Violation(_) => metrics.record_violation(&told.rule, told.severity, told.action),
+                What::Error(error) => {
+                    metrics.record_rule_error(&told.rule);
+                    tracing::warn!(uid = %envelope.uid, rule = %told.rule, %error, "rule could not be evaluated");
+                }
+            }
+        }
+        let rules = |action: Option<Action>| {
+            let told = decision.told.iter();
+            let chosen: Vec<_> = told.filter(|told| action.is_none_or(|action| told.action == action)).cloned().collect();
+            speak::rules(&chosen).join(",")
+        };
+        tracing::info!(
+            uid = %envelope.uid,
+            operation = envelope.operation().as_str(),
+            api_version = %envelope.kind.api_version(),
+            kind = %envelope.kind.kind,
+            namespace = %envelope.namespace,
+            name = %decision.subject.split_once('/').map_or("", |(_, name)| name),
+            user = envelope.user_name(),
+            subresource = %envelope.sub_resource,
+            dry_run = envelope.dry_run,
+            allowed = decision.allowed,
+            reason = decision.reason.as_str(),
+            rules = %rules(None),
+            denied = %rules(Some(Action::Deny)),
+            warnings = *warnings,
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "admission decision",
+        );
+    }
+}
+
+/// What is needed to record checks that are evaluated after the answer.
+pub struct Later {
+    uid: String,
+    object: String,
+    namespace: String,
+}
+
+impl Later {
+    /// Keeps what the log line names.
+    pub fn of(envelope: &Envelope, decision: &Decision) -> Self {
+        let (uid, namespace) = (envelope.uid.clone(), envelope.namespace.clone());
+        Self { uid, object: decision.subject.clone(), namespace }
+    }
+
+    /// Logs and counts what only records.
+    pub fn write(&self, judgements: &[Judgement], metrics: &Metrics) {
+        let mut rules = Vec::new();
+        for judgement in judgements {
+            let rule = &judgement.check.rule.rule;
+            match &judgement.outcome {
+                Outcome::Failed(_) => metrics.record_rule_error(&rule.id),
+                Outcome::Judged { violations, .. } if violations.is_empty() => {}
+                Outcome::Judged { .. } => {
+                    metrics.record_violation(&rule.id, rule.severity, Action::Record);
+                    rules.push(rule.id.as_str());
+                }
+            }
+        }
+        if !rules.is_empty() {
+            let (uid, rules) = (&self.uid, rules.join(","));
+            tracing::info!(%uid, object = %self.object, namespace = %self.namespace, %rules, "audit record");
+        }
+    }
+}

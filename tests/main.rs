@@ -1,0 +1,13 @@
+//! Tests of the crate as a whole: rules on their fixtures, the command line, the shape of the code.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod rules;
+mod support;

@@ -1,0 +1,154 @@
+//! Every built-in rule on its fixtures: clean or as in its snapshot, and the same on VM, interpreter and OPA.
+//!
+//! `GATEPOST_UPDATE=1` writes the snapshots and the list of rules that run on the VM.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use gatepost::admission::fixture::reviews;
+use gatepost::engine::rego::{self, Library};
+use gatepost::engine::review::Needs;
+use gatepost::engine::{Backend, Catalogue, Input, Limits, Machines, Value, parameters};
+use gatepost::policy::Rule;
+use serde_json::{Value as Json, json};
+
+use crate::support::opa::Opa;
+
+const LIMITS: Limits = Limits { time: Duration::from_secs(10), instructions: 10_000_000 };
+
+/// What one rule says of one fixture: a `{violation, skip}` a document.
+type Answer = Vec<Json>;
+
+fn catalogue() -> Catalogue {
+    Catalogue::read(&[]).expect("the built-in policies are whole")
+}
+
+fn inputs(rule: &Rule, text: &str) -> Vec<Value> {
+    let parameters = rule.parameters.as_ref().map(|schema| parameters::with_defaults(schema, &serde_json::Map::new()));
+    let parameters = parameters.map(Value::from);
+    let needs = Needs {
+        parameters: parameters.as_ref(),
+        strings: rule.source.text.contains("input.strings"),
+        secret_data: rule.reads_secret_data,
+        inventory: &rule.inventory,
+    };
+    let reviews = reviews(rule, text).expect("a fixture can be read");
+    reviews.iter().map(|review| Input::new(review).for_rule(needs)).collect()
+}
+
+fn answer(catalogue: &Catalogue, rule: &Rule, text: &str, backend: Backend) -> Result<Answer, String> {
+    let library = Library::new(&catalogue.libraries()).map_err(|error| error.to_string())?;
+    let program = rego::compile(&library, &rule.source, backend).map_err(|error| error.to_string())?;
+    let mut machines = Machines::default();
+    let run = |input| {
+        let found = program.run(&mut machines, input, LIMITS).map_err(|error| error.to_string())?;
+        let list = |set: &Value| match set {
+            Value::Undefined => json!([]),
+            set => sorted(serde_json::to_value(set).expect("a value is JSON")),
+        };
+        Ok(json!({"violation": list(&found.violations), "skip": list(&found.skips)}))
+    };
+    inputs(rule, text).into_iter().map(run).collect()
+}
+
+fn answer_of_opa(opa: &mut Opa, catalogue: &Catalogue, rule: &Rule, text: &str) -> Result<Answer, String> {
+    let sources = catalogue.libraries();
+    let modules: serde_json::Map<String, Json> =
+        sources.iter().chain([&rule.source]).map(|source| (source.file.to_string(), json!(&*source.text))).collect();
+    let modules = Json::Object(modules);
+    let mut ask = |entry: &str, input: &Json| {
+        let found = opa.ask(&modules, &format!("data.{}.{entry}", rule.package), input)?;
+        Ok::<_, String>(if found.is_null() { json!([]) } else { sorted(found) })
+    };
+    let has_skip = rule.source.text.contains("\nskip contains");
+    let run = |input: &Value| {
+        let input = serde_json::to_value(input).expect("an input is JSON");
+        let skip = if has_skip { ask("skip", &input)? } else { json!([]) };
+        Ok(json!({"violation": ask("violation", &input)?, "skip": skip}))
+    };
+    inputs(rule, text).iter().map(run).collect()
+}
+
+fn sorted(list: Json) -> Json {
+    let Json::Array(mut items) = list else { return list };
+    items.sort_by_key(ToString::to_string);
+    Json::Array(items)
+}
+
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+fn check_generated(path: &Path, text: &str) {
+    if std::env::var_os("GATEPOST_UPDATE").is_some() {
+        std::fs::write(path, text).expect("a generated file can be written");
+    }
+    let stands = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(stands == text, "{} is not as generated; run the tests with GATEPOST_UPDATE=1", path.display());
+}
+
+#[test]
+fn finds_nothing_in_what_passes_and_the_snapshot_in_what_fails() {
+    let catalogue = catalogue();
+    for rule in catalogue.rules().values() {
+        let mut found = BTreeMap::new();
+        for fixture in &rule.fixtures {
+            let name = file_name(&fixture.source.file);
+            let said = answer(&catalogue, rule, &fixture.source.text, Backend::Interpreter)
+                .unwrap_or_else(|error| panic!("{}: {error}", fixture.source.file));
+            assert!(!said.is_empty(), "{} holds no object", fixture.source.file);
+            let violations = said.iter().filter(|one| one["violation"] != json!([])).count();
+            if fixture.passes {
+                assert_eq!(violations, 0, "{}: {said:#?}", fixture.source.file);
+            } else {
+                assert!(violations > 0, "{} has no violation", fixture.source.file);
+                found.insert(name, said);
+            }
+        }
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(&*rule.source.file);
+        let text = serde_json::to_string_pretty(&found).expect("JSON") + "\n";
+        check_generated(&folder.with_file_name("violations.json"), &text);
+    }
+}
+
+#[test]
+fn runs_on_the_vm_only_what_vm_interpreter_and_opa_agree_on() {
+    let catalogue = catalogue();
+    let Some(mut opa) = Opa::start() else { return };
+    let mut proven = BTreeMap::new();
+    for rule in catalogue.rules().values() {
+        let mut agree = true;
+        for fixture in &rule.fixtures {
+            let text = &fixture.source.text;
+            let interpreter = answer(&catalogue, rule, text, Backend::Interpreter);
+            let opa = answer_of_opa(&mut opa, &catalogue, rule, text);
+            assert_eq!(interpreter, opa, "{}: interpreter and OPA differ", fixture.source.file);
+            let vm = answer(&catalogue, rule, text, Backend::Vm);
+            if vm != interpreter {
+                eprintln!("{}: the VM differs: {vm:?} instead of {interpreter:?}", fixture.source.file);
+                agree = false;
+            }
+        }
+        if agree {
+            proven.insert(rule.id.to_string(), catalogue.program_digest(rule));
+        }
+    }
+    let text = serde_json::to_string_pretty(&proven).expect("JSON") + "\n";
+    check_generated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/vm.json"), &text);
+}
+
+#[test]
+fn ships_policies_that_contain_each_other() {
+    use gatepost::engine::{BackendChoice, Bundle, ProgramCache};
+    let bundle = Bundle::build(catalogue(), &ProgramCache::default(), BackendChoice::Proven).expect("builds");
+    let rules = |name: &str| {
+        let policy = bundle.policy(name).expect("ships");
+        let checks = policy.entries.keys().filter_map(|id| bundle.checks().get(*id));
+        checks.map(|check| check.rule_id().to_string()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(rules("datree-default").len(), 21);
+    assert_eq!(rules("recommended"), rules("datree-default"));
+    assert!(rules("baseline").is_subset(&rules("recommended")) && rules("baseline").len() < 21);
+    assert!(rules("recommended").is_subset(&rules("strict")));
+}
