@@ -49,13 +49,13 @@ fn warn_can_be_switched_off() {
 fn denies_at_or_above_the_severity_and_warns_below() {
     let Some(gatepost) = Gatepost::start(&Options::default()) else { return };
     let shop = gatepost.namespace("shop", &["enforce=recommended", "enforce-severity=high"]);
-    // Medium: a container without a memory limit.
-    let unlimited = deployment("web").without(&format!("{CONTAINER}/resources/limits/memory"));
-    shop.accepts(apply(&unlimited)).warns_of("container-memory-limit (medium)");
+    // Medium: a container without a readiness probe.
+    let unprobed = deployment("web").without(&format!("{CONTAINER}/readinessProbe"));
+    shop.accepts(apply(&unprobed)).warns_of("container-readiness-probe (medium)");
     shop.rejects(apply(&untagged("other"))).denies_for("container-image-tag");
 
     shop.set("enforce-severity=medium");
-    shop.comes_to_reject(&unlimited.clone().with("/metadata/name", "third"));
+    shop.comes_to_reject(&unprobed.clone().with("/metadata/name", "third"));
 }
 
 #[test]

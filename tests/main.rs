@@ -10,4 +10,5 @@
 )]
 
 mod rules;
+mod scan;
 mod support;

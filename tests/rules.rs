@@ -3,6 +3,7 @@
 //! `GATEPOST_UPDATE=1` writes the snapshots and the list of rules that run on the VM.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -136,6 +137,34 @@ fn runs_on_the_vm_only_what_vm_interpreter_and_opa_agree_on() {
     }
     let text = serde_json::to_string_pretty(&proven).expect("JSON") + "\n";
     check_generated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/vm.json"), &text);
+}
+
+#[test]
+fn the_catalogue_of_rules_is_as_generated() {
+    let catalogue = catalogue();
+    let mut text = String::from(
+        "# Rules\n\nGenerated from the METADATA of each rule; `gatepost explain RULE` says more.\n\n\
+         | Rule | Severity | Effort | What it asks | Fix |\n|---|---|---|---|---|\n",
+    );
+    for rule in catalogue.rules().values() {
+        let cells = [rule.title.as_str(), rule.fix.as_str()].map(|cell| cell.replace('\n', " ").replace('|', "\\|"));
+        let [title, fix] = cells;
+        let (severity, effort) = (rule.severity, rule.effort.as_str());
+        writeln!(text, "| [`{id}`](#{id}) | {severity} | {effort} | {title} | {fix} |", id = rule.id)
+            .expect("a String takes all");
+    }
+    for rule in catalogue.rules().values() {
+        let aliases: Vec<String> = rule.aliases.iter().map(|alias| format!("`{alias}`")).collect();
+        writeln!(text, "\n## {}\n\n{}", rule.id, rule.description).expect("a String takes all");
+        writeln!(text, "\nImpact: {}", rule.impact).expect("a String takes all");
+        if !aliases.is_empty() {
+            writeln!(text, "\nAlso known as {}.", aliases.join(", ")).expect("a String takes all");
+        }
+        if let Some(differs) = &rule.differs {
+            writeln!(text, "\nDiffers from Datree's: {}", differs.trim()).expect("a String takes all");
+        }
+    }
+    check_generated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md"), &text);
 }
 
 #[test]

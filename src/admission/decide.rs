@@ -1,6 +1,6 @@
 //! From judgements and grants to a decision: what is denied, what is warned of, what is only recorded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -151,11 +151,12 @@ pub fn decide(
             .filter(|(_, claims)| claims.iter().any(Claim::may_be_excused))
             .map(|(judgement, _)| judgement.check.clone())
             .collect();
-        if excusable.is_empty() { Past::default() } else { Past::of(judge_old(&excusable)) }
+        if excusable.is_empty() { Past::default() } else { Past::of(&judge_old(&excusable)) }
     } else {
         Past::default()
     };
-    let mut told: Vec<Told> = claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review)).collect();
+    let mut told: Vec<Told> =
+        claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review)).collect();
     told.sort_by(|a, b| {
         let key = |told: &Told| (told.action, told.severity);
         key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
@@ -187,10 +188,9 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
             _ => Some(next),
         })?;
         let what = match what {
-            What::Violation(violation) => What::Violation(Violation {
-                message: render_message(claim.entry, &violation, review),
-                ..violation
-            }),
+            What::Violation(violation) => {
+                What::Violation(Violation { message: render_message(claim.entry, &violation, review), ..violation })
+            }
             error @ What::Error(_) => error,
         };
         Some(Told {
@@ -236,7 +236,7 @@ struct Past {
 #[derive(Debug)]
 enum Before {
     /// These places, by container name rather than index.
-    Violations(BTreeMap<Path, ()>),
+    Violations(BTreeSet<Path>),
     /// The rule could not be evaluated then either.
     Failed,
     /// There was no time to look.
@@ -244,11 +244,9 @@ enum Before {
 }
 
 impl Past {
-    fn of(judgements: Vec<Judgement>) -> Self {
+    fn of(judgements: &[Judgement]) -> Self {
         let before = |outcome: &Outcome| match outcome {
-            Outcome::Judged { violations, .. } => {
-                Before::Violations(violations.iter().map(|violation| (place(violation), ())).collect())
-            }
+            Outcome::Judged { violations, .. } => Before::Violations(violations.iter().map(place).collect()),
             Outcome::Failed(EvalError::NotReached) => Before::Unknown,
             Outcome::Failed(_) => Before::Failed,
         };
@@ -257,7 +255,7 @@ impl Past {
 
     fn had(&self, check: &Check, violation: &Violation, on_error: OnError) -> bool {
         match self.checks.get(&check.id) {
-            Some(Before::Violations(places)) => places.contains_key(&place(violation)),
+            Some(Before::Violations(places)) => places.contains(&place(violation)),
             Some(Before::Failed | Before::Unknown) => on_error == OnError::Allow,
             None => false,
         }

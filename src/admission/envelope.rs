@@ -211,4 +211,3 @@ fn operation(text: &str) -> Option<Operation> {
     let all = [Operation::Create, Operation::Update, Operation::Delete, Operation::Connect];
     all.into_iter().find(|operation| operation.as_str() == text)
 }
-

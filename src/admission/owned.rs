@@ -28,7 +28,8 @@ impl Default for Controllers {
             let account = format!("system:serviceaccount:kube-system:{account}");
             ((*kind).to_owned(), vec![account, CONTROLLER_MANAGER.to_owned()])
         });
-        let rollouts = ("argoproj.io/Rollout".to_owned(), vec!["system:serviceaccount:argo-rollouts:argo-rollouts".into()]);
+        let rollouts =
+            ("argoproj.io/Rollout".to_owned(), vec!["system:serviceaccount:argo-rollouts:argo-rollouts".into()]);
         Self(built_in.chain([rollouts]).collect())
     }
 }

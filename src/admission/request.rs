@@ -181,8 +181,7 @@ impl Reviewer<'_> {
         let budget = Budget { limits: self.limits, remaining: means.remaining };
         let machines = means.machines;
         let judgements = judge(&input, &now_checks, machines, &budget);
-        let circumstances =
-            Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
+        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
         let told = decide::decide(circumstances, &judgements, |checks| {
             let old = Review { object: review.old_object.clone(), old_object: Value::Null, ..review.clone() };
             judge(&Input::new(&old), checks, machines, &budget)
@@ -214,8 +213,7 @@ impl Reviewer<'_> {
             inventory: BTreeMap::new(),
         };
         let (checks, _) = self.checks(envelope, &review, true, &grants);
-        let circumstances =
-            Circumstances { bundle: self.bundle, grants: &grants, review: &review, now: means.now };
+        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review: &review, now: means.now };
         let told = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
             not_judged(checks, &EvalError::NotReached)
         });

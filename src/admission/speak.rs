@@ -38,10 +38,13 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
     let rules = by_rule(&decision.told, Action::Warn);
     lines.extend(rules.iter().map(|line| {
         let Told { rule, severity, .. } = line.told;
-        let from = line.told.denied_from.map_or(String::new(), |from| {
-            format!(" (denied from {})", from.strftime("%Y-%m-%d"))
-        });
-        format!("gatepost: {subject}: {rule} ({severity}): {}{}{from}", containers(&line.containers), message(line.told))
+        let from =
+            line.told.denied_from.map_or(String::new(), |from| format!(" (denied from {})", from.strftime("%Y-%m-%d")));
+        format!(
+            "gatepost: {subject}: {rule} ({severity}): {}{}{from}",
+            containers(&line.containers),
+            message(line.told)
+        )
     }));
     let rest = lines.len().saturating_sub(WARNINGS);
     lines.truncate(WARNINGS);
@@ -63,7 +66,10 @@ pub fn denial(decision: &Decision) -> String {
     let Told { rule, severity, .. } = first.told;
     let mut text = format!("{subject}: {rule} ({severity}){}: {}", place(first.told), message(first.told));
     if first.containers.len() > 1 {
-        text = format!("{text} (also in {})", containers(first.containers.get(1..).unwrap_or_default()).trim_end_matches(": "));
+        text = format!(
+            "{text} (also in {})",
+            containers(first.containers.get(1..).unwrap_or_default()).trim_end_matches(": ")
+        );
     }
     if !others.is_empty() {
         let named = others.iter().take(OTHERS).map(|line| {
@@ -86,14 +92,11 @@ fn by_rule(told: &[Told], action: Action) -> Vec<Line<'_>> {
             What::Violation(violation) => violation.container.as_deref(),
             What::Error(_) => None,
         };
-        let line = match lines.iter_mut().find(|line| line.told.rule == one.rule) {
-            Some(line) => line,
-            None => {
-                lines.push(Line { told: one, containers: Vec::new() });
-                let Some(line) = lines.last_mut() else { continue };
-                line
-            }
-        };
+        let at = lines.iter().position(|line| line.told.rule == one.rule).unwrap_or_else(|| {
+            lines.push(Line { told: one, containers: Vec::new() });
+            lines.len().saturating_sub(1)
+        });
+        let Some(line) = lines.get_mut(at) else { continue };
         if let Some(container) = container.filter(|name| !line.containers.contains(name)) {
             line.containers.push(container);
         }
@@ -124,7 +127,7 @@ fn place(told: &Told) -> String {
     let What::Violation(violation) = &told.what else { return String::new() };
     let inner = container_depth(&violation.path).and_then(|depth| violation.path.0.get(depth.saturating_add(1)..));
     match (&violation.container, inner) {
-        (Some(name), Some(rest)) if rest.is_empty() => format!(" in container {name}"),
+        (Some(name), Some([])) => format!(" in container {name}"),
         (Some(name), Some(rest)) => format!(" at {} of container {name}", dotted(rest)),
         _ if violation.path.0.is_empty() => String::new(),
         _ => format!(" at {}", clip(&dotted(&violation.path.0), MESSAGE_LENGTH)),
@@ -178,7 +181,8 @@ struct Response<'a> {
 
 #[derive(Serialize)]
 struct Status {
-    status: &'static str,
+    #[serde(rename = "status")]
+    outcome: &'static str,
     code: u16,
     reason: &'static str,
     message: String,
@@ -197,8 +201,12 @@ pub struct Answer {
 pub fn answer(uid: &str, decision: &Decision) -> Answer {
     let warnings = warnings(decision);
     let count = warnings.len();
-    let status = (!decision.allowed)
-        .then(|| Status { status: "Failure", code: 403, reason: "Forbidden", message: denial(decision) });
+    let status = (!decision.allowed).then(|| Status {
+        outcome: "Failure",
+        code: 403,
+        reason: "Forbidden",
+        message: denial(decision),
+    });
     let mut audit_annotations = BTreeMap::new();
     if !decision.told.is_empty() {
         audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), 1024));
@@ -218,7 +226,7 @@ pub fn rules(told: &[Told]) -> Vec<&str> {
 
 /// Returns the answer to a request that could not be judged for a reason of ours.
 pub fn failure(uid: &str, message: &str) -> Vec<u8> {
-    let status = Some(Status { status: "Failure", code: 500, reason: "InternalError", message: message.to_owned() });
+    let status = Some(Status { outcome: "Failure", code: 500, reason: "InternalError", message: message.to_owned() });
     let audit_annotations = BTreeMap::new();
     let response = Response { uid, allowed: false, status, warnings: Vec::new(), audit_annotations };
     let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };

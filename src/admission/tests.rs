@@ -1,5 +1,7 @@
 //! What admission must get right, sentence by sentence.
 
+#![allow(clippy::needless_pass_by_value, reason = "a table reads better without ampersands")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,11 +16,20 @@ use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, Machines, ProgramC
 use crate::policy::{Modes, NamespaceMeta, Source};
 
 const RULES: &[(&str, &str)] = &[
-    ("fails.rego", "violation contains {\"message\": m} if { some x in input.object.metadata.name; m := sprintf(\"%d\", [x]) }"),
-    ("slow.rego", "violation contains {\"message\": \"never\"} if { count([1 | some x in numbers.range(1, 100000); some y in numbers.range(1, 100000); x == y + 200000]) > 0 }"),
+    (
+        "fails.rego",
+        "violation contains {\"message\": m} if { some x in input.object.metadata.name; m := sprintf(\"%d\", [x]) }",
+    ),
+    (
+        "slow.rego",
+        "violation contains {\"message\": \"never\"} if { count([1 | some x in numbers.range(1, 100000); some y in numbers.range(1, 100000); x == y + 200000]) > 0 }",
+    ),
     ("pods-only.rego", "violation contains {\"message\": \"pods only\", \"path\": [\"spec\"]}"),
     ("deletes.rego", "violation contains {\"message\": \"do not delete\"} if input.operation == \"DELETE\""),
-    ("status.rego", "violation contains {\"message\": \"no\", \"path\": [\"spec\", \"size\"]} if input.object.spec.size == 13"),
+    (
+        "status.rego",
+        "violation contains {\"message\": \"no\", \"path\": [\"spec\", \"size\"]} if input.object.spec.size == 13",
+    ),
 ];
 
 fn rule(file: &str, body: &str) -> Source {
@@ -269,7 +280,8 @@ fn an_unreadable_annotation_is_read_as_strictly_as_can_be() {
 fn a_label_that_names_nothing_falls_back_and_says_so() {
     let warnings = Ask::create(bad()).under(&[("enforce", "basline")], &[]).accepts();
     assert!(warnings[0].contains("there is no policy \"basline\", did you mean \"baseline\"?"), "{warnings:?}");
-    let configured = Ask::create(bad()).under(&[("enforce", "basline")], &[]).configured("defaults: {enforce: baseline}");
+    let configured =
+        Ask::create(bad()).under(&[("enforce", "basline")], &[]).configured("defaults: {enforce: baseline}");
     configured.rejects();
 }
 
@@ -281,9 +293,10 @@ fn floors_hold_whatever_the_labels_say() {
     let mut newer = bad();
     newer["spec"]["replicas"] = json!(3);
     Ask::update(bad(), newer).under(ENFORCE, &[]).configured(floor).rejects();
-    let unread = Ask { namespace: NamespaceState::Unread("shop".into()), ..Ask::create(bad()).configured(
-        "floors:\n- match: {labels: {env: prod}}\n  set: {enforce: baseline}\n",
-    ) };
+    let unread = Ask {
+        namespace: NamespaceState::Unread("shop".into()),
+        ..Ask::create(bad()).configured("floors:\n- match: {labels: {env: prod}}\n  set: {enforce: baseline}\n")
+    };
     assert!(unread.rejects().contains("container-privileged"));
     assert!(unread.warnings()[0].contains("could not be read in time"), "{:?}", unread.warnings());
 }
@@ -292,7 +305,10 @@ fn floors_hold_whatever_the_labels_say() {
 fn the_last_matching_selector_wins_slot_by_slot() {
     let yaml = "namespaces:\n- match: {names: [\"*\"]}\n  set: {enforce: baseline, warn: off}\n\
                 - match: {names: [shop]}\n  set: {enforce: off}\n";
-    assert!(Ask::create(bad()).configured(yaml).accepts().is_empty(), "enforce off from the second, warn off from the first");
+    assert!(
+        Ask::create(bad()).configured(yaml).accepts().is_empty(),
+        "enforce off from the second, warn off from the first"
+    );
 }
 
 #[test]
@@ -321,7 +337,8 @@ fn an_update_that_changes_nothing_is_not_judged() {
     };
     assert!(unchanged(&|_| {}));
     assert!(unchanged(&|new| new["status"] = json!({"replicas": 1})));
-    for key in ["managedFields", "resourceVersion", "generation", "finalizers", "ownerReferences", "deletionTimestamp"] {
+    for key in ["managedFields", "resourceVersion", "generation", "finalizers", "ownerReferences", "deletionTimestamp"]
+    {
         assert!(unchanged(&|new| new["metadata"][key] = json!("x")), "{key}");
     }
     assert!(!unchanged(&|new| new["metadata"]["labels"] = json!({"a": "b"})));
@@ -332,7 +349,8 @@ fn an_update_that_changes_nothing_is_not_judged() {
 #[test]
 fn argo_cd_may_ask_its_applications_to_look_again() {
     let application = |extra: Json| {
-        let mut object = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "a"}});
+        let mut object =
+            json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "a"}});
         for (key, value) in extra.as_object().expect("an object") {
             object[key] = value.clone();
         }
@@ -470,7 +488,8 @@ fn a_namespace_is_judged_by_its_own_new_labels() {
 #[test]
 fn deleting_is_judged_by_rules_that_ask() {
     let delete = |labels| {
-        let request = Ask::create(json!(null)).set("kind", json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
+        let request =
+            Ask::create(json!(null)).set("kind", json!({"group": "apps", "version": "v1", "kind": "Deployment"}));
         request.set("operation", json!("DELETE")).set("name", json!("web")).set("oldObject", bad()).under(labels, &[])
     };
     delete(ENFORCE).accepts();
@@ -483,7 +502,12 @@ fn a_policy_words_and_softens_its_rules() {
     assert!(Ask::create(bad()).under(&[("enforce", "gentle"), ("warn", "off")], &[]).accepts().len() == 1);
     let denial = Ask::create(bad()).under(&[("enforce", "worded")], &[]).rejects();
     let path = "/spec/template/spec/containers/0/securityContext/privileged";
-    assert!(denial.contains(&format!("(low) at securityContext.privileged of container app: Deployment web in shop: app {path}")), "{denial}");
+    assert!(
+        denial.contains(&format!(
+            "(low) at securityContext.privileged of container app: Deployment web in shop: app {path}"
+        )),
+        "{denial}"
+    );
 }
 
 #[test]
@@ -504,7 +528,8 @@ fn what_only_records_is_left_for_after_the_answer() {
 
 #[test]
 fn the_values_of_a_secret_are_masked() {
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "aHVudGVyMg=="}});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "aHVudGVyMg=="}});
     let envelope = Ask::create(secret);
     let body = serde_json::to_vec(&json!({"request": envelope.request})).expect("JSON");
     let object = Envelope::decode(&body, None).expect("an envelope").object().expect("an object");

@@ -38,7 +38,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer the API server's admission requests
-    Serve(serve::Args),
+    Serve(Box<serve::Args>),
     /// Judge manifests in files
     Scan(scan::Args),
     /// Show the policies that there are
@@ -84,7 +84,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Serve(args) => serve::run(args),
+        Command::Serve(args) => serve::run(*args),
         Command::Scan(args) => scan::run(&args),
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),

@@ -1,6 +1,5 @@
 //! `gatepost scan`: judges manifests in files.
 
-use std::cell::OnceCell;
 use std::io::{self, IsTerminal as _};
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -17,9 +16,9 @@ use super::catalogue::{PolicyArgs, policy, rule};
 use super::output::{self, Colour, Format};
 use super::{UsageError, exit};
 use crate::config::Config;
-use crate::engine::{Budget, Bundle, Input, Limits, Machines, ResolvedPolicy, Review, Value, judge};
+use crate::engine::{Budget, Bundle, Input, Limits, Machines, Path, ResolvedPolicy, Review, Value, judge};
 use crate::input::surroundings::Home;
-use crate::input::{Chunk, Inputs, Manifest, Piece, Surroundings, ordered, parse};
+use crate::input::{Chunk, Inputs, Lines, Piece, Surroundings, ordered, parse};
 use crate::policy::{Grant, Modes, NamespaceMeta, Rule, Severity};
 use crate::report::{EngineVersion, FileReport, JsonReport, Judged, Location, Tally, TextReport, results};
 
@@ -283,15 +282,26 @@ impl Scanner<'_> {
         let parsed = parse(chunk);
         report.not_kubernetes = report.not_kubernetes.saturating_add(parsed.skipped);
         report.faults.extend(parsed.faults);
+        let lines = Lines::of(chunk);
+        let file = report.file.clone();
         for manifest in parsed.manifests {
-            self.object(&manifest, chunk, machines, report);
+            let locate = |path: &Path| {
+                let line = lines.line(&manifest, path);
+                Some(Location { file: file.clone(), document: chunk.index, line })
+            };
+            self.object(&manifest.object, locate, machines, report);
         }
     }
 
-    fn object(&self, manifest: &Manifest, chunk: &Chunk, machines: &mut Machines, report: &mut FileReport) {
-        let (namespace, grants) = self.grants(&manifest.object);
-        let inventory = self.surroundings.inventory(&manifest.object);
-        let review = Review::of_file(manifest.object.clone(), namespace, inventory);
+    fn object(
+        &self,
+        object: &Value,
+        locate: impl Fn(&Path) -> Option<Location>,
+        machines: &mut Machines,
+        report: &mut FileReport,
+    ) {
+        let (namespace, grants) = self.grants(object);
+        let review = Review::of_file(object.clone(), namespace, self.surroundings.inventory(object));
         let input = Input::new(&review);
         let policies: Vec<&ResolvedPolicy> = self.policies.iter().map(|policy| &**policy).collect();
         let checks = self.bundle.matching(&review, input.has_template(), &policies);
@@ -305,13 +315,7 @@ impl Scanner<'_> {
             now: self.now,
             shows_passed: self.shows_passed,
         };
-        let lines = OnceCell::new();
-        let (entries, summary) = results(judged, |path| {
-            let mut place = manifest.place.clone();
-            place.0.extend(path.0.iter().cloned());
-            let line = lines.get_or_init(|| manifest.lines(chunk)).line(&place);
-            Some(Location { file: report.file.clone(), document: chunk.index, line })
-        });
+        let (entries, summary) = results(judged, locate);
         report.summary += summary;
         report.entries.extend(entries);
     }

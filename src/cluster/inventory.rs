@@ -16,7 +16,7 @@ use crate::engine::Value;
 use crate::engine::review::Inventory;
 
 /// How long to wait before a kind that the cluster does not serve is looked for again.
-const MISSING_KIND: Duration = Duration::from_secs(60);
+const MISSING_KIND: Duration = Duration::from_mins(1);
 
 /// How long to wait after a failed look-up.
 const RETRY: Duration = Duration::from_secs(2);

@@ -134,7 +134,7 @@ mod tests {
     use crate::policy::modes::{Mode, Slot};
 
     fn fault(text: &str) -> String {
-        parse(Path::new("gatepost.yaml"), text).map(|_| String::new()).unwrap_or_else(|error| error.to_string())
+        parse(Path::new("gatepost.yaml"), text).map_or_else(|error| error.to_string(), |_| String::new())
     }
 
     #[test]

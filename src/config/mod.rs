@@ -34,7 +34,8 @@ impl Config {
     pub fn check_policies(&self, policies: &impl PolicyNames) -> Result<(), ConfigError> {
         let unknown = self.modes.named_policies().into_iter().find(|(_, name)| !policies.has_policy(name));
         let Some((place, name)) = unknown else { return Ok(()) };
-        let hint = nearest(&name, policies.policy_names()).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
+        let hint =
+            nearest(&name, policies.policy_names()).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
         let path = self.path.clone().unwrap_or_default();
         Err(ConfigError::new(&path, None, format!("{place}: there is no policy \"{name}\"{hint}")))
     }

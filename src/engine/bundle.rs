@@ -277,7 +277,8 @@ fn smoke_test(rule: &Rule, program: &Program) -> Result<(), Arc<CompileError>> {
     }
     let review = Review::of_file(Value::new_object(), None, BTreeMap::new());
     let parameters = default_parameters(rule);
-    let needs = Needs { parameters: parameters.as_ref(), strings: true, secret_data: false, inventory: &rule.inventory };
+    let needs =
+        Needs { parameters: parameters.as_ref(), strings: true, secret_data: false, inventory: &rule.inventory };
     let input = Input::new(&review).for_rule(needs);
     let limits = Limits { time: std::time::Duration::from_millis(50), instructions: 100_000 };
     match program.run(&mut Machines::default(), input, limits) {

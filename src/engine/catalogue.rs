@@ -211,8 +211,8 @@ impl<'a> Part<'a> {
             if name.ends_with("_test.rego") {
                 return Self::Other;
             }
-            let is_library = parts.contains(&"lib")
-                || source.text.lines().any(|line| line.starts_with("package gatepost.lib"));
+            let is_library =
+                parts.contains(&"lib") || source.text.lines().any(|line| line.starts_with("package gatepost.lib"));
             let rules = parts.iter().position(|part| *part == "rules");
             let family = rules.and_then(|at| parts.get(at.saturating_add(1))).filter(|family| **family != name);
             return if is_library { Self::Library } else { Self::Rule { family: family.copied().unwrap_or("own") } };

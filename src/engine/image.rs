@@ -90,7 +90,9 @@ fn is_digest(digest: &str) -> bool {
 mod tests {
     use super::{ImageReference, parse};
 
-    fn parts(text: &str) -> Option<(Option<&str>, &str, Option<&str>, Option<&str>)> {
+    type Parts<'a> = (Option<&'a str>, &'a str, Option<&'a str>, Option<&'a str>);
+
+    fn parts(text: &str) -> Option<Parts<'_>> {
         parse(text).map(|ImageReference { registry, repository, tag, digest }| (registry, repository, tag, digest))
     }
 
@@ -115,7 +117,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_reference() {
-        for text in ["", "nginx:", ":1", "Nginx", "a//b", "nginx:ta g", "a@sha256:12", "a..b", "-a", "a/", "${IMAGE}", "a___b"] {
+        for text in
+            ["", "nginx:", ":1", "Nginx", "a//b", "nginx:ta g", "a@sha256:12", "a..b", "-a", "a/", "${IMAGE}", "a___b"]
+        {
             assert_eq!(parts(text), None, "{text}");
         }
     }

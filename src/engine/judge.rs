@@ -87,12 +87,7 @@ pub fn not_judged(checks: &[Arc<Check>], error: &EvalError) -> Vec<Judgement> {
     checks.iter().map(failed).collect()
 }
 
-fn evaluate(
-    input: &Input,
-    check: &Check,
-    machines: &mut Machines,
-    budget: &Budget<'_>,
-) -> Result<Outcome, EvalError> {
+fn evaluate(input: &Input, check: &Check, machines: &mut Machines, budget: &Budget<'_>) -> Result<Outcome, EvalError> {
     let remaining = (budget.remaining)();
     if remaining.is_zero() {
         return Err(EvalError::NotReached);
@@ -122,12 +117,11 @@ fn elements<T>(set: &Value, read: impl Fn(&Value) -> Result<T, EvalError>) -> Re
 fn violation(element: &Value, object: &Value) -> Result<Violation, EvalError> {
     let path = path(element)?;
     let container = container(&path, object);
-    let patch = element.field("patch").map_or(Ok(Vec::new()), |list| {
-        list.items().map(patch_entry).collect::<Option<Vec<_>>>().ok_or_else(|| {
-            EvalError::Shape("has a patch that is no list of {path, value}".into())
-        })
+    let fixes = element.field("patch").map_or(Ok(Vec::new()), |list| {
+        let entries = list.items().map(patch_entry).collect::<Option<Vec<_>>>();
+        entries.ok_or_else(|| EvalError::Shape("has a patch that is no list of {path, value}".into()))
     })?;
-    Ok(Violation { message: message(element)?, path, container, patch })
+    Ok(Violation { message: message(element)?, path, container, patch: fixes })
 }
 
 fn skip(element: &Value) -> Result<Skip, EvalError> {
@@ -140,9 +134,10 @@ fn message(element: &Value) -> Result<String, EvalError> {
 }
 
 fn path(element: &Value) -> Result<Path, EvalError> {
-    element.field("path").map_or(Some(Path::default()), Path::from_value).ok_or_else(|| {
-        EvalError::Shape("has a path that is no list of keys and indexes".into())
-    })
+    element
+        .field("path")
+        .map_or(Some(Path::default()), Path::from_value)
+        .ok_or_else(|| EvalError::Shape("has a path that is no list of keys and indexes".into()))
 }
 
 fn patch_entry(entry: &Value) -> Option<(Path, Value)> {
@@ -158,7 +153,8 @@ fn container(path: &Path, object: &Value) -> Option<String> {
 
 /// Returns the position of the index that picks the container.
 pub(crate) fn container_depth(path: &Path) -> Option<usize> {
-    path.0.windows(2).position(|pair| {
-        matches!(pair, [Segment::Key(list), Segment::Index(_)] if CONTAINER_LISTS.contains(&&**list))
-    })?.checked_add(1)
+    path.0
+        .windows(2)
+        .position(|pair| matches!(pair, [Segment::Key(list), Segment::Index(_)] if CONTAINER_LISTS.contains(&&**list)))?
+        .checked_add(1)
 }

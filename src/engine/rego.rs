@@ -174,9 +174,7 @@ fn parses(module: &Source, version: RegoVersion) -> Result<(), CompileError> {
 
 fn add(engine: &mut Engine, module: &Source) -> Result<String, CompileError> {
     engine.set_rego_v0(version_of(module)? == RegoVersion::V0);
-    engine
-        .add_policy(module.file.to_string(), module.text.to_string())
-        .map_err(|error| compile_error(module, &error))
+    engine.add_policy(module.file.to_string(), module.text.to_string()).map_err(|error| compile_error(module, &error))
 }
 
 /// Compiles a rule whose module must define `violation` and may define `skip`.
@@ -251,9 +249,8 @@ impl Program {
         let mut engine = engine.clone();
         engine.set_execution_timer_config(timer(limits));
         engine.set_input(input);
-        let mut call = |entry: &str| {
-            engine.eval_rule(entry.to_owned()).map_err(|error| interpreter_error(&error, limits))
-        };
+        let mut call =
+            |entry: &str| engine.eval_rule(entry.to_owned()).map_err(|error| interpreter_error(&error, limits));
         let violations = call(&self.violation)?;
         let skips = self.skip.as_deref().map_or(Ok(Value::Undefined), call)?;
         Ok(Found { violations, skips })

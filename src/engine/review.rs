@@ -144,10 +144,8 @@ impl Input {
             (review.object.clone(), review.old_object.clone())
         };
         let base = base(review, &templates, object.clone(), old_object);
-        let unmasked = review
-            .kind
-            .is_secret()
-            .then(|| base_with(&base, review.object.clone(), review.old_object.clone()));
+        let unmasked =
+            review.kind.is_secret().then(|| base_with(&base, review.object.clone(), review.old_object.clone()));
         Self { base, unmasked, object, inventory: review.inventory.clone(), templates }
     }
 

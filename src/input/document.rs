@@ -1,5 +1,6 @@
 //! One document: its objects, and what is wrong with it.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Error, Options};
@@ -52,11 +53,31 @@ pub struct Parsed {
     pub faults: Vec<Fault>,
 }
 
-impl Manifest {
-    /// Finds out which line is which; worth it only where something is told of the object.
-    pub fn lines(&self, chunk: &Chunk) -> LineIndex {
-        let text = chunk.text.get(self.text.clone()).unwrap_or_default();
-        LineIndex::of(text, self.first_line)
+/// Which line is which in a document; found out only once something is told of one of its objects.
+#[derive(Debug)]
+pub struct Lines<'a> {
+    chunk: &'a Chunk,
+    /// Objects of one list stand in one text, which is looked through once.
+    last: RefCell<Option<(usize, LineIndex)>>,
+}
+
+impl<'a> Lines<'a> {
+    /// Knows nothing yet.
+    pub const fn of(chunk: &'a Chunk) -> Self {
+        Self { chunk, last: RefCell::new(None) }
+    }
+
+    /// Returns the line of a place in an object, counted from 1 in the file.
+    pub fn line(&self, manifest: &Manifest, path: &Path) -> usize {
+        let place = Path(manifest.place.0.iter().chain(&path.0).cloned().collect());
+        let start = manifest.text.start;
+        let mut last = self.last.borrow_mut();
+        let known = last.take().filter(|(known, _)| *known == start);
+        let (_, index) = last.insert(known.unwrap_or_else(|| {
+            let text = self.chunk.text.get(manifest.text.clone()).unwrap_or_default();
+            (start, LineIndex::of(text, manifest.first_line))
+        }));
+        index.line(&place)
     }
 }
 

@@ -11,7 +11,7 @@ pub mod split;
 pub mod surroundings;
 mod value;
 
-pub use document::{Manifest, Parsed, parse};
+pub use document::{Lines, Manifest, Parsed, parse};
 pub use lines::LineIndex;
 pub use paths::{Inputs, Piece};
 pub use policies::read_policies;

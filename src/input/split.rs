@@ -68,7 +68,7 @@ impl<R: BufRead> Splitter<R> {
             let lines = read.split(|byte| *byte == b'\n').count().saturating_sub(1);
             Fault::at_line(pending.first_line.saturating_add(lines), "is not UTF-8 text")
         })?;
-        let text = text.strip_prefix('\u{FEFF}').map_or(text.clone(), str::to_owned);
+        let text = text.strip_prefix('\u{FEFF}').map(str::to_owned).unwrap_or(text);
         Ok(Chunk { text, first_line: pending.first_line, index })
     }
 }

@@ -85,7 +85,9 @@ pub enum KindSelector {
 
 /// An entry of `kinds` that names nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is neither a group of kinds (workloads, controllers, rbac, *) nor apiGroup/Kind, for example core/Pod")]
+#[error(
+    "\"{0}\" is neither a group of kinds (workloads, controllers, rbac, *) nor apiGroup/Kind, for example core/Pod"
+)]
 pub struct KindError(String);
 
 impl FromStr for KindSelector {

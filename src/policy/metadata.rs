@@ -323,10 +323,7 @@ pub fn is_kebab_case(text: &str) -> bool {
 
 /// Names of the kinds that a rule's group name stands for, as `(apiGroup, Kind)`; `core` is the empty group.
 pub fn kind_groups() -> BTreeMap<&'static str, &'static [(&'static str, &'static str)]> {
-    BTreeMap::from([
-        ("controllers", CONTROLLERS),
-        ("rbac", RBAC),
-    ])
+    BTreeMap::from([("controllers", CONTROLLERS), ("rbac", RBAC)])
 }
 
 /// Built-in kinds that make Pods from a template.

@@ -387,9 +387,8 @@ fn labelled(mode: Mode, policy: &str, namespace: &NamespaceMeta, notices: &mut V
     if mode == Mode::Enforce {
         grant.severity = annotation(namespace, ENFORCE_SEVERITY, notices, str::parse);
         let unreadable_means_all = namespace.annotations.contains_key(ENFORCE_SCOPE).then_some(Scope::All);
-        grant.scope = annotation(namespace, ENFORCE_SCOPE, notices, str::parse)
-            .or(unreadable_means_all)
-            .unwrap_or_default();
+        grant.scope =
+            annotation(namespace, ENFORCE_SCOPE, notices, str::parse).or(unreadable_means_all).unwrap_or_default();
         grant.from = annotation(namespace, ENFORCE_FROM, notices, parse_from);
     }
     grant

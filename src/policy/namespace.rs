@@ -60,6 +60,7 @@ impl Selector {
 
     /// Returns whether a namespace is selected.
     pub fn matches(&self, namespace: &NamespaceMeta) -> bool {
-        self.could_match(&namespace.name) && self.labels.iter().all(|(key, value)| namespace.labels.get(key) == Some(value))
+        self.could_match(&namespace.name)
+            && self.labels.iter().all(|(key, value)| namespace.labels.get(key) == Some(value))
     }
 }

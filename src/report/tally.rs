@@ -81,3 +81,45 @@ impl Tally {
         self.violations.iter().filter(|(severity, _)| is_below(severity)).map(|(_, count)| count).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Resource;
+
+    fn entry(resource: &Arc<Resource>, severity: Severity, action: Action, result: Verdict) -> ScanEntry {
+        ScanEntry {
+            policies: Vec::new(),
+            rule: RuleId::from("r"),
+            severity,
+            category: String::new(),
+            result,
+            action: Some(action),
+            resource: resource.clone(),
+            source: None,
+            path: None,
+            message: None,
+            container: None,
+        }
+    }
+
+    #[test]
+    fn counts_violations_and_who_has_them() {
+        let objects = [Arc::new(Resource::default()), Arc::new(Resource::default())];
+        let [first, second] = &objects;
+        let entries = vec![
+            entry(first, Severity::High, Action::Deny, Verdict::Fail),
+            entry(first, Severity::Low, Action::Warn, Verdict::Fail),
+            entry(second, Severity::Low, Action::Record, Verdict::Fail),
+            entry(second, Severity::High, Action::Deny, Verdict::Error),
+        ];
+        let mut tally = Tally::default();
+        tally.add(&FileReport { file: "a".into(), entries, ..FileReport::default() });
+        tally.add(&FileReport { file: "a".into(), faults: vec![Fault::of_file("x")], ..FileReport::default() });
+        tally.add(&FileReport { file: "b".into(), not_kubernetes: 2, ..FileReport::default() });
+        assert_eq!((tally.files, tally.faults, tally.not_kubernetes), (2, 1, 2));
+        assert_eq!((tally.total(), tally.denied, tally.violators), (3, 1, 2));
+        let below = [None, Some(Severity::High), Some(Severity::Low), Some(Severity::Critical)];
+        assert_eq!(below.map(|least| tally.below(least)), [3, 2, 0, 3]);
+    }
+}

@@ -52,7 +52,12 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let addresses = Addresses { webhook: webhook.1, http: http.1, metrics: health.1 };
     let (stop, stopped) = watch::channel(false);
     let health_options = Options::default();
-    tokio::spawn(listener::serve(health.0, health::router(readiness.clone(), metrics.clone()), health_options, stopped.clone()));
+    tokio::spawn(listener::serve(
+        health.0,
+        health::router(readiness.clone(), metrics.clone()),
+        health_options,
+        stopped.clone(),
+    ));
 
     let world = world(&settings, &bundle, &readiness, &metrics).await?;
     let has_cluster = matches!(world, World::Cluster { .. });
@@ -121,9 +126,7 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
 fn certificate_source(settings: &Settings) -> Source {
     match &settings.certificate {
         Some((certificate, key)) => Source::Files { certificate: certificate.clone(), key: key.clone() },
-        None => {
-            Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.certificate_names) }
-        }
+        None => Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.certificate_names) },
     }
 }
 

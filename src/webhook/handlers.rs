@@ -15,9 +15,9 @@ use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::record::Record;
+use super::record::{Later, Record};
 use super::workers::{Overloaded, Workers};
-use crate::admission::request::{Means, NamespaceState};
+use crate::admission::request::{Deferred, Means, NamespaceState};
 use crate::admission::{Controllers, Decision, Envelope, Reviewer, speak};
 use crate::cluster::{InventoryWatch, Namespaces};
 use crate::config::Config;
@@ -25,7 +25,7 @@ use crate::engine::review::Inventory;
 use crate::engine::{Budget, Bundle, Limits, Machines};
 use crate::policy::NamespaceMeta;
 use crate::policy::modes::Notice;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Answered, Metrics};
 
 /// The deadline when the API server names none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,6 +33,8 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAST_MARGIN: Duration = Duration::from_millis(50);
 /// And at most this much.
 const MOST_MARGIN: Duration = Duration::from_millis(500);
+/// Time for what only records, for one object.
+const AUDIT_TIME: Duration = Duration::from_secs(1);
 /// A body that is larger than what is judged is still read to its end, up to this, so that the answer arrives.
 const DRAINED: usize = 64 << 20;
 
@@ -105,7 +107,13 @@ impl App {
         }
     }
 
-    fn review(&self, envelope: &Envelope, namespace: NamespaceState, deadline: Deadline, machines: &mut Machines) -> Decision {
+    fn review(
+        &self,
+        envelope: &Envelope,
+        namespace: NamespaceState,
+        deadline: Deadline,
+        machines: &mut Machines,
+    ) -> Decision {
         let (bundle, config) = (self.bundle.load(), self.config.load());
         let reviewer = Reviewer {
             bundle: &bundle,
@@ -164,29 +172,30 @@ async fn validate(State(app): State<Arc<App>>, Query(query): Query<Timeout>, bod
     };
     drop(body);
     let namespace = app.namespace(&envelope, deadline.remaining()).await;
-    match decide(&app, &envelope, namespace, deadline).await {
-        Ok(mut decision) => {
-            let answer = speak::answer(&envelope.uid, &decision);
-            let deferred = decision.deferred.take();
-            Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
-                .write(&app.metrics);
-            if let Some(deferred) = deferred {
-                let limits = app.limits;
-                let (metrics, record) = (app.metrics.clone(), super::record::Later::of(&envelope, &decision));
-                let queued = app.workers.try_submit_background(move |machines| {
-                    let budget = Budget { limits, remaining: &|| Duration::from_secs(1) };
-                    record.write(&deferred.judge(machines, &budget), &metrics);
-                });
-                if queued.is_err() {
-                    app.metrics.audit_dropped.inc();
-                }
-            }
-            json(answer.body)
-        }
-        Err(Overloaded) => {
-            app.metrics.overloaded.inc();
-            (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response()
-        }
+    let Ok(mut decision) = decide(&app, &envelope, namespace, deadline).await else {
+        app.metrics.overloaded.inc();
+        app.metrics.record_request(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
+        return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
+    };
+    let answer = speak::answer(&envelope.uid, &decision);
+    let deferred = decision.deferred.take();
+    Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
+        .write(&app.metrics);
+    if let Some(deferred) = deferred {
+        judge_later(&app, deferred, Later::of(&envelope, &decision));
+    }
+    ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
+}
+
+/// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
+fn judge_later(app: &App, deferred: Deferred, later: Later) {
+    let (limits, metrics) = (app.limits, app.metrics.clone());
+    let queued = app.workers.try_submit_background(move |machines| {
+        let budget = Budget { limits, remaining: &|| AUDIT_TIME };
+        later.write(&deferred.judge(machines, &budget), &metrics);
+    });
+    if queued.is_err() {
+        app.metrics.audit_dropped.inc();
     }
 }
 
@@ -236,10 +245,6 @@ async fn read(mut body: Body, limit: usize) -> Result<(Bytes, bool), axum::Error
         }
     }
     Ok((buffer.freeze(), size > limit))
-}
-
-fn json(body: Vec<u8>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`.

@@ -41,7 +41,8 @@ impl Record<'_> {
         }
         let rules = |action: Option<Action>| {
             let told = decision.told.iter();
-            let chosen: Vec<_> = told.filter(|told| action.is_none_or(|action| told.action == action)).cloned().collect();
+            let chosen: Vec<_> =
+                told.filter(|told| action.is_none_or(|action| told.action == action)).cloned().collect();
             speak::rules(&chosen).join(",")
         };
         tracing::info!(

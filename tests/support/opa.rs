@@ -32,11 +32,8 @@ impl Opa {
             eprintln!("skipped: there is no Go toolchain to build e2e/opa with, so OPA is not asked");
             return None;
         }
-        let mut child = Command::new(program())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("opa-judge starts");
+        let mut child =
+            Command::new(program()).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("opa-judge starts");
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
         Some(Self { child, input, output })
@@ -69,7 +66,7 @@ fn program() -> PathBuf {
     fs::create_dir_all(&folder).expect("target/e2e can be made");
     let lock = File::create(folder.join("opa.lock")).expect("target/e2e/opa.lock can be made");
     lock.lock().expect("target/e2e/opa.lock can be locked");
-    let digest = SOURCES.iter().fold(Sha256::new(), |hash, source| hash.chain_update(source)).finalize();
+    let digest = SOURCES.iter().fold(Sha256::new(), Sha256::chain_update).finalize();
     let digest = digest.iter().take(8).fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
