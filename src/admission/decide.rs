@@ -11,6 +11,7 @@ use crate::engine::{Bundle, Check, EvalError, Judgement, Outcome, Path, Review, 
 use crate::policy::set::Entry;
 use crate::policy::{AtMost, Grant, Mode, OnError, Operation, Origin, RuleId, Scope, Severity};
 use crate::report::message::render_message;
+use crate::report::redact::Redactor;
 
 /// What a mode makes of a violation, the weakest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -176,7 +177,9 @@ impl Judgement {
     }
 }
 
+/// A policy or a rule of a user's may put what a Secret holds into a message; it goes no further than this.
 fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review) -> Vec<Told> {
+    let redactor = Redactor::of(&review.object);
     let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
         let effective = claims.iter().map(|claim| {
             let excused = claim.may_be_excused() && excuse(claim);
@@ -188,9 +191,10 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
             _ => Some(next),
         })?;
         let what = match what {
-            What::Violation(violation) => {
-                What::Violation(Violation { message: render_message(claim.entry, &violation, review), ..violation })
-            }
+            What::Violation(violation) => What::Violation(Violation {
+                message: redactor.redact(render_message(claim.entry, &violation, review)),
+                ..violation
+            }),
             error @ What::Error(_) => error,
         };
         Some(Told {

@@ -217,8 +217,8 @@ pub fn answer(uid: &str, decision: &Decision) -> Answer {
 }
 
 /// Returns the ids of the rules that are told of, each once, in order.
-pub fn rules(told: &[Told]) -> Vec<&str> {
-    let mut rules: Vec<&str> = told.iter().map(|told| told.rule.as_str()).collect();
+pub fn rules<'a>(told: impl IntoIterator<Item = &'a Told>) -> Vec<&'a str> {
+    let mut rules: Vec<&str> = told.into_iter().map(|told| told.rule.as_str()).collect();
     rules.sort_unstable();
     rules.dedup();
     rules

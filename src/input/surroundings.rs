@@ -144,13 +144,15 @@ impl Surroundings {
     /// Returns the objects that rules may look up beside this one: those of its namespace, and those that do not say
     /// which namespace they go to.
     pub fn inventory(&self, object: &Value) -> Inventory {
+        self.inventory_of(namespace_name(object))
+    }
+
+    /// Returns the objects that rules may look up for an object in a namespace; empty where it does not say which.
+    pub fn inventory_of(&self, namespace: &str) -> Inventory {
         if self.found.is_empty() {
             return Inventory::new();
         }
-        let other = match namespace_name(object) {
-            "" => DEFAULT_NAMESPACE,
-            name => name,
-        };
+        let other = if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace };
         let mut lists: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         for (kind, objects) in ["", other].into_iter().filter_map(|name| self.found.get(name)).flatten() {
             lists.entry(kind.clone()).or_default().extend(objects.iter().cloned());

@@ -1,6 +1,7 @@
 //! Puts the parts together: one process that listens, watches and answers.
 
 mod files;
+mod manifests;
 mod start;
 
 use std::net::SocketAddr;
@@ -95,6 +96,9 @@ pub enum ServeError {
     /// The cluster that was named cannot be used.
     #[error("cluster")]
     OutOfReach(#[from] ConnectError),
+    /// Manifests that stand in for a cluster cannot be read; every fault is named.
+    #[error("--manifests: {0}")]
+    Manifests(String),
     /// No threads can be started, or no signal be waited for.
     #[error("{0}")]
     System(std::io::Error),

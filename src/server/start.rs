@@ -15,7 +15,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::files::{self, Addresses};
-use super::{ServeError, Settings};
+use super::{ServeError, Settings, manifests};
 use crate::admission::Controllers;
 use crate::cluster::{self, InventoryWatch, Namespaces};
 use crate::engine::{BackendChoice, Bundle, Limits, ProgramCache};
@@ -59,7 +59,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
         stopped.clone(),
     ));
 
-    let world = world(&settings, &bundle, &readiness, &metrics).await?;
+    let world = world(&settings, &bundle, &readiness).await?;
     let has_cluster = matches!(world, World::Cluster { .. });
     let app = Arc::new(app(&settings, bundle, world, metrics.clone())?);
     show(&app, &cache);
@@ -142,23 +142,20 @@ fn http_routes() -> Router {
     Router::new().route("/", get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")))
 }
 
-async fn world(
-    settings: &Settings,
-    bundle: &Bundle,
-    readiness: &Arc<Readiness>,
-    metrics: &Arc<Metrics>,
-) -> Result<World, ServeError> {
-    let _ = metrics;
+async fn world(settings: &Settings, bundle: &Bundle, readiness: &Arc<Readiness>) -> Result<World, ServeError> {
     let Some(client) = cluster::connect(settings.kubeconfig.as_deref()).await? else {
         readiness.set(Condition::Namespaces, true);
-        return Ok(World::Static);
+        let known = manifests::read(settings, inventory_kinds(bundle))?;
+        return Ok(World::Static(known));
     };
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());
     tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
-    let kinds: BTreeSet<String> =
-        bundle.catalogue().rules().values().flat_map(|rule| rule.inventory.iter().cloned()).collect();
-    Ok(World::Cluster { namespaces, inventory: InventoryWatch::start(&client, kinds) })
+    Ok(World::Cluster { namespaces, inventory: InventoryWatch::start(&client, inventory_kinds(bundle)) })
+}
+
+fn inventory_kinds(bundle: &Bundle) -> BTreeSet<String> {
+    bundle.catalogue().rules().values().flat_map(|rule| rule.inventory.iter().cloned()).collect()
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -23,6 +23,7 @@ use crate::cluster::{InventoryWatch, Namespaces};
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Budget, Bundle, Limits, Machines};
+use crate::input::surroundings::Surroundings;
 use crate::policy::NamespaceMeta;
 use crate::policy::modes::Notice;
 use crate::telemetry::{Answered, Metrics};
@@ -69,8 +70,8 @@ pub enum World {
         /// Objects that rules look up.
         inventory: Arc<InventoryWatch>,
     },
-    /// No cluster: the configuration's `static` namespaces; any other has no labels.
-    Static,
+    /// No cluster: what manifests say, and the configuration's `static` namespaces; any other has no labels.
+    Static(Surroundings),
 }
 
 impl App {
@@ -81,10 +82,9 @@ impl App {
                 .get_or_read(name, remaining)
                 .await
                 .map_or_else(|| NamespaceState::Unread(name.to_owned()), NamespaceState::Known),
-            World::Static => {
-                let config = self.config.load();
-                let known = config.static_namespaces.get(name).cloned();
-                NamespaceState::Known(Arc::new(known.unwrap_or_else(|| NamespaceMeta::named(name))))
+            World::Static(known) => {
+                let found = known.namespaces().find(|namespace| namespace.name == name).cloned();
+                NamespaceState::Known(found.unwrap_or_else(|| Arc::new(NamespaceMeta::named(name))))
             }
         }
     }
@@ -103,7 +103,7 @@ impl App {
     fn inventory(&self, namespace: &str) -> Inventory {
         match &self.world {
             World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
-            World::Static => Inventory::new(),
+            World::Static(known) => known.inventory_of(namespace),
         }
     }
 

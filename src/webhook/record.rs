@@ -39,12 +39,7 @@ impl Record<'_> {
                 }
             }
         }
-        let rules = |action: Option<Action>| {
-            let told = decision.told.iter();
-            let chosen: Vec<_> =
-                told.filter(|told| action.is_none_or(|action| told.action == action)).cloned().collect();
-            speak::rules(&chosen).join(",")
-        };
+        let denied = || decision.told.iter().filter(|told| told.action == Action::Deny);
         tracing::info!(
             uid = %envelope.uid,
             operation = envelope.operation().as_str(),
@@ -57,8 +52,8 @@ impl Record<'_> {
             dry_run = envelope.dry_run,
             allowed = decision.allowed,
             reason = decision.reason.as_str(),
-            rules = %rules(None),
-            denied = %rules(Some(Action::Deny)),
+            rules = %speak::rules(&decision.told).join(","),
+            denied = %speak::rules(denied()).join(","),
             warnings = *warnings,
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "admission decision",
