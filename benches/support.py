@@ -14,7 +14,8 @@ import urllib.request
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TARGET = ROOT / "target"
 WORK = TARGET / "bench"
-GATEPOST = TARGET / "release" / "gatepost"
+# Another build can be measured: GATEPOST=path benches/load/run --skip-build.
+GATEPOST = pathlib.Path(os.environ.get("GATEPOST", TARGET / "release/gatepost"))
 DEFAULTS = "defaults: {warn: datree-default, audit: off}\nclusterScoped: {warn: datree-default, audit: off}\n"
 NOTHING = "defaults: {warn: off, audit: off}\nclusterScoped: {warn: off, audit: off}\n"
 TICKS = os.sysconf("SC_CLK_TCK")

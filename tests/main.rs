@@ -11,4 +11,5 @@
 
 mod rules;
 mod scan;
+mod shape;
 mod support;

@@ -11,7 +11,7 @@ use gatepost::admission::fixture::reviews;
 use gatepost::engine::rego::{self, Library};
 use gatepost::engine::review::Needs;
 use gatepost::engine::{Backend, Catalogue, Input, Limits, Machines, Value, parameters};
-use gatepost::policy::Rule;
+use gatepost::policy::{Provenance, Rule};
 use serde_json::{Value as Json, json};
 
 use crate::support::opa::Opa;
@@ -30,16 +30,15 @@ fn inputs(rule: &Rule, text: &str) -> Vec<Value> {
     let parameters = parameters.map(Value::from);
     let needs = Needs {
         parameters: parameters.as_ref(),
-        strings: rule.source.text.contains("input.strings"),
+        strings: catalogue().uses_strings(rule),
         secret_data: rule.reads_secret_data,
-        inventory: &rule.inventory,
     };
     let reviews = reviews(rule, text).expect("a fixture can be read");
     reviews.iter().map(|review| Input::new(review).for_rule(needs)).collect()
 }
 
 fn answer(catalogue: &Catalogue, rule: &Rule, text: &str, backend: Backend) -> Result<Answer, String> {
-    let library = Library::new(&catalogue.libraries()).map_err(|error| error.to_string())?;
+    let library = Library::new(&catalogue.libraries(Provenance::BuiltIn)).map_err(|error| error.to_string())?;
     let program = rego::compile(&library, &rule.source, backend).map_err(|error| error.to_string())?;
     let mut machines = Machines::default();
     let run = |input| {
@@ -54,7 +53,7 @@ fn answer(catalogue: &Catalogue, rule: &Rule, text: &str, backend: Backend) -> R
 }
 
 fn answer_of_opa(opa: &mut Opa, catalogue: &Catalogue, rule: &Rule, text: &str) -> Result<Answer, String> {
-    let sources = catalogue.libraries();
+    let sources = catalogue.libraries(Provenance::BuiltIn);
     let modules: serde_json::Map<String, Json> =
         sources.iter().chain([&rule.source]).map(|source| (source.file.to_string(), json!(&*source.text))).collect();
     let modules = Json::Object(modules);

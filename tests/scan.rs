@@ -335,6 +335,18 @@ fn a_rule_is_accepted_by_its_other_names() {
 }
 
 #[test]
+fn every_explanation_fits_a_terminal() {
+    let root = files(&[]);
+    let list = gatepost(root.path(), &["explain"], "").out;
+    for rule in list.lines().filter_map(|line| line.split_whitespace().next()) {
+        let explained = gatepost(root.path(), &["explain", rule], "").out;
+        let long: Vec<&str> =
+            explained.lines().filter(|line| line.chars().count() > 100 && !line.contains("https://")).collect();
+        assert!(long.is_empty(), "{rule}: {long:?}");
+    }
+}
+
+#[test]
 fn policies_are_listed() {
     let root = files(&[]);
     let list = gatepost(root.path(), &["policies", "list", "-o", "json"], "");

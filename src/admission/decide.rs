@@ -179,7 +179,7 @@ impl Judgement {
 
 /// A policy or a rule of a user's may put what a Secret holds into a message; it goes no further than this.
 fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review) -> Vec<Told> {
-    let redactor = Redactor::of(&review.object);
+    let redactor = Redactor::of_all([&review.object, &review.old_object]);
     let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
         let effective = claims.iter().map(|claim| {
             let excused = claim.may_be_excused() && excuse(claim);
@@ -193,6 +193,7 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
         let what = match what {
             What::Violation(violation) => What::Violation(Violation {
                 message: redactor.redact(render_message(claim.entry, &violation, review)),
+                path: redactor.redact_path(&violation.path),
                 ..violation
             }),
             error @ What::Error(_) => error,
@@ -225,7 +226,10 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
 fn once_per_place(told: Vec<Told>) -> Vec<Told> {
     let mut seen = HashSet::new();
     let place = |told: &Told| match &told.what {
-        What::Violation(violation) => (told.rule.clone(), Some(violation.path.clone())),
+        What::Violation(violation) => {
+            let message = violation.path.0.is_empty().then(|| violation.message.clone());
+            (told.rule.clone(), Some((violation.path.clone(), message)))
+        }
         What::Error(_) => (told.rule.clone(), None),
     };
     told.into_iter().filter(|told| seen.insert(place(told))).collect()
@@ -240,7 +244,7 @@ struct Past {
 #[derive(Debug)]
 enum Before {
     /// These places, by container name rather than index.
-    Violations(BTreeSet<Path>),
+    Violations(BTreeSet<Place>),
     /// The rule could not be evaluated then either.
     Failed,
     /// There was no time to look.
@@ -270,14 +274,18 @@ impl Past {
     }
 }
 
+/// Where a violation is; for rules that do not say where, what they say.
+type Place = (Path, Option<String>);
+
 /// Returns a violation's place with the container's name instead of its index, so that a container put in front of
 /// others does not make theirs new.
-fn place(violation: &Violation) -> Path {
+fn place(violation: &Violation) -> Place {
     let mut path = violation.path.clone();
     let name = violation.container.as_deref();
     let index = container_depth(&path).and_then(|depth| path.0.get_mut(depth));
     if let (Some(name), Some(index)) = (name, index) {
         *index = Segment::Key(name.into());
     }
-    path
+    let message = path.0.is_empty().then(|| violation.message.clone());
+    (path, message)
 }

@@ -4,10 +4,13 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
+
 use serde_json::value::RawValue;
 
-use crate::engine::{EvalError, Fields as _, Value};
+use super::unchanged;
+
+use crate::engine::{EvalError, Fields as _, Value, json};
 use crate::policy::{GroupVersionKind, Operation};
 
 /// An AdmissionRequest whose objects are still text.
@@ -62,8 +65,8 @@ impl Default for Envelope {
 }
 
 impl Envelope {
-    /// Reads a body. Of one that was cut off (`limit` says where), the envelope is read as far as it stands before the
-    /// objects, and the request is answered with a verdict all the same.
+    /// Reads a body. With a `limit` it was larger than what is judged, and may have been cut off: the envelope is read
+    /// as far as it stands there, and the request is answered with a verdict all the same.
     pub fn decode(body: &[u8], limit: Option<usize>) -> Result<Self, EnvelopeError> {
         let mut review = Review::default();
         let mut deserializer = serde_json::Deserializer::from_slice(body);
@@ -104,7 +107,7 @@ impl Envelope {
             return Err(EvalError::Unreadable(cause.clone()));
         }
         let Some(raw) = raw else { return Ok(Value::Null) };
-        serde_json::from_str(raw.get()).map_err(|error| {
+        json::parse(raw.get()).map_err(|error| {
             let cause = error.to_string();
             EvalError::Unreadable(if cause.starts_with("recursion limit") {
                 "the object is nested deeper than 128 levels".into()
@@ -112,6 +115,14 @@ impl Envelope {
                 format!("the object cannot be read: {cause}")
             })
         })
+    }
+
+    /// Returns whether object and old object are the same text but for what nobody judges. It looks two levels deep, and
+    /// so can tell it of objects that are nested too deeply to be read.
+    pub fn is_unchanged_text(&self) -> bool {
+        let (Some(object), Some(old_object)) = (&self.object, &self.old_object) else { return false };
+        let object = unchanged::judged_text(object.get());
+        self.unreadable.is_none() && object.is_some() && object == unchanged::judged_text(old_object.get())
     }
 
     /// Returns what is done; CONNECT stands for what cannot be missing any more.
@@ -190,7 +201,7 @@ impl<'de> Visitor<'de> for RequestSeed<'_> {
                 "name" => request.name = text(&mut map)?,
                 "namespace" => request.namespace = text(&mut map)?,
                 "operation" => request.operation = operation(&text(&mut map)?),
-                "userInfo" => request.user_info = map.next_value()?,
+                "userInfo" => request.user_info = user_info(map.next_value()?)?,
                 "dryRun" => request.dry_run = map.next_value::<Option<bool>>()?.unwrap_or(false),
                 "object" => request.object = map.next_value()?,
                 "oldObject" => request.old_object = map.next_value()?,
@@ -205,6 +216,10 @@ impl<'de> Visitor<'de> for RequestSeed<'_> {
 
 fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
     Ok(map.next_value::<Option<String>>()?.unwrap_or_default())
+}
+
+fn user_info<E: Error>(raw: Option<&RawValue>) -> Result<Value, E> {
+    raw.map_or(Ok(Value::Null), |raw| json::parse(raw.get()).map_err(E::custom))
 }
 
 fn operation(text: &str) -> Option<Operation> {

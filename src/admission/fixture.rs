@@ -53,7 +53,8 @@ fn review(
     inventory: &Inventory,
 ) -> Result<Review, FixtureError> {
     let namespace = |name: Option<&str>| name.and_then(|name| namespaces.get(name).cloned());
-    if kind_of(&subject).kind != "AdmissionReview" {
+    // An AdmissionReview without a request to judge is a file like any other.
+    if kind_of(&subject).kind != "AdmissionReview" || subject.at(&["request", "operation"]).is_none() {
         let found = namespace(subject.at(&["metadata", "namespace"]).and_then(Fields::as_text));
         return Ok(Review::of_file(subject, found, inventory.clone()));
     }

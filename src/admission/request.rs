@@ -137,11 +137,19 @@ impl Reviewer<'_> {
             return allowed(envelope, &Value::Null, Reason::SubResource);
         }
         let (object, old_object) = match objects(envelope) {
-            Ok(objects) => objects,
-            Err(error) => return self.judge_unreadable(envelope, &means, &error),
+            (Ok(object), Ok(old_object)) => (object, Ok(old_object)),
+            (Ok(object), Err(error)) => (object, Err(error)),
+            (Err(_), _) if envelope.is_unchanged_text() => return allowed(envelope, &Value::Null, Reason::Unchanged),
+            (Err(error), old_object) => {
+                return self.judge_unreadable(envelope, &means.namespace, means.now, &error, old_object.err().as_ref());
+            }
+        };
+        let (old_object, old_error) = match old_object {
+            Ok(old_object) => (old_object, None),
+            Err(error) => (Value::Null, Some(error)),
         };
         let is_update = envelope.operation() == Operation::Update;
-        if is_update && is_unchanged(&envelope.kind, &object, &old_object) {
+        if is_update && old_error.is_none() && is_unchanged(&envelope.kind, &object, &old_object) {
             return allowed(envelope, &object, Reason::Unchanged);
         }
         let subject_meta = envelope.kind.is_namespace().then(|| namespace_meta(&object));
@@ -171,10 +179,17 @@ impl Reviewer<'_> {
             namespace,
             inventory: means.inventory.clone(),
         };
-        self.judge(envelope, &review, grants, means)
+        self.judge(envelope, &review, old_error.as_ref(), grants, means)
     }
 
-    fn judge(&self, envelope: &Envelope, review: &Review, grants: Grants, means: Means<'_>) -> Decision {
+    fn judge(
+        &self,
+        envelope: &Envelope,
+        review: &Review,
+        old_error: Option<&EvalError>,
+        grants: Grants,
+        means: Means<'_>,
+    ) -> Decision {
         let Grants { grants, notices } = grants;
         let input = Input::new(review);
         let (now_checks, later_checks) = self.checks(envelope, review, input.has_template(), &grants);
@@ -183,6 +198,9 @@ impl Reviewer<'_> {
         let judgements = judge(&input, &now_checks, machines, &budget);
         let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
         let told = decide::decide(circumstances, &judgements, |checks| {
+            if let Some(error) = old_error {
+                return not_judged(checks, error);
+            }
             let old = Review { object: review.old_object.clone(), old_object: Value::Null, ..review.clone() };
             judge(&Input::new(&old), checks, machines, &budget)
         });
@@ -197,10 +215,29 @@ impl Reviewer<'_> {
         }
     }
 
+    /// Answers when there is no time or no way to judge: every rule that could look at the object is an error.
+    pub fn not_reached(&self, envelope: &Envelope, namespace: &NamespaceState, now: Timestamp) -> Decision {
+        if !envelope.is_judged_resource() {
+            return allowed(envelope, &Value::Null, Reason::SubResource);
+        }
+        if envelope.is_unchanged_text() {
+            return allowed(envelope, &Value::Null, Reason::Unchanged);
+        }
+        self.judge_unreadable(envelope, namespace, now, &EvalError::NotReached, None)
+    }
+
     /// An object that cannot be read gets a verdict all the same: every rule that could look at it is an error.
-    fn judge_unreadable(&self, envelope: &Envelope, means: &Means<'_>, error: &EvalError) -> Decision {
+    /// `old_error` says that the object before could not be read either.
+    fn judge_unreadable(
+        &self,
+        envelope: &Envelope,
+        namespace: &NamespaceState,
+        now: Timestamp,
+        error: &EvalError,
+        old_error: Option<&EvalError>,
+    ) -> Decision {
         let meta = envelope.kind.is_namespace().then(|| NamespaceMeta::named(&envelope.name));
-        let Grants { grants, notices } = self.grants(&means.namespace, meta.as_ref());
+        let Grants { grants, notices } = self.grants(namespace, meta.as_ref());
         let review = Review {
             operation: envelope.operation(),
             kind: envelope.kind.clone(),
@@ -212,10 +249,11 @@ impl Reviewer<'_> {
             namespace: None,
             inventory: BTreeMap::new(),
         };
-        let (checks, _) = self.checks(envelope, &review, true, &grants);
-        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review: &review, now: means.now };
+        // Nobody can tell whether it holds a pod template; kinds of others may.
+        let (checks, _) = self.checks(envelope, &review, !envelope.kind.is_built_in_group(), &grants);
+        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review: &review, now };
         let told = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
-            not_judged(checks, &EvalError::NotReached)
+            not_judged(checks, old_error.unwrap_or(&EvalError::NotReached))
         });
         let allowed_all = told.iter().all(|told| told.action != Action::Deny);
         Decision { allowed: allowed_all, told, notices, ..allowed(envelope, &Value::Null, Reason::Judged) }
@@ -262,11 +300,10 @@ impl Reviewer<'_> {
 }
 
 /// Returns the object that is judged and the one before; on DELETE the one that goes stands for the object.
-fn objects(envelope: &Envelope) -> Result<(Value, Value), EvalError> {
-    let (object, old_object) = (envelope.object()?, envelope.old_object()?);
+fn objects(envelope: &Envelope) -> (Result<Value, EvalError>, Result<Value, EvalError>) {
     match envelope.operation() {
-        Operation::Delete => Ok((old_object.clone(), old_object)),
-        _ => Ok((object, old_object)),
+        Operation::Delete => (envelope.old_object(), envelope.old_object()),
+        _ => (envelope.object(), envelope.old_object()),
     }
 }
 

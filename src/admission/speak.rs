@@ -1,5 +1,6 @@
 //! What a user of the cluster reads: warnings, denials, and the AdmissionReview that carries them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -17,10 +18,14 @@ const WARNING_LENGTH: usize = 256;
 const MESSAGE_LENGTH: usize = 120;
 /// Names of at most so many containers stand in a line.
 const CONTAINERS: usize = 3;
+/// Longest name of a container in a line, so that the fix behind it is still read.
+const CONTAINER_LENGTH: usize = 24;
+/// Longest place in a denial.
+const PLACE_LENGTH: usize = 60;
 /// Other rules that a denial names.
 const OTHERS: usize = 10;
 /// Longest name of an object in a denial, whose first 200 characters say everything.
-const NAME_LENGTH: usize = 60;
+const NAME_LENGTH: usize = 48;
 
 /// Everything that is told of one rule, its containers joined.
 struct Line<'a> {
@@ -30,7 +35,7 @@ struct Line<'a> {
 
 /// Returns the warnings of a decision: at most five lines, then one with the number of the rest.
 pub fn warnings(decision: &Decision) -> Vec<String> {
-    let subject = &decision.subject;
+    let subject = clip(&decision.subject, NAME_LENGTH);
     let mut lines = Vec::new();
     if decision.reason != Reason::NamespaceFault {
         lines.extend(decision.notices.iter().map(|notice| format!("gatepost: {subject}: {notice}")));
@@ -81,7 +86,7 @@ pub fn denial(decision: &Decision) -> String {
         let dots = if others.len() > OTHERS { ", …" } else { "" };
         text = format!("{text}; {} more: {}{dots}", others.len(), named.join(", "));
     }
-    printable(&text)
+    printable(&text).into_owned()
 }
 
 /// Groups what leads to one action by rule, in the order of the decision.
@@ -105,13 +110,11 @@ fn by_rule(told: &[Told], action: Action) -> Vec<Line<'_>> {
 }
 
 fn containers(names: &[&str]) -> String {
-    match names.len() {
-        0 => String::new(),
-        count if count > CONTAINERS => {
-            let first = names.iter().take(CONTAINERS).copied().collect::<Vec<_>>().join(", ");
-            format!("{first} and {} more: ", count.saturating_sub(CONTAINERS))
-        }
-        _ => format!("{}: ", names.join(", ")),
+    let shown: Vec<String> = names.iter().take(CONTAINERS).map(|name| clip(name, CONTAINER_LENGTH)).collect();
+    match names.len().saturating_sub(CONTAINERS) {
+        _ if names.is_empty() => String::new(),
+        0 => format!("{}: ", shown.join(", ")),
+        more => format!("{} and {more} more: ", shown.join(", ")),
     }
 }
 
@@ -127,10 +130,12 @@ fn place(told: &Told) -> String {
     let What::Violation(violation) = &told.what else { return String::new() };
     let inner = container_depth(&violation.path).and_then(|depth| violation.path.0.get(depth.saturating_add(1)..));
     match (&violation.container, inner) {
-        (Some(name), Some([])) => format!(" in container {name}"),
-        (Some(name), Some(rest)) => format!(" at {} of container {name}", dotted(rest)),
+        (Some(name), Some([])) => format!(" in container {}", clip(name, CONTAINER_LENGTH)),
+        (Some(name), Some(rest)) => {
+            format!(" at {} of container {}", clip(&dotted(rest), PLACE_LENGTH), clip(name, CONTAINER_LENGTH))
+        }
         _ if violation.path.0.is_empty() => String::new(),
-        _ => format!(" at {}", clip(&dotted(&violation.path.0), MESSAGE_LENGTH)),
+        _ => format!(" at {}", clip(&dotted(&violation.path.0), PLACE_LENGTH)),
     }
 }
 
@@ -147,15 +152,19 @@ fn dotted(segments: &[Segment]) -> String {
 /// Cuts a text at so many characters, saying that it did, and takes out what a header line cannot carry.
 fn clip(text: &str, length: usize) -> String {
     let text = printable(text);
-    if text.chars().count() <= length {
-        return text;
+    // Most are short and plain; characters are counted only where bytes do not settle it.
+    if text.len() <= length || text.chars().count() <= length {
+        return text.into_owned();
     }
     let kept: String = text.chars().take(length.saturating_sub(1)).collect();
     format!("{}…", kept.trim_end())
 }
 
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+fn printable(text: &str) -> Cow<'_, str> {
+    if text.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
 }
 
 #[derive(Serialize)]

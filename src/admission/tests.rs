@@ -245,7 +245,11 @@ fn speaks_briefly() {
     assert_eq!(warnings.len(), 6, "{warnings:#?}");
     assert!(warnings[5].contains("gatepost: Deployment/web: 2 more"), "{}", warnings[5]);
     assert!(warnings.iter().all(|line| line.chars().count() <= 256 && line.contains("Deployment/web")));
-    assert!(warnings[0].contains("name-0, ") && warnings[0].contains("and 37 more"), "{}", warnings[0]);
+    assert!(
+        warnings[0].contains("a-container-with-a-rath…, ") && warnings[0].contains("and 37 more"),
+        "{}",
+        warnings[0]
+    );
     let two = Ask::create(deployment(&[bare("app"), bare("sidecar")])).accepts();
     assert!(two[0].starts_with("gatepost: Deployment/web: container-image-tag (high): app, sidecar: "), "{}", two[0]);
 }

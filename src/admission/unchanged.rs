@@ -1,5 +1,9 @@
 //! Telling whether an UPDATE changes anything that can be judged.
 
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
 use crate::engine::value::ObjectBuilder;
 use crate::engine::{Fields as _, Value};
 use crate::policy::GroupVersionKind;
@@ -30,6 +34,23 @@ pub fn is_unchanged(kind: &GroupVersionKind, object: &Value, old_object: &Value)
     judged_part(object, is_application) == judged_part(old_object, is_application)
 }
 
+/// The fields of an object, and those of its metadata, each with its text.
+pub type JudgedText<'a> = [BTreeMap<String, &'a str>; 2];
+
+/// Returns the fields of an object's text, and apart from them those of its metadata, without what nobody judges.
+pub fn judged_text(text: &str) -> Option<JudgedText<'_>> {
+    let mut object = fields(text)?;
+    let mut metadata = fields(object.remove("metadata")?)?;
+    object.remove("status");
+    metadata.retain(|key, _| !KEPT_BY_OTHERS.contains(&key.as_str()));
+    Some([object, metadata])
+}
+
+fn fields(text: &str) -> Option<BTreeMap<String, &str>> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).ok()?;
+    Some(fields.into_iter().map(|(key, raw)| (key, raw.get())).collect())
+}
+
 fn judged_part(object: &Value, is_application: bool) -> Value {
     let mut part = ObjectBuilder::from_value(object).without("status");
     if is_application {
@@ -37,6 +58,12 @@ fn judged_part(object: &Value, is_application: bool) -> Value {
     }
     let Some(metadata) = object.field("metadata") else { return part.build() };
     let mut kept = KEPT_BY_OTHERS.iter().fold(ObjectBuilder::from_value(metadata), |kept, key| kept.without(key));
+    for key in ["annotations", "labels", "creationTimestamp"] {
+        // Absent, null and empty are the same to the API server.
+        if metadata.field(key).is_some_and(|value| *value == Value::Null || *value == Value::new_object()) {
+            kept = kept.without(key);
+        }
+    }
     if let Some(annotations) = metadata.field("annotations").filter(|_| is_application) {
         let rest = ARGO_CD_REQUESTS
             .iter()

@@ -11,6 +11,8 @@ use crate::engine::Catalogue;
 use crate::policy::{KindSelector, Rule};
 
 const WIDTH: usize = 100;
+/// Column in which the facts at the head stand.
+const FACTS: usize = 13;
 
 /// Arguments of `gatepost explain`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +52,8 @@ fn explanation(rule: &Rule) -> String {
         ("Also called", rule.aliases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        let _ = writeln!(text, "{name:<12} {value}");
+        let value = output::wrapped(value, FACTS, WIDTH);
+        let _ = write!(text, "{name:<FACTS$}{}", value.trim_start());
     }
     section(&mut text, "Why", &rule.description);
     section(&mut text, "Impact", &rule.impact);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::catalogue::PolicyArgs;
 use super::exit;
+use crate::cluster::ConnectError;
 use crate::server::{self, ServeError, Settings};
 use crate::telemetry::{LogFormat, logging};
 
@@ -73,6 +74,9 @@ pub struct Args {
     /// Requests that may wait for a thread; one more is answered 503
     #[arg(long, value_name = "N", default_value_t = 2048)]
     queue: usize,
+    /// Seconds to go on answering after the signal to stop, until others have seen it [default: 0, in a Pod 5]
+    #[arg(long, value_name = "SECONDS")]
+    shutdown_delay: Option<u64>,
     /// How log lines look
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -90,7 +94,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost-io").build()?;
     match runtime.block_on(server::serve(settings)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(error @ ServeError::OutOfReach(_)) => {
+        Err(error @ ServeError::OutOfReach(ConnectError::ServiceAccount(_) | ConnectError::Client(_))) => {
             super::output::tell(&format!("error: {:#}", anyhow::Error::new(error)));
             Ok(ExitCode::from(exit::OUT_OF_REACH))
         }
@@ -123,5 +127,10 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         max_body: args.max_body_bytes,
         workers: args.workers,
         queue: args.queue,
+        shutdown_delay: Duration::from_secs(args.shutdown_delay.unwrap_or(if crate::cluster::is_in_pod() {
+            5
+        } else {
+            0
+        })),
     })
 }

@@ -3,6 +3,9 @@
 pub mod inventory;
 pub mod namespaces;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::Path;
 use std::time::Duration;
 

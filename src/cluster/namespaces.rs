@@ -25,12 +25,13 @@ pub struct Namespaces {
     api: Api<PartialObjectMeta<Namespace>>,
     known: RwLock<HashMap<String, Arc<NamespaceMeta>>>,
     reading: Mutex<HashMap<String, Read>>,
+    pub(super) read_timeout: Duration,
 }
 
 impl Namespaces {
     /// Builds an empty store; [`Namespaces::watch`] fills it.
     pub fn new(client: Client) -> Self {
-        Self { api: Api::all(client), known: RwLock::default(), reading: Mutex::default() }
+        Self { api: Api::all(client), known: RwLock::default(), reading: Mutex::default(), read_timeout: READ_TIMEOUT }
     }
 
     /// Watches for ever, and calls back each time a full list has been taken in.
@@ -39,7 +40,8 @@ impl Namespaces {
         self.follow(events, synced).await;
     }
 
-    async fn follow(
+    /// Takes events in until there are no more.
+    pub(super) async fn follow(
         &self,
         events: impl Stream<Item = Result<Event<PartialObjectMeta<Namespace>>, watcher::Error>>,
         synced: impl Fn(),
@@ -93,11 +95,23 @@ impl Namespaces {
             let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
             reading.entry(name.to_owned()).or_default().clone()
         };
-        let wait = READ_TIMEOUT.min(deadline);
+        let wait = self.read_timeout.min(deadline);
         let found = tokio::time::timeout(wait, read.get_or_init(|| self.read(name))).await;
-        let found = found.ok().and_then(Clone::clone);
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
-        found
+        let answer = found.ok().cloned();
+        self.leave(name, read, answer.is_some());
+        answer.flatten()
+    }
+
+    /// Forgets a read that is over or that nobody waits for any more; one who gives up early leaves it to the others.
+    fn leave(&self, name: &str, read: Read, is_over: bool) {
+        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_ours = reading.get(name).is_some_and(|current| Arc::ptr_eq(current, &read));
+        let is_last = Arc::strong_count(&read) == 2;
+        if is_ours && (is_over || is_last) {
+            reading.remove(name);
+        }
+        // Before the lock goes, so that the next one counts right.
+        drop(read);
     }
 
     async fn read(&self, name: &str) -> Option<Arc<NamespaceMeta>> {

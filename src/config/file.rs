@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Config;
+use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
 use crate::policy::{Modes, NamespaceMeta, Scope, Selector, Severity, nearest};
 
@@ -34,6 +35,7 @@ struct FileConfig {
     floors: Vec<EntryText>,
     #[serde(rename = "static")]
     static_namespaces: BTreeMap<String, NamespaceMeta>,
+    controllers: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,11 +79,14 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     })
 }
 
-/// Adds the nearest known key to serde's "unknown field `x`, expected one of `a`, `b`".
+/// Adds the nearest known key to what serde says of an unknown one: "unknown field `x`, expected one of a, b".
 fn with_hint(cause: &str) -> String {
-    let mut quoted = cause.split('`').skip(1).step_by(2);
-    let unknown = quoted.next().filter(|_| cause.contains("unknown field"));
-    let near = unknown.and_then(|unknown| nearest(unknown, quoted));
+    let plain = cause.replace('`', "");
+    let near = plain.split_once("unknown field ").and_then(|(_, rest)| {
+        let (unknown, known) = rest.split_once(", expected ")?;
+        let known = known.split(" at line ").next()?.trim_start_matches("one of ").trim_start_matches("either ");
+        nearest(unknown, known.split([',', ' ']).filter(|word| !word.is_empty() && *word != "or")).map(str::to_owned)
+    });
     near.map_or_else(|| cause.to_owned(), |near| format!("{cause}; did you mean `{near}`?"))
 }
 
@@ -102,7 +107,14 @@ fn convert(file: FileConfig) -> Result<Config, String> {
     };
     let name = |(name, meta): (String, NamespaceMeta)| (name.clone(), NamespaceMeta { name, ..meta });
     let static_namespaces = file.static_namespaces.into_iter().map(name).collect();
-    Ok(Config { modes, static_namespaces, path: None })
+    let mut controllers = Controllers::default();
+    for (kind, users) in file.controllers {
+        if !kind.contains('/') {
+            return Err(format!("controllers: \"{kind}\" is not apiGroup/Kind, for example apps/ReplicaSet"));
+        }
+        controllers.0.insert(kind, users);
+    }
+    Ok(Config { modes, static_namespaces, controllers, path: None })
 }
 
 fn entry(place: &str, text: EntryText) -> Result<(Selector, SlotSet), String> {
@@ -113,6 +125,10 @@ fn entry(place: &str, text: EntryText) -> Result<(Selector, SlotSet), String> {
 
 fn set(text: SetText) -> Result<SlotSet, String> {
     let slot = |name: String| if name == OFF { Slot::Off } else { Slot::Policy(name.as_str().into()) };
+    let depends = [("severity", &text.severity), ("scope", &text.scope), ("from", &text.from)];
+    if let Some((name, _)) = depends.into_iter().find(|(_, value)| value.is_some() && text.enforce.is_none()) {
+        return Err(format!("{name}: goes with enforce, which \"set\" does not set here"));
+    }
     let severity = text.severity.map(|text| text.parse::<Severity>().map_err(|cause| format!("severity: {cause}")));
     let scope = text.scope.map(|text| text.parse::<Scope>().map_err(|cause| format!("scope: {cause}")));
     let from = text.from.map(|text| parse_from(&text).map_err(|cause| format!("from: {cause}")));
@@ -146,7 +162,11 @@ mod tests {
 
     #[test]
     fn names_place_and_nearest_key() {
-        assert!(fault("namespace: []").contains("did you mean `namespaces`?"), "{}", fault("namespace: []"));
+        for (text, near) in
+            [("namespace: []", "namespaces"), ("defalts: {}", "defaults"), ("defaults: {wran: a}", "warn")]
+        {
+            assert!(fault(text).contains(&format!("did you mean `{near}`?")), "{}", fault(text));
+        }
         assert!(fault("namespace: []").starts_with("gatepost.yaml:1"), "{}", fault("namespace: []"));
         let severity = fault("floors:\n  - set: {enforce: baseline, severity: hihg}\n");
         assert!(severity.starts_with("gatepost.yaml:2: floors[0].set.severity: \"hihg\""), "{severity}");

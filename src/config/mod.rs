@@ -4,9 +4,12 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::admission::Controllers;
+use crate::policy::modes::OFF;
 use crate::policy::modes::PolicyNames;
-use crate::policy::{Modes, NamespaceMeta, nearest};
+use crate::policy::{Mode, Modes, NamespaceMeta, nearest};
 
 pub use file::ConfigError;
 
@@ -17,6 +20,8 @@ pub struct Config {
     pub modes: Modes,
     /// Namespaces and their metadata where there is no cluster.
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
+    /// Whose objects were judged as templates; entries replace the shipped ones for their kind.
+    pub controllers: Controllers,
     /// Where it was read from.
     pub path: Option<PathBuf>,
 }
@@ -32,7 +37,15 @@ impl Config {
 
     /// Checks that every policy that the configuration names exists; the error names the nearest one.
     pub fn check_policies(&self, policies: &impl PolicyNames) -> Result<(), ConfigError> {
-        let unknown = self.modes.named_policies().into_iter().find(|(_, name)| !policies.has_policy(name));
+        let of_static = self.static_namespaces.values().flat_map(|namespace| {
+            let label = |mode: Mode| {
+                let name = namespace.labels.get(mode.label()).filter(|name| *name != OFF)?;
+                Some((format!("static.{}.labels", namespace.name), Arc::from(name.as_str())))
+            };
+            Mode::ALL.into_iter().filter_map(label)
+        });
+        let named = self.modes.named_policies().into_iter().chain(of_static);
+        let unknown = named.into_iter().find(|(_, name)| !policies.has_policy(name));
         let Some((place, name)) = unknown else { return Ok(()) };
         let hint =
             nearest(&name, policies.policy_names()).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));

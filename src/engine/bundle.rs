@@ -49,7 +49,6 @@ impl Check {
             parameters: self.parameters.as_ref(),
             strings: self.rule.uses_strings,
             secret_data: self.rule.rule.reads_secret_data,
-            inventory: &self.rule.rule.inventory,
         }
     }
 
@@ -162,15 +161,17 @@ impl Bundle {
                 Err(fault) => faults.push(fault),
             }
         }
+        // Every rule can be asked for by itself, with its defaults, unless it has parameters without one.
+        let has_defaults = |rule: &Rule| rule.parameters.as_ref().is_none_or(|schema| schema.get("required").is_none());
+        let alone = catalogue.rules().values().filter(|rule| rules.contains_key(&rule.id) && has_defaults(rule));
+        for rule in alone {
+            if let Err(cause) = checks.check(rule, &serde_json::Map::new()) {
+                let cause = format!("{}: {cause}", rule.source.file);
+                faults.push(Fault { file: rule.source.file.clone(), cause });
+            }
+        }
         if !faults.is_empty() {
             return Err(CatalogueError { faults });
-        }
-        // Every rule can be asked for by itself, with its defaults.
-        for rule in catalogue.rules().values() {
-            checks.check(rule, &serde_json::Map::new()).map_err(|cause| {
-                let cause = format!("{}: {cause}", rule.source.file);
-                CatalogueError { faults: vec![Fault { file: rule.source.file.clone(), cause }] }
-            })?;
         }
         let checks = checks.list;
         let digest = catalogue.digest();
@@ -243,8 +244,9 @@ fn compile_all(
     faults: &mut Vec<Fault>,
 ) -> BTreeMap<RuleId, Arc<CompiledRule>> {
     let mut compiled = BTreeMap::new();
-    let library = match Library::new(&catalogue.libraries()) {
-        Ok(library) => library,
+    let shared = |of| Library::new(&catalogue.libraries(of));
+    let (built_in, own) = match shared(Provenance::BuiltIn).and_then(|ours| Ok((ours, shared(Provenance::User)?))) {
+        Ok(libraries) => libraries,
         Err(error) => {
             faults.push(error.into());
             return compiled;
@@ -256,10 +258,11 @@ fn compile_all(
             BackendChoice::Proven if catalogue.is_proven_on_vm(rule) => Backend::Vm,
             BackendChoice::Proven => Backend::Interpreter,
         };
-        let program = cache.get(catalogue.program_digest(rule), &library, rule, backend);
+        let library = if rule.provenance == Provenance::BuiltIn { &built_in } else { &own };
+        let program = cache.get(catalogue.program_digest(rule), library, rule, backend);
         match program.and_then(|program| smoke_test(rule, &program).map(|()| program)) {
             Ok(program) => {
-                let uses_strings = rule.source.text.contains("input.strings");
+                let uses_strings = catalogue.uses_strings(rule);
                 let rule = Arc::new(CompiledRule { rule: rule.clone(), program, uses_strings });
                 compiled.insert(rule.rule.id.clone(), rule);
             }
@@ -277,8 +280,7 @@ fn smoke_test(rule: &Rule, program: &Program) -> Result<(), Arc<CompileError>> {
     }
     let review = Review::of_file(Value::new_object(), None, BTreeMap::new());
     let parameters = default_parameters(rule);
-    let needs =
-        Needs { parameters: parameters.as_ref(), strings: true, secret_data: false, inventory: &rule.inventory };
+    let needs = Needs { parameters: parameters.as_ref(), strings: true, secret_data: false };
     let input = Input::new(&review).for_rule(needs);
     let limits = Limits { time: std::time::Duration::from_millis(50), instructions: 100_000 };
     match program.run(&mut Machines::default(), input, limits) {
@@ -304,8 +306,9 @@ impl Checks<'_> {
         let entries = set::resolve(set, catalogue.sets(), catalogue.rules(), &|name| catalogue.rule(name))?;
         let mut resolved = BTreeMap::new();
         for (id, entry) in entries {
-            let Some(rule) = catalogue.rules().get(&id) else { continue };
-            let check = self.check(rule, &entry.parameters).map_err(|cause| set.fault(id.as_str(), cause))?;
+            // What did not compile is a fault already.
+            let Some(rule) = catalogue.rules().get(&id).filter(|_| self.rules.contains_key(&id)) else { continue };
+            let check = self.check(rule, &entry.parameters).map_err(|cause| set.fault("rules", id.as_str(), cause))?;
             resolved.insert(check, entry);
         }
         let set::PolicySpec { title, description, .. } = &set.spec;

@@ -19,7 +19,7 @@ pub struct Catalogue {
     rules: BTreeMap<RuleId, Arc<Rule>>,
     aliases: HashMap<RuleId, RuleId>,
     sets: BTreeMap<Arc<str>, PolicySet>,
-    libraries: BTreeMap<Arc<str>, Source>,
+    libraries: BTreeMap<Arc<str>, (Source, Provenance)>,
     proven_on_vm: BTreeMap<String, String>,
 }
 
@@ -95,7 +95,7 @@ impl Catalogue {
         for file in files {
             match Part::of(file) {
                 Part::Library => {
-                    self.libraries.insert(file.file.clone(), file.clone());
+                    self.libraries.insert(file.file.clone(), (file.clone(), provenance));
                 }
                 Part::Rule { family } => match Rule::parse(file.clone(), family, provenance) {
                     Ok(mut rule) => {
@@ -119,11 +119,15 @@ impl Catalogue {
     }
 
     fn index_aliases(&mut self, faults: &mut Vec<Fault>) {
-        for rule in self.rules.values() {
+        // Built-in rules first, so that it is the user's file that is named.
+        let (built_in, own): (Vec<_>, Vec<_>) =
+            self.rules.values().partition(|rule| rule.provenance == Provenance::BuiltIn);
+        for rule in built_in.into_iter().chain(own) {
             for alias in &rule.aliases {
                 let other = self.aliases.insert(alias.clone(), rule.id.clone());
-                if other.is_some() || self.rules.contains_key(alias) {
-                    let cause = format_args!("alias \"{alias}\" of \"{}\" names another rule too", rule.id);
+                let other = other.or_else(|| self.rules.get(alias).map(|other| other.id.clone()));
+                if let Some(other) = other {
+                    let cause = format_args!("alias \"{alias}\" of \"{}\" names \"{other}\" too", rule.id);
                     faults.push(Fault::new(&rule.source.file, None, cause));
                 }
             }
@@ -140,9 +144,22 @@ impl Catalogue {
         &self.sets
     }
 
-    /// Returns the modules that rules share.
-    pub fn libraries(&self) -> Vec<Source> {
-        self.libraries.values().cloned().collect()
+    /// Returns the modules that rules share. Built-in rules see the built-in ones only, so that no module of a user's
+    /// changes what was shown of them.
+    pub fn libraries(&self, of: Provenance) -> Vec<Source> {
+        self.shared(of).cloned().collect()
+    }
+
+    fn shared(&self, of: Provenance) -> impl Iterator<Item = &Source> {
+        let is_seen = move |by: Provenance| of == Provenance::User || by == Provenance::BuiltIn;
+        self.libraries.values().filter(move |(_, by)| is_seen(*by)).map(|(source, _)| source)
+    }
+
+    /// Returns whether a rule, or a module that it may import, looks at `input.strings`.
+    pub fn uses_strings(&self, rule: &Rule) -> bool {
+        let mentions =
+            |source: &Source| source.text.contains("input.strings") || source.text.contains("input[\"strings\"]");
+        mentions(&rule.source) || self.shared(rule.provenance).any(mentions)
     }
 
     /// Finds a rule by id or alias; the error names the nearest one.
@@ -166,7 +183,7 @@ impl Catalogue {
     pub fn program_digest(&self, rule: &Rule) -> String {
         let mut hash = Sha256::new();
         hash.update(rego::ENGINE_VERSION);
-        for source in self.libraries.values().chain([&rule.source]) {
+        for source in self.shared(rule.provenance).chain([&rule.source]) {
             hash.update([0]);
             hash.update(source.text.as_bytes());
         }
@@ -178,7 +195,7 @@ impl Catalogue {
         let mut hash = Sha256::new();
         let rules = self.rules.values().map(|rule| &rule.source);
         let sets = self.sets.values().map(|set| &set.source);
-        for source in self.libraries.values().chain(rules).chain(sets) {
+        for source in self.shared(Provenance::User).chain(rules).chain(sets) {
             hash.update([0]);
             hash.update(source.text.as_bytes());
         }
@@ -211,23 +228,27 @@ impl<'a> Part<'a> {
             if name.ends_with("_test.rego") {
                 return Self::Other;
             }
-            let is_library =
-                parts.contains(&"lib") || source.text.lines().any(|line| line.starts_with("package gatepost.lib"));
-            let rules = parts.iter().position(|part| *part == "rules");
+            // Of the path only the folder that the file stands in: what is above it may be `/var/lib`.
+            let has_metadata = source.text.lines().any(|line| line.trim_end() == "# METADATA");
+            let is_library = (parts.iter().rev().nth(1) == Some(&"lib") && !has_metadata)
+                || source.text.lines().any(|line| line.starts_with("package gatepost.lib"));
+            let rules = parts.iter().rposition(|part| *part == "rules");
             let family = rules.and_then(|at| parts.get(at.saturating_add(1))).filter(|family| **family != name);
             return if is_library { Self::Library } else { Self::Rule { family: family.copied().unwrap_or("own") } };
         }
         let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         match name {
             VM_LIST => Self::VmList,
-            _ if is_yaml && !is_fixture(name) => Self::Policy,
+            _ if is_yaml && (!is_fixture(name) || source.text.contains("gatepost.dev/v1alpha1")) => Self::Policy,
             _ => Self::Other,
         }
     }
 }
 
+/// Returns whether a file's name is that of a fixture: `pass.yaml`, `fail-init.yaml`, but not `passwords.yaml`.
 fn is_fixture(name: &str) -> bool {
-    name.starts_with("pass") || name.starts_with("fail")
+    let rest = name.strip_prefix("pass").or_else(|| name.strip_prefix("fail"));
+    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 /// Returns the fixtures that stand beside a rule, the plainly named ones first.

@@ -117,10 +117,8 @@ fn elements<T>(set: &Value, read: impl Fn(&Value) -> Result<T, EvalError>) -> Re
 fn violation(element: &Value, object: &Value) -> Result<Violation, EvalError> {
     let path = path(element)?;
     let container = container(&path, object);
-    let fixes = element.field("patch").map_or(Ok(Vec::new()), |list| {
-        let entries = list.items().map(patch_entry).collect::<Option<Vec<_>>>();
-        entries.ok_or_else(|| EvalError::Shape("has a patch that is no list of {path, value}".into()))
-    })?;
+    let fixes = element.field("patch").map_or(Some(Vec::new()), patch_entries);
+    let fixes = fixes.ok_or_else(|| EvalError::Shape("has a patch that is no list of {path, value}".into()))?;
     Ok(Violation { message: message(element)?, path, container, patch: fixes })
 }
 
@@ -138,6 +136,11 @@ fn path(element: &Value) -> Result<Path, EvalError> {
         .field("path")
         .map_or(Some(Path::default()), Path::from_value)
         .ok_or_else(|| EvalError::Shape("has a path that is no list of keys and indexes".into()))
+}
+
+fn patch_entries(list: &Value) -> Option<Vec<(Path, Value)>> {
+    let Value::Array(entries) = list else { return None };
+    entries.iter().map(patch_entry).collect()
 }
 
 fn patch_entry(entry: &Value) -> Option<(Path, Value)> {

@@ -5,12 +5,17 @@
 pub mod bundle;
 pub mod catalogue;
 pub mod image;
+pub mod json;
 pub mod judge;
+pub mod lint;
 pub mod parameters;
 pub mod rego;
 pub mod review;
 pub mod template;
 pub mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub use bundle::{BackendChoice, Bundle, Check, ProgramCache, ResolvedPolicy};
 pub use catalogue::{Catalogue, CatalogueError, Fault};

@@ -12,11 +12,12 @@ use std::time::Duration;
 use regorus::languages::rego::compiler::Compiler;
 use regorus::rvm::vm::VmError;
 use regorus::rvm::{Program as VmProgram, RegoVM};
-use regorus::utils::limits::ExecutionTimerConfig;
-use regorus::{Engine, LimitError};
+use regorus::utils::limits::{ExecutionTimerConfig, monotonic_now};
+use regorus::{CompiledPolicy, Engine, LimitError};
 
 pub use regorus::Value;
 
+use super::lint;
 use crate::policy::Source;
 
 /// Version of the evaluator; part of every cache key.
@@ -95,10 +96,10 @@ pub enum EvalError {
         limit: usize,
     },
     /// The request's deadline came before its turn.
-    #[error("not evaluated: the request ran out of time")]
+    #[error("the request ran out of time")]
     NotReached,
     /// The object could not be read.
-    #[error("not evaluated: {0}")]
+    #[error("{0}")]
     Unreadable(String),
     /// Rego says why.
     #[error("{0}")]
@@ -112,6 +113,7 @@ pub enum EvalError {
 #[derive(Debug, Clone)]
 pub struct Library {
     engine: Engine,
+    modules: Vec<Source>,
 }
 
 impl Library {
@@ -119,10 +121,12 @@ impl Library {
     pub fn new(modules: &[Source]) -> Result<Self, CompileError> {
         let mut engine = Engine::new();
         engine.set_strict_builtin_errors(false);
+        // What a rule prints is for its author's tests, and would stand between the log lines here.
+        engine.set_gather_prints(true);
         for module in modules {
             add(&mut engine, module)?;
         }
-        Ok(Self { engine })
+        Ok(Self { engine, modules: modules.to_vec() })
     }
 }
 
@@ -152,13 +156,13 @@ pub struct Found {
 
 /// Tells in which version of Rego a module is written: v1 when it parses as such, else v0 when it parses as that.
 ///
-/// Errors are those of v1 unless the module says by an import that it is older.
+/// Errors are those of v1, unless the module says by an import that it is older, or reads further as v0.
 pub fn version_of(module: &Source) -> Result<RegoVersion, CompileError> {
     let v1 = parses(module, RegoVersion::V1);
     let Err(error) = v1 else { return Ok(RegoVersion::V1) };
     match parses(module, RegoVersion::V0) {
         Ok(()) => Ok(RegoVersion::V0),
-        Err(older) if module.text.contains("import future.keywords") => Err(older),
+        Err(older) if module.text.contains("import future.keywords") || older.line > error.line => Err(older),
         Err(_) => Err(error),
     }
 }
@@ -173,7 +177,11 @@ fn parses(module: &Source, version: RegoVersion) -> Result<(), CompileError> {
 }
 
 fn add(engine: &mut Engine, module: &Source) -> Result<String, CompileError> {
-    engine.set_rego_v0(version_of(module)? == RegoVersion::V0);
+    let version = version_of(module)?;
+    if version == RegoVersion::V0 {
+        lint::refuse_chained_bodies(module)?;
+    }
+    engine.set_rego_v0(version == RegoVersion::V0);
     engine.add_policy(module.file.to_string(), module.text.to_string()).map_err(|error| compile_error(module, &error))
 }
 
@@ -181,6 +189,7 @@ fn add(engine: &mut Engine, module: &Source) -> Result<String, CompileError> {
 pub fn compile(library: &Library, module: &Source, backend: Backend) -> Result<Program, CompileError> {
     let mut engine = library.engine.clone();
     let package = add(&mut engine, module)?;
+    lint::refuse_recursion(&library.modules.iter().chain([module]).collect::<Vec<_>>())?;
     let declares = |name: &str| {
         engine.has_declared_rule_rooted_at(&module.file, name).map_err(|error| compile_error(module, &error))
     };
@@ -193,7 +202,10 @@ pub fn compile(library: &Library, module: &Source, backend: Backend) -> Result<P
     let entry = regorus::Rc::from(violation.as_str());
     let policy = engine.compile_with_entrypoint(&entry).map_err(|error| compile_error(module, &error))?;
     let code = match backend {
-        Backend::Interpreter => Code::Interpreter(Box::new(engine)),
+        Backend::Interpreter => {
+            refuse_unknown_functions(&policy, &violation, module)?;
+            Code::Interpreter(Box::new(engine))
+        }
         Backend::Vm => {
             let entries: Vec<&str> = std::iter::once(violation.as_str()).chain(skip.as_deref()).collect();
             let program = Compiler::compile_from_policy(&policy, &entries)
@@ -202,6 +214,15 @@ pub fn compile(library: &Library, module: &Source, backend: Backend) -> Result<P
         }
     };
     Ok(Program { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), violation, skip, code })
+}
+
+/// The interpreter finds a call of an unknown function only when it comes to it; the VM's compiler finds it at once.
+/// What else that compiler does not take, the interpreter may.
+fn refuse_unknown_functions(policy: &CompiledPolicy, entry: &str, module: &Source) -> Result<(), CompileError> {
+    match Compiler::compile_from_policy(policy, &[entry]).map(drop).map_err(|error| error.to_string()) {
+        Err(error) if error.contains("Unknown function") => Err(compile_error(module, &anyhow::anyhow!(error))),
+        _ => Ok(()),
+    }
 }
 
 /// Reads file, line and cause out of the text that regorus gives: `… --> file:line:col … error: cause`.
@@ -213,8 +234,12 @@ fn compile_error(module: &Source, error: &anyhow::Error) -> CompileError {
         let _column = numbers.next()?.parse::<usize>().ok()?;
         numbers.next()?.parse::<usize>().ok()
     });
-    let cause = text.rsplit_once("error: ").map_or(text.as_str(), |(_, cause)| cause).trim().replace('\n', " ");
-    CompileError { file: module.file.clone(), line, cause }
+    CompileError { file: module.file.clone(), line, cause: cause_of(&text) }
+}
+
+/// Returns what regorus says without the place and the piece of source that it puts before.
+fn cause_of(text: &str) -> String {
+    text.rsplit_once("error: ").map_or(text, |(_, cause)| cause).trim().replace('\n', " ")
 }
 
 impl Program {
@@ -228,9 +253,16 @@ impl Program {
 
     /// Evaluates the rule on an input.
     pub fn run(&self, machines: &mut Machines, input: Value, limits: Limits) -> Result<Found, EvalError> {
-        match &self.code {
+        let start = monotonic_now();
+        let found = match &self.code {
             Code::Vm(program) => self.run_on_vm(machines.of(self.id, program), input, limits),
             Code::Interpreter(engine) => self.run_on_interpreter(engine, input, limits),
+        };
+        // Nobody looks at the clock inside a built-in function, so one that took too long is found out afterwards.
+        let took = monotonic_now().zip(start).and_then(|(end, start)| end.checked_sub(start));
+        match took.filter(|took| *took > limits.time) {
+            Some(_) => Err(EvalError::OutOfTime { limit: limits.time }),
+            None => found,
         }
     }
 
@@ -272,7 +304,7 @@ fn vm_error(error: &VmError, limits: Limits) -> EvalError {
 fn interpreter_error(error: &anyhow::Error, limits: Limits) -> EvalError {
     match error.downcast_ref::<LimitError>() {
         Some(LimitError::TimeLimitExceeded { .. }) => EvalError::OutOfTime { limit: limits.time },
-        _ => EvalError::Rego(format!("{error:#}").trim().replace('\n', " ")),
+        _ => EvalError::Rego(cause_of(&format!("{error:#}"))),
     }
 }
 

@@ -75,7 +75,6 @@ pub struct Input {
     /// The same with the values of a Secret in it.
     unmasked: Option<Value>,
     object: Value,
-    inventory: Inventory,
     templates: Vec<PodTemplate>,
 }
 
@@ -88,8 +87,6 @@ pub struct Needs<'a> {
     pub strings: bool,
     /// The values of Secrets.
     pub secret_data: bool,
-    /// Kinds that it looks up.
-    pub inventory: &'a [String],
 }
 
 struct Keys {
@@ -146,7 +143,7 @@ impl Input {
         let base = base(review, &templates, object.clone(), old_object);
         let unmasked =
             review.kind.is_secret().then(|| base_with(&base, review.object.clone(), review.old_object.clone()));
-        Self { base, unmasked, object, inventory: review.inventory.clone(), templates }
+        Self { base, unmasked, object, templates }
     }
 
     /// Returns whether the object holds a pod template, which makes it a workload of whatever kind.
@@ -163,20 +160,13 @@ impl Input {
     pub fn for_rule(&self, needs: Needs<'_>) -> Value {
         let keys = &*KEYS;
         let base = if needs.secret_data { self.unmasked.as_ref().unwrap_or(&self.base) } else { &self.base };
-        if needs.parameters.is_none() && !needs.strings && needs.inventory.is_empty() {
+        if needs.parameters.is_none() && !needs.strings {
             return base.clone();
         }
         let mut input = ObjectBuilder::from_value(base).set_some(&keys.parameters, needs.parameters.cloned());
         if needs.strings {
             let object = base.field("object").unwrap_or(&self.object);
             input = input.set(&keys.strings, strings_value(object));
-        }
-        if !needs.inventory.is_empty() {
-            let known = needs.inventory.iter().filter_map(|kind| self.inventory.get(kind).map(|list| (kind, list)));
-            let inventory = known.fold(ObjectBuilder::default(), |inventory, (kind, list)| {
-                inventory.set(&Value::from(kind.as_str()), list.clone())
-            });
-            input = input.set(&keys.inventory, inventory.build());
         }
         input.build()
     }
@@ -201,12 +191,22 @@ fn base(review: &Review, templates: &[PodTemplate], object: Value, old_object: V
         .set(&keys.parameters, Value::new_object())
         .set(&keys.pod_templates, templates_value(templates))
         .set(&keys.containers, containers_value(templates))
-        .set(&keys.inventory, Value::new_object())
+        .set(&keys.inventory, inventory_value(&review.inventory))
         .build()
 }
 
 fn base_with(base: &Value, object: Value, old_object: Value) -> Value {
     ObjectBuilder::from_value(base).set(&KEYS.object, object).set(&KEYS.old_object, old_object).build()
+}
+
+fn inventory_value(inventory: &Inventory) -> Value {
+    let set = |object: ObjectBuilder, (kind, objects): (&String, &Value)| {
+        let is_secret = kind == "core/Secret";
+        let objects =
+            if is_secret { Value::from(objects.items().map(masked).collect::<Vec<_>>()) } else { objects.clone() };
+        object.set(&Value::from(kind.as_str()), objects)
+    };
+    inventory.iter().fold(ObjectBuilder::default(), set).build()
 }
 
 fn namespace_value(namespace: &NamespaceMeta) -> Value {

@@ -1,5 +1,6 @@
 //! Finding pod templates and their containers in an object of any kind.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use super::image;
@@ -78,6 +79,11 @@ struct Keys {
     sidecar: Value,
     image: Value,
     container: Value,
+    takes_resources: Value,
+    requests: Value,
+    limits: Value,
+    takes_probes: Value,
+    probes: Value,
     metadata: Value,
     spec: Value,
     runs_to_completion: Value,
@@ -98,6 +104,11 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     sidecar: "sidecar".into(),
     image: "image".into(),
     container: "container".into(),
+    takes_resources: "takesResources".into(),
+    requests: "requests".into(),
+    limits: "limits".into(),
+    takes_probes: "takesProbes".into(),
+    probes: "probes".into(),
     metadata: "metadata".into(),
     spec: "spec".into(),
     runs_to_completion: "runsToCompletion".into(),
@@ -124,7 +135,8 @@ pub fn templates_value(templates: &[PodTemplate]) -> Value {
     Value::from(templates.iter().map(one).collect::<Vec<_>>())
 }
 
-/// Returns `input.containers`: every container of every template, each with its list and its path.
+/// Returns `input.containers`: every container of every template, each with its list and its path, and with what holds
+/// for it when the Pod's own values and the API server's defaulting are taken into account.
 pub fn containers_value(templates: &[PodTemplate]) -> Value {
     let keys = &*KEYS;
     let mut containers = Vec::new();
@@ -135,12 +147,16 @@ pub fn containers_value(templates: &[PodTemplate]) -> Value {
             _ => Vec::new(),
         };
         base.push(keys.spec.clone());
+        let pod_resources = spec.field("resources");
         for list in &keys.lists {
             let Some(items) = list.as_text().and_then(|list| spec.field(list)) else { continue };
             for (index, container) in items.items().enumerate() {
                 let mut path = base.clone();
                 path.extend([list.clone(), Value::from(index)]);
                 let sidecar = *list == keys.lists[1] && container.text("restartPolicy") == Some("Always");
+                let takes_resources = *list != keys.lists[2];
+                let takes_probes = (sidecar || *list == keys.lists[0]) && !found.runs_to_completion;
+                let (requests, limits) = amounts(container.field("resources"), pod_resources);
                 containers.push(
                     ObjectBuilder::default()
                         .set(&keys.list, list.clone())
@@ -150,12 +166,47 @@ pub fn containers_value(templates: &[PodTemplate]) -> Value {
                         .set(&keys.sidecar, sidecar)
                         .set_some(&keys.image, container.field("image").map(image_value))
                         .set(&keys.container, container.clone())
+                        .set(&keys.takes_resources, takes_resources)
+                        .set(&keys.requests, requests)
+                        .set(&keys.limits, limits)
+                        .set(&keys.takes_probes, takes_probes)
+                        .set(&keys.probes, probes(container))
                         .build(),
                 );
             }
         }
     }
     Value::from(containers)
+}
+
+/// Returns requests and limits that hold for a container: its own, and those of the whole Pod, which its containers
+/// share. A limit without a request is one too: the API server copies it.
+fn amounts(own: Option<&Value>, pod: Option<&Value>) -> (Value, Value) {
+    let of = |key: &str, mut found: BTreeMap<Value, Value>| {
+        for values in [pod, own].into_iter().flatten().filter_map(|resources| resources.field(key)) {
+            let amounts = values.entries().filter(|(_, amount)| is_amount(amount));
+            found.extend(amounts.map(|(name, amount)| (Value::String(name.clone()), amount.clone())));
+        }
+        found
+    };
+    let limits = of("limits", BTreeMap::new());
+    (Value::from(of("requests", limits.clone())), Value::from(limits))
+}
+
+fn is_amount(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.is_empty(),
+        other => matches!(other, Value::Number(_)),
+    }
+}
+
+/// Returns the probes that a container has; an empty mapping is none.
+fn probes(container: &Value) -> Value {
+    let probes = ["livenessProbe", "readinessProbe", "startupProbe"].iter().filter_map(|name| {
+        let probe = container.field(name)?;
+        probe.entries().next().is_some().then(|| (Value::from(*name), probe.clone()))
+    });
+    Value::from(probes.collect::<BTreeMap<_, _>>())
 }
 
 fn image_value(given: &Value) -> Value {

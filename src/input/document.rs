@@ -158,8 +158,14 @@ fn json_start(text: &str) -> Option<usize> {
 /// Reads JSON values; says whether the first one is JSON.
 fn read_json(chunk: &Chunk, start: usize, parsed: &mut Parsed) -> bool {
     let body = chunk.text.get(start..).unwrap_or_default();
-    let line_at =
-        |offset: usize| chunk.first_line.saturating_add(newlines(chunk.text.get(..offset).unwrap_or_default()));
+    // Values come one after the other: each newline is counted once, however many values there are.
+    let mut reached = (0, chunk.first_line);
+    let mut line_at = |offset: usize| {
+        let newlines = newlines(chunk.text.get(reached.0..offset).unwrap_or_default());
+        reached = (offset, reached.1.saturating_add(newlines));
+        reached.1
+    };
+    let start_line = line_at(start);
     let mut values = serde_json::Deserializer::from_str(body).into_iter::<Node>();
     let mut is_json = false;
     loop {
@@ -181,7 +187,7 @@ fn read_json(chunk: &Chunk, start: usize, parsed: &mut Parsed) -> bool {
             Err(error) => {
                 let cause = error.to_string();
                 let cause = cause.rsplit_once(" at line ").map_or(&*cause, |(cause, _)| cause).to_owned();
-                let line = line_at(start).saturating_add(error.line()).saturating_sub(1);
+                let line = start_line.saturating_add(error.line()).saturating_sub(1);
                 parsed.faults.push(Fault { line: Some(line), column: Some(error.column()), cause });
                 return true;
             }
@@ -242,14 +248,30 @@ fn budget() -> Option<Budget> {
     }
 }
 
+/// Says what is wrong to whoever wrote the file: neither the place, nor what a programmer might do about it.
+fn cause_of(error: &Error) -> String {
+    match error {
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("the key {key} stands twice, and the last one counts")
+        }
+        Error::DuplicateMappingKey { key: None, .. } => "a key stands twice, and the last one counts".into(),
+        Error::NonFiniteFloat { .. } => "a number is too large, or is no number that Kubernetes knows".into(),
+        other => {
+            let mut cause = other.to_string();
+            let asides = [" at line ", " so cannot be stored into string", ", set ", ". If "];
+            if let Some(end) = asides.iter().filter_map(|aside| cause.find(aside)).min() {
+                cause.truncate(end);
+            }
+            cause
+        }
+    }
+}
+
 fn fault(error: &Error, chunk: &Chunk) -> Fault {
     let location = error.location();
     let number = |number: u64| usize::try_from(number).ok().filter(|number| *number > 0);
     let line = location.and_then(|at| number(at.line())).unwrap_or(1);
-    let mut cause = error.without_snippet().to_string();
-    if let Some(end) = cause.find(" at line ") {
-        cause.truncate(end);
-    }
+    let mut cause = cause_of(error.without_snippet());
     if chunk.text.contains("{{") {
         cause.push_str("; this looks like a template: render it first, for example helm template . | gatepost scan -");
     }
@@ -369,6 +391,18 @@ mod tests {
     }
 
     #[test]
+    fn many_json_values_in_a_row_are_read_in_one_pass() {
+        let one = "{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}\n";
+        let started = std::time::Instant::now();
+        let chunk = chunk(&one.repeat(30_000));
+        let parsed = parse(&chunk);
+        assert_eq!(parsed.manifests.len(), 30_000);
+        let last = parsed.manifests.last().unwrap();
+        assert_eq!(Lines::of(&chunk).line(last, &Path::of_keys(&["kind"])), 30_000);
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn a_long_comment_before_a_key_is_read() {
         let text = format!("apiVersion: v1\n{}kind: Pod\n", "# line\n".repeat(500));
         assert_eq!(parse(&chunk(&text)).manifests.len(), 1);
@@ -421,6 +455,15 @@ mod tests {
         assert!(!faults[0].cause.contains("s3cr3t") && !faults[0].cause.contains("line"), "{faults:?}");
         let template = parse(&chunk("metadata:\n  name: {{ .Values.name }}\n  {{- if x }}\n")).faults;
         assert!(template[0].cause.contains("template"), "{template:?}");
+        for (text, cause) in [
+            ("a: 1\na: 2\n", "the key a stands twice, and the last one counts"),
+            ("a: 1e400\n", "a number is too large, or is no number that Kubernetes knows"),
+            ("a: {~: 1}\n", "a key is empty or null, and must be text"),
+            ("a: {[b]: 1}\n", "a list stands where a key must be text"),
+            ("a: !!binary /w==\n", "!!binary scalar is not valid UTF-8"),
+        ] {
+            assert_eq!(parse(&chunk(text)).faults.first().map(|fault| &*fault.cause), Some(cause), "{text}");
+        }
         let tab = parse(&chunk("a:\n\tb: 1\n")).faults;
         assert_eq!(tab[0].line, Some(2), "{tab:?}");
         let json = parse(&chunk("{\"apiVersion\":\"v1\",\"kind\":\"Pod\"}\n{\"a\": }\n"));

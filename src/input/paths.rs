@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use ignore::{Walk, WalkBuilder};
+use ignore::{DirEntry, Walk, WalkBuilder};
 
 use super::split::split_all;
 use super::{Chunk, Fault, Splitter};
@@ -192,6 +192,7 @@ fn walk(path: &Path, honours_ignore_files: bool) -> Walk {
         .require_git(false)
         .follow_links(true)
         .sort_by_file_name(std::ffi::OsStr::cmp)
+        .filter_entry(|entry| !leads_up(entry))
         .build()
 }
 
@@ -201,6 +202,7 @@ fn files<'a>(walk: Walk, is_wanted: impl Fn(&Path) -> bool + Send + 'a) -> Box<d
             pieces_of_file(entry.into_path())
         }
         Ok(_) => Box::new(std::iter::empty()),
+        Err(error) if is_harmless(&error, &is_wanted) => Box::new(std::iter::empty()),
         Err(error) => {
             let (name, cause) = place_of(&error);
             one_fault(&name, Fault::of_file(cause))
@@ -208,12 +210,34 @@ fn files<'a>(walk: Walk, is_wanted: impl Fn(&Path) -> bool + Send + 'a) -> Box<d
     }))
 }
 
+/// Returns whether an error of the walk hides no manifest: a link to a directory above it, or a link to nothing whose
+/// name is not that of a manifest.
+fn is_harmless(error: &ignore::Error, is_wanted: &impl Fn(&Path) -> bool) -> bool {
+    match error {
+        ignore::Error::Loop { .. } => true,
+        ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => is_harmless(err, is_wanted),
+        ignore::Error::WithPath { path, err } => is_harmless(err, is_wanted) || (is_not_found(err) && !is_wanted(path)),
+        _ => false,
+    }
+}
+
+fn is_not_found(error: &ignore::Error) -> bool {
+    error.io_error().is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// Returns whether an entry is a link to a directory that it stands in: everything there is read anyway.
+fn leads_up(entry: &DirEntry) -> bool {
+    let is_link = entry.depth() > 0 && entry.path_is_symlink() && entry.file_type().is_some_and(|kind| kind.is_dir());
+    let target = || fs::canonicalize(entry.path()).ok();
+    let place = || fs::canonicalize(entry.path().parent()?).ok();
+    is_link && target().zip(place()).is_some_and(|(target, place)| place.starts_with(target))
+}
+
 /// Returns the path that an error of the walk is about, and what it is.
 fn place_of(error: &ignore::Error) -> (String, String) {
     match error {
         ignore::Error::WithPath { path, err } => (name_of(path), place_of(err).1),
         ignore::Error::WithDepth { err, .. } | ignore::Error::WithLineNumber { err, .. } => place_of(err),
-        ignore::Error::Loop { child, .. } => (name_of(child), "is a link to a directory above it".into()),
         ignore::Error::Io(error) => (String::new(), unreadable(error).cause),
         other => (String::new(), other.to_string()),
     }
@@ -310,6 +334,23 @@ mod tests {
             let chunks: Vec<_> = inputs.pieces().flat_map(|piece| piece.chunks(|_| true)).collect();
             assert!(matches!(chunks.as_slice(), [Err(_)]), "{path}: {chunks:?}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_hide_no_manifest_are_no_faults() {
+        use std::os::unix::fs::symlink;
+        let root = tree(&[("dir/sub/a.yaml", ""), ("other/b.yaml", "")]);
+        let dir = root.path().join("dir");
+        let links = [("nowhere", "dangling"), ("..", "sub/up"), ("../..", "sub/out"), ("../other", "aside")];
+        for (target, link) in links {
+            symlink(target, dir.join(link)).unwrap();
+        }
+        assert_eq!(below(&dir, names(std::slice::from_ref(&dir))), ["aside/b.yaml", "sub/a.yaml"]);
+        symlink("nowhere", dir.join("gone.yaml")).unwrap();
+        let inputs = Inputs::new(&[dir], io::empty());
+        let faults = inputs.pieces().flat_map(|piece| piece.chunks(|_| true)).filter(Result::is_err).count();
+        assert_eq!(faults, 1);
     }
 
     #[test]

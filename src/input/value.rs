@@ -125,11 +125,27 @@ impl<'de> Deserialize<'de> for Key {
 
 struct KeyVisitor;
 
-impl Visitor<'_> for KeyVisitor {
+impl<'de> Visitor<'de> for KeyVisitor {
     type Value = Key;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key that is text")
+    }
+
+    fn visit_unit<E: de::Error>(self) -> Result<Key, E> {
+        Err(E::custom("a key is empty or null, and must be text"))
+    }
+
+    fn visit_none<E: de::Error>(self) -> Result<Key, E> {
+        self.visit_unit()
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, _: A) -> Result<Key, A::Error> {
+        Err(de::Error::custom("a mapping stands where a key must be text"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, _: A) -> Result<Key, A::Error> {
+        Err(de::Error::custom("a list stands where a key must be text"))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Key, E> {

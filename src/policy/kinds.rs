@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::metadata::{CONTROLLERS, kind_groups};
 
@@ -11,14 +11,18 @@ use super::metadata::{CONTROLLERS, kind_groups};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct GroupVersionKind {
     /// API group, empty for core.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub group: String,
     /// API version.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub version: String,
     /// Kind.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_empty")]
     pub kind: String,
+}
+
+fn null_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 impl GroupVersionKind {
@@ -53,9 +57,9 @@ impl GroupVersionKind {
         self.group.is_empty() && self.kind == "Secret"
     }
 
-    /// Returns whether the group is one that Kubernetes itself serves.
+    /// Returns whether the group is one that Kubernetes itself serves, whose kinds hold pod templates at known places.
     pub fn is_built_in_group(&self) -> bool {
-        !self.group.contains('.') || self.group.ends_with(".k8s.io")
+        BUILT_IN_GROUPS.contains(&self.group.as_str())
     }
 }
 
@@ -64,6 +68,34 @@ impl fmt::Display for GroupVersionKind {
         write!(f, "{}/{}", self.api_version(), self.kind)
     }
 }
+
+/// Others put kinds of their own into groups that end in `.k8s.io`, so only a list can tell.
+const BUILT_IN_GROUPS: [&str; 24] = [
+    "",
+    "admission.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "apiregistration.k8s.io",
+    "apps",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "coordination.k8s.io",
+    "discovery.k8s.io",
+    "events.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
+    "networking.k8s.io",
+    "node.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "resource.k8s.io",
+    "scheduling.k8s.io",
+    "storage.k8s.io",
+    "storagemigration.k8s.io",
+];
 
 /// One entry of a rule's `kinds`.
 #[derive(Debug, Clone, PartialEq, Eq)]

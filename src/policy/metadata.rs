@@ -265,16 +265,15 @@ impl MetadataError {
 pub fn read(source: &str) -> Result<Metadata, MetadataError> {
     let (first, yaml) = block(source)?;
     let metadata: Metadata = serde_saphyr::from_str(&yaml).map_err(|error| {
-        let line = error.location().map_or(first, |location| {
-            first.saturating_add(usize::try_from(location.line()).unwrap_or(1)).saturating_sub(1)
-        });
-        MetadataError::new(line, format!("METADATA: {}", error.without_snippet()))
+        let line = error.location().and_then(|location| usize::try_from(location.line()).ok());
+        MetadataError::new(line.unwrap_or(first), format!("METADATA: {}", error.without_snippet()))
     })?;
     check(&metadata, first)?;
     Ok(metadata)
 }
 
-/// Returns the line of the block's first YAML line, counted from 1, and the YAML without its comment signs.
+/// Returns the line of the block's first YAML line, counted from 1, and the YAML without its comment signs; empty lines
+/// stand for what is above it, so that errors name lines of the source.
 fn block(source: &str) -> Result<(usize, String), MetadataError> {
     let lines: Vec<&str> = source.lines().collect();
     let package = lines
@@ -286,13 +285,10 @@ fn block(source: &str) -> Result<(usize, String), MetadataError> {
         .take(package)
         .position(|line| line.trim_end() == "# METADATA")
         .ok_or_else(|| MetadataError::new(package.saturating_add(1), "no METADATA block above the package"))?;
-    let yaml: Vec<&str> = lines
-        .iter()
-        .skip(start.saturating_add(1))
-        .map_while(|line| line.strip_prefix('#'))
-        .map(|line| line.strip_prefix(' ').unwrap_or(line))
-        .collect();
-    Ok((start.saturating_add(2), yaml.join("\n")))
+    let above = start.saturating_add(1);
+    let block = lines.iter().skip(above).map_while(|line| line.strip_prefix('#'));
+    let yaml: Vec<&str> = block.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    Ok((above.saturating_add(1), format!("{}{}", "\n".repeat(above), yaml.join("\n"))))
 }
 
 fn check(metadata: &Metadata, line: usize) -> Result<(), MetadataError> {

@@ -11,6 +11,9 @@ pub mod rule;
 pub mod set;
 mod suggest;
 
+#[cfg(test)]
+mod tests;
+
 pub use kinds::{GroupVersionKind, KindSelector};
 pub use metadata::{AtMost, Dialect, Effort, Operation, Origin, Severity};
 pub use modes::{Grant, GrantOrigin, Mode, Modes, Scope};

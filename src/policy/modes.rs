@@ -1,5 +1,6 @@
 //! Modes: what a namespace does with a policy's violations, and the grants that come of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -228,6 +229,13 @@ pub enum Notice {
         /// The annotation.
         annotation: &'static str,
     },
+    /// A label or annotation of ours that means nothing: misspelt, or an annotation's name on a label.
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// What was most likely meant.
+        nearest: Option<&'static str>,
+    },
     /// The namespace could not be read, so only what is certain judges it.
     UnreadNamespace,
 }
@@ -235,7 +243,7 @@ pub enum Notice {
 impl Notice {
     /// Returns whether a Namespace write that brings this in is refused.
     pub fn refuses_write(&self) -> bool {
-        matches!(self, Self::UnknownPolicy { .. } | Self::Unreadable { .. })
+        matches!(self, Self::UnknownPolicy { .. } | Self::Unreadable { .. } | Self::UnknownKey { .. })
     }
 }
 
@@ -252,6 +260,10 @@ impl fmt::Display for Notice {
             Self::Unreadable { annotation, cause } => write!(f, "annotation {annotation}: {cause}"),
             Self::WithoutLabel { annotation } => {
                 write!(f, "annotation {annotation} does not count without the label {}", Mode::Enforce.label())
+            }
+            Self::UnknownKey { key, nearest } => {
+                write!(f, "{key} means nothing here")?;
+                nearest.map_or(Ok(()), |nearest| write!(f, ", did you mean the {nearest}?"))
             }
             Self::UnreadNamespace => {
                 f.write_str("the namespace could not be read in time, its labels were not taken into account")
@@ -280,7 +292,7 @@ pub trait PolicyNames {
 impl Modes {
     /// Returns every grant that judges a namespace: its three slots, then the floors, which no label can take away.
     pub fn grants(&self, namespace: &NamespaceMeta, policies: &impl PolicyNames) -> Grants {
-        let mut notices = Vec::new();
+        let mut notices = unknown_keys(namespace);
         let mut grants: Vec<Grant> =
             Mode::ALL.into_iter().filter_map(|mode| self.slot(mode, namespace, policies, &mut notices)).collect();
         grants.extend(self.floors(|selector| selector.matches(namespace)));
@@ -358,7 +370,7 @@ impl Modes {
             }),
             None => {}
         }
-        if mode == Mode::Enforce {
+        if mode == Mode::Enforce && !namespace.labels.contains_key(mode.label()) {
             let annotations = [ENFORCE_SEVERITY, ENFORCE_SCOPE, ENFORCE_FROM];
             let stray = annotations.into_iter().filter(|name| namespace.annotations.contains_key(*name));
             notices.extend(stray.map(|annotation| Notice::WithoutLabel { annotation }));
@@ -373,6 +385,33 @@ impl Modes {
             None => self.defaults.grant(mode, GrantOrigin::Default),
         }
     }
+}
+
+/// Keys under [`PREFIX`], each with what it is.
+const KEYS: [(&str, &str); 6] = [
+    ("gatepost.dev/enforce", "label gatepost.dev/enforce"),
+    ("gatepost.dev/warn", "label gatepost.dev/warn"),
+    ("gatepost.dev/audit", "label gatepost.dev/audit"),
+    (ENFORCE_SEVERITY, "annotation gatepost.dev/enforce-severity"),
+    (ENFORCE_SCOPE, "annotation gatepost.dev/enforce-scope"),
+    (ENFORCE_FROM, "annotation gatepost.dev/enforce-from"),
+];
+
+/// Returns a notice for each key of ours that is none: it would have to be seen as a mode that does not hold.
+fn unknown_keys(namespace: &NamespaceMeta) -> Vec<Notice> {
+    let (labels, annotations) = KEYS.split_at(Mode::ALL.len());
+    let unknown = |keys: &BTreeMap<String, String>, known: &[(&str, &str)]| -> Vec<Notice> {
+        let ours = keys.keys().filter(|key| key.starts_with(PREFIX) && known.iter().all(|(name, _)| name != key));
+        ours.map(|key| {
+            let near = nearest(key, KEYS.iter().map(|(name, _)| *name));
+            let nearest = KEYS.iter().find(|(name, _)| Some(*name) == near).map(|(_, what)| *what);
+            Notice::UnknownKey { key: key.clone(), nearest }
+        })
+        .collect()
+    };
+    let mut notices = unknown(&namespace.labels, labels);
+    notices.extend(unknown(&namespace.annotations, annotations));
+    notices
 }
 
 fn labelled(mode: Mode, policy: &str, namespace: &NamespaceMeta, notices: &mut Vec<Notice>) -> Grant {
@@ -411,7 +450,8 @@ fn annotation<T, E: fmt::Display>(
 
 /// Reads the day from which enforce denies: a date (from midnight UTC) or an RFC 3339 instant.
 pub fn parse_from(text: &str) -> Result<Timestamp, String> {
-    let day = text.parse::<Date>().ok().filter(|_| !text.contains('T'));
+    // A date-time without an offset parses as a date too, and its time would be lost.
+    let day = text.parse::<Date>().ok().filter(|day| day.to_string() == text);
     if let Some(start) = day.and_then(|day| day.to_zoned(TimeZone::UTC).ok()) {
         return Ok(start.timestamp());
     }

@@ -213,21 +213,21 @@ impl PolicySet {
         let set = Self { name: object.metadata.name.as_str().into(), spec: object.spec, source };
         if object.api_version != "gatepost.dev/v1alpha1" {
             let cause = format!("apiVersion \"{}\" is not gatepost.dev/v1alpha1", object.api_version);
-            return Err(set.fault("apiVersion", cause));
+            return Err(set.fault("apiVersion", "apiVersion", cause));
         }
         if object.kind != "Policy" {
-            return Err(set.fault("kind", format!("kind \"{}\" is not Policy", object.kind)));
+            return Err(set.fault("kind", "kind", format!("kind \"{}\" is not Policy", object.kind)));
         }
         if set.name.is_empty() || &*set.name == super::modes::OFF {
-            return Err(set.fault("name", format!("\"{}\" is not a name for a policy", set.name)));
+            return Err(set.fault("metadata", "name", format!("\"{}\" is not a name for a policy", set.name)));
         }
-        set.spec.rules.iter().try_for_each(entry_is_whole).map_err(|cause| set.fault("rules", cause))?;
+        set.spec.rules.iter().try_for_each(entry_is_whole).map_err(|cause| set.fault("rules", "rules", cause))?;
         Ok(set)
     }
 
-    /// Returns an error that points at the line where a word stands.
-    pub fn fault(&self, word: &str, cause: String) -> PolicyError {
-        PolicyError { file: self.source.file.clone(), line: line_of(&self.source.text, word), cause }
+    /// Returns an error that points at the line where a word stands below a key.
+    pub fn fault(&self, key: &str, word: &str, cause: String) -> PolicyError {
+        PolicyError { file: self.source.file.clone(), line: line_of(&self.source.text, key, word), cause }
     }
 }
 
@@ -241,8 +241,14 @@ fn entry_is_whole(entry: &RuleEntry) -> Result<(), String> {
     }
 }
 
-fn line_of(text: &str, word: &str) -> Option<usize> {
-    text.lines().position(|line| line.contains(word)).map(|index| index.saturating_add(1))
+/// Returns the first line, counted from 1, that has a word from the line of a key on; else the key's own.
+fn line_of(text: &str, key: &str, word: &str) -> Option<usize> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let starts = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
+    let section = text.lines().position(starts);
+    let mut lines = text.lines().enumerate().skip(section.unwrap_or_default());
+    let found = lines.find(|(_, line)| line.split(|c| !is_part(c)).any(|part| part == word));
+    found.map(|(index, _)| index).or(section).map(|index| index.saturating_add(1))
 }
 
 /// What a policy makes of each of its rules.
@@ -273,12 +279,13 @@ impl Resolver<'_, '_> {
         }
         for entry in &set.spec.rules {
             let word = entry.id.as_deref().unwrap_or("select");
-            for rule in self.named(entry).map_err(|cause| set.fault(word, format!("rules: {cause}")))? {
+            for rule in self.named(entry).map_err(|cause| set.fault("rules", word, format!("rules: {cause}")))? {
                 entries.entry(rule.id.clone()).or_insert_with(|| Entry::of(rule)).apply(entry);
             }
         }
         for excluded in &set.spec.exclude {
-            let rule = (self.find_rule)(excluded).map_err(|cause| set.fault(excluded, format!("exclude: {cause}")))?;
+            let rule = (self.find_rule)(excluded)
+                .map_err(|cause| set.fault("exclude", excluded, format!("exclude: {cause}")))?;
             entries.remove(&rule.id);
         }
         path.pop();
@@ -289,10 +296,14 @@ impl Resolver<'_, '_> {
         let Some(included) = self.sets.get(name) else {
             let known = self.sets.keys().map(|name| &**name);
             let hint = nearest(name, known).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
-            return Err(set.fault(name, format!("include: there is no policy \"{name}\"{hint}")));
+            return Err(set.fault("include", name, format!("include: there is no policy \"{name}\"{hint}")));
         };
         if path.iter().any(|above| **above == *name) {
-            return Err(set.fault(name, format!("include: {} includes {name} again", path.join(" includes "))));
+            return Err(set.fault(
+                "include",
+                name,
+                format!("include: {} includes {name} again", path.join(" includes ")),
+            ));
         }
         self.entries(included, path)
     }

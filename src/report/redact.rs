@@ -3,9 +3,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::engine::Value;
 use crate::engine::review::kind_of;
 use crate::engine::value::Fields;
+use crate::engine::{Path, Segment, Value};
 
 /// What stands where a value was.
 const MASK: &str = "***";
@@ -19,6 +19,12 @@ pub struct Redactor {
 }
 
 impl Redactor {
+    /// Collects what several states of an object keep secret.
+    pub fn of_all<'a>(objects: impl IntoIterator<Item = &'a Value>) -> Self {
+        let values = objects.into_iter().flat_map(|object| Self::of(object).values).collect();
+        Self { values }
+    }
+
     /// Collects what an object keeps secret: nothing, unless it is a Secret.
     pub fn of(object: &Value) -> Self {
         if !kind_of(object).is_secret() {
@@ -34,6 +40,15 @@ impl Redactor {
         // A value that holds another must go first.
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
         Self { values }
+    }
+
+    /// Returns the path without the values, which a rule may have put into it.
+    pub fn redact_path(&self, path: &Path) -> Path {
+        let segment = |segment: &Segment| match segment {
+            Segment::Key(key) if !self.values.is_empty() => Segment::Key(self.redact(key.to_string()).into()),
+            other => other.clone(),
+        };
+        Path(path.0.iter().map(segment).collect())
     }
 
     /// Returns the text without the values.

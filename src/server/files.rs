@@ -24,12 +24,22 @@ pub struct Addresses {
 }
 
 /// Writes `addresses.json`, `webhook.yaml` and `sample-review.json`.
-pub fn write(data_dir: &Path, addresses: Addresses, authority_pem: &str) -> Result<(), ServeError> {
+pub fn write(
+    data_dir: &Path,
+    addresses: Addresses,
+    authority_pem: &str,
+    operations: &[&str],
+) -> Result<(), ServeError> {
     let Addresses { webhook, http, metrics } = addresses;
     let listing = json!({"webhook": webhook.to_string(), "http": http.to_string(), "metrics": metrics.to_string()});
-    put(data_dir.join("webhook.yaml"), &registration(webhook, authority_pem))?;
+    put(data_dir.join("webhook.yaml"), &registration(webhook, authority_pem, operations))?;
     put(data_dir.join("sample-review.json"), SAMPLE)?;
     put(data_dir.join("addresses.json"), &format!("{listing}\n"))
+}
+
+/// Removes the addresses of an earlier start, which nobody must take for those of this one.
+pub fn remove_addresses(data_dir: &Path) {
+    let _ = std::fs::remove_file(data_dir.join("addresses.json"));
 }
 
 /// Readers must never see half a file, so it is written aside and moved into place.
@@ -40,7 +50,8 @@ fn put(path: PathBuf, text: &str) -> Result<(), ServeError> {
 }
 
 /// Returns a registration by URL: for an API server on this machine. Nothing is blocked when Gatepost is away.
-fn registration(webhook: SocketAddr, authority_pem: &str) -> String {
+fn registration(webhook: SocketAddr, authority_pem: &str, operations: &[&str]) -> String {
+    let operations = operations.join(", ");
     let host = if webhook.ip().is_unspecified() { "127.0.0.1".to_owned() } else { webhook.ip().to_string() };
     let url = format!("https://{}/validate", SocketAddr::new(host.parse().unwrap_or(webhook.ip()), webhook.port()));
     let bundle = STANDARD.encode(authority_pem);
@@ -65,7 +76,7 @@ webhooks:
   rules:
   - apiGroups: ["*"]
     apiVersions: ["*"]
-    operations: [CREATE, UPDATE]
+    operations: [{operations}]
     resources: ["*", "pods/ephemeralcontainers"]
     scope: "*"
 "#
@@ -73,13 +84,14 @@ webhooks:
 }
 
 /// Returns what a newcomer does next.
-pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool) -> String {
+pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool, is_ready: bool) -> String {
+    let state = if is_ready { "is ready" } else { "listens, and waits for the cluster's namespaces" };
     let dir = data_dir.display();
     let Addresses { webhook, metrics, .. } = addresses;
     let kubeconfig_hint =
         if has_cluster { "" } else { "\n     (start with --kubeconfig FILE, and namespace labels are followed)" };
     format!(
-        "Gatepost is ready. It warns and blocks nothing until a namespace says so.\n\
+        "Gatepost {state}. It warns and blocks nothing until a namespace says so.\n\
          \n\
          Try it, a Deployment with a few faults:\n\
          \n     curl -s --cacert {dir}/ca.crt -H 'Content-Type: application/json' \\\n       \

@@ -58,19 +58,21 @@ pub struct Settings {
     pub workers: Option<NonZeroUsize>,
     /// Requests that may wait for a thread.
     pub queue: usize,
+    /// How long to go on answering after the signal to stop.
+    pub shutdown_delay: Duration,
 }
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The rules or policies are faulty.
-    #[error("{0}")]
+    #[error(transparent)]
     Policies(#[from] CatalogueError),
     /// The configuration is faulty.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigError),
     /// There is no certificate to serve.
-    #[error("{0}")]
+    #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,11 +17,11 @@ use tokio::sync::watch;
 
 use super::files::{self, Addresses};
 use super::{ServeError, Settings, manifests};
-use crate::admission::Controllers;
 use crate::cluster::{self, InventoryWatch, Namespaces};
 use crate::engine::{BackendChoice, Bundle, Limits, ProgramCache};
+use crate::policy::Operation;
 use crate::telemetry::Metrics;
-use crate::webhook::certificates::{self, Serving, Source};
+use crate::webhook::certificates::{self, Source};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
 use crate::webhook::listener::{self, Options};
@@ -32,6 +33,7 @@ const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until SIGINT or SIGTERM; requests in flight are answered first.
 pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+    files::remove_addresses(&settings.data_dir);
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::new());
     let cache = ProgramCache::default();
@@ -76,23 +78,32 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, options, stopped.clone()));
     tokio::spawn(listener::serve(http.0, http_routes(), Options::default(), stopped));
     readiness.set(Condition::Accepting, true);
-    announce(&settings, addresses, &serving, has_cluster)?;
+    files::write(&settings.data_dir, addresses, &serving.authority_pem, &operations(&app))?;
+    announce(&settings, addresses, has_cluster, readiness.is_ready());
 
     wait_for_signal().await?;
     readiness.set(Condition::Accepting, false);
     tracing::info!("stopping: requests in flight are answered first");
+    // Whoever balances the load needs a moment to see that this replica goes; until then it answers.
+    tokio::time::sleep(settings.shutdown_delay).await;
     let _ = stop.send(true);
     let _ = serving_webhook.await;
     Ok(())
 }
 
-fn announce(settings: &Settings, addresses: Addresses, serving: &Serving, has_cluster: bool) -> Result<(), ServeError> {
-    files::write(&settings.data_dir, addresses, &serving.authority_pem)?;
+fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, is_ready: bool) {
     let Addresses { webhook, http, metrics } = addresses;
     tracing::info!(%webhook, %http, %metrics, has_cluster, version = env!("CARGO_PKG_VERSION"), "listening");
     // Whoever closed standard output does not want to read it.
-    let _ = crate::cli::output::write(&files::next_steps(&settings.data_dir, addresses, has_cluster));
-    Ok(())
+    let _ = crate::cli::output::write(&files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready));
+}
+
+/// Returns the operations that rules in force ask about, in the words of a registration.
+fn operations(app: &App) -> Vec<&'static str> {
+    let bundle = app.bundle.load();
+    let rules = bundle.catalogue().rules().values();
+    let asked: BTreeSet<Operation> = rules.flat_map(|rule| rule.operations.iter().copied()).collect();
+    asked.into_iter().map(Operation::as_str).collect()
 }
 
 fn app(settings: &Settings, bundle: Bundle, world: World, metrics: Arc<Metrics>) -> Result<App, ServeError> {
@@ -101,12 +112,12 @@ fn app(settings: &Settings, bundle: Bundle, world: World, metrics: Arc<Metrics>)
         bundle: ArcSwap::from_pointee(bundle),
         config: ArcSwap::from_pointee(settings.config.clone()),
         world,
-        controllers: Controllers::default(),
         judge_owned: settings.judge_owned,
         limits: Limits { time: settings.rule_timeout, instructions: settings.rule_instructions },
         max_body: settings.max_body,
         workers: Workers::new(threads, settings.queue).map_err(ServeError::System)?,
         metrics,
+        deferred_bytes: AtomicUsize::new(0),
     })
 }
 

@@ -1,31 +1,31 @@
 //! `POST /validate`: reads an AdmissionReview, has it judged on a worker, answers, and records what was decided.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
-use serde::Deserialize;
 
 use super::record::{Later, Record};
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Deferred, Means, NamespaceState};
-use crate::admission::{Controllers, Decision, Envelope, Reviewer, speak};
+use crate::admission::{Decision, Envelope, Reviewer, speak};
 use crate::cluster::{InventoryWatch, Namespaces};
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Budget, Bundle, Limits, Machines};
 use crate::input::surroundings::Surroundings;
-use crate::policy::NamespaceMeta;
 use crate::policy::modes::Notice;
+use crate::policy::{NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
 
 /// The deadline when the API server names none.
@@ -34,10 +34,12 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAST_MARGIN: Duration = Duration::from_millis(50);
 /// And at most this much.
 const MOST_MARGIN: Duration = Duration::from_millis(500);
+/// Requests of so many bytes may wait to be judged for the record only; parsed they take about ten times as much.
+const DEFERRED_BYTES: usize = 8 << 20;
 /// Time for what only records, for one object.
 const AUDIT_TIME: Duration = Duration::from_secs(1);
-/// A body that is larger than what is judged is still read to its end, up to this, so that the answer arrives.
-const DRAINED: usize = 64 << 20;
+/// So much of a body that is larger than what is judged is kept all the same.
+const OVERSIZE: usize = 16 << 20;
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
@@ -47,8 +49,6 @@ pub struct App {
     pub config: ArcSwap<Config>,
     /// Where namespaces are known from.
     pub world: World,
-    /// Whose objects were judged as templates.
-    pub controllers: Controllers,
     /// Judge them all the same.
     pub judge_owned: bool,
     /// What one rule may cost.
@@ -59,6 +59,8 @@ pub struct App {
     pub workers: Workers,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// Bytes of the requests that wait to be judged for the record only.
+    pub deferred_bytes: AtomicUsize,
 }
 
 /// What is known beside the request.
@@ -91,19 +93,32 @@ impl App {
 
     /// Returns how many slots of known namespaces name a policy that does not exist.
     pub fn unknown_policies(&self) -> usize {
-        let World::Cluster { namespaces, .. } = &self.world else { return 0 };
+        let known: Vec<Arc<NamespaceMeta>> = match &self.world {
+            World::Cluster { namespaces, .. } => namespaces.all(),
+            World::Static(known) => known.namespaces().cloned().collect(),
+        };
         let (bundle, config) = (self.bundle.load(), self.config.load());
         let of = |namespace: &Arc<NamespaceMeta>| {
             let notices = config.modes.grants(namespace, &**bundle).notices;
             notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count()
         };
-        namespaces.all().iter().map(of).sum()
+        known.iter().map(of).sum()
     }
 
     fn inventory(&self, namespace: &str) -> Inventory {
         match &self.world {
             World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
             World::Static(known) => known.inventory_of(namespace),
+        }
+    }
+
+    fn reviewer<'a>(&self, bundle: &'a Bundle, config: &'a Config) -> Reviewer<'a> {
+        Reviewer {
+            bundle,
+            modes: &config.modes,
+            controllers: &config.controllers,
+            judge_owned: self.judge_owned,
+            limits: self.limits,
         }
     }
 
@@ -115,13 +130,7 @@ impl App {
         machines: &mut Machines,
     ) -> Decision {
         let (bundle, config) = (self.bundle.load(), self.config.load());
-        let reviewer = Reviewer {
-            bundle: &bundle,
-            modes: &config.modes,
-            controllers: &self.controllers,
-            judge_owned: self.judge_owned,
-            limits: self.limits,
-        };
+        let reviewer = self.reviewer(&bundle, &config);
         let means = Means {
             namespace,
             inventory: self.inventory(&envelope.namespace),
@@ -148,28 +157,22 @@ pub fn routes(app: Arc<App>) -> Router {
     Router::new().route("/validate", post(validate)).with_state(app)
 }
 
-#[derive(Debug, Deserialize)]
-struct Timeout {
-    timeout: Option<String>,
-}
-
-async fn validate(State(app): State<Arc<App>>, Query(query): Query<Timeout>, body: Body) -> Response {
+async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.enter();
-    let timeout = query.timeout.as_deref().and_then(parse_timeout).unwrap_or(DEFAULT_TIMEOUT);
+    let timeout = query.as_deref().and_then(timeout_of).unwrap_or(DEFAULT_TIMEOUT);
     let margin = (timeout / 10).clamp(LEAST_MARGIN, MOST_MARGIN).min(timeout / 2);
     let deadline = Deadline(start + timeout.saturating_sub(margin));
-    let (body, cut_off) = match read(body, app.max_body).await {
-        Ok(read) => read,
-        Err(error) => return (StatusCode::BAD_REQUEST, format!("the body could not be read: {error}")).into_response(),
+    let (body, cut_off) = match tokio::time::timeout(deadline.remaining(), read(body, app.max_body)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(error)) => return broken(&app, StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}")),
+        Err(_) => return broken(&app, StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
     };
     let envelope = match Envelope::decode(&body, cut_off.then_some(app.max_body)) {
         Ok(envelope) => Arc::new(envelope),
-        Err(error) => {
-            tracing::warn!(%error, bytes = body.len(), "request refused");
-            return (StatusCode::BAD_REQUEST, error.to_string()).into_response();
-        }
+        Err(error) => return broken(&app, StatusCode::BAD_REQUEST, &error.to_string()),
     };
+    let size = body.len();
     drop(body);
     let namespace = app.namespace(&envelope, deadline.remaining()).await;
     let Ok(mut decision) = decide(&app, &envelope, namespace, deadline).await else {
@@ -182,19 +185,29 @@ async fn validate(State(app): State<Arc<App>>, Query(query): Query<Timeout>, bod
     Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
         .write(&app.metrics);
     if let Some(deferred) = deferred {
-        judge_later(&app, deferred, Later::of(&envelope, &decision));
+        judge_later(&app, deferred, Later::of(&envelope, &decision), size);
     }
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
 }
 
+/// Answers what is no AdmissionReview, or never came whole.
+fn broken(app: &App, status: StatusCode, cause: &str) -> Response {
+    app.metrics.record_request(Operation::Connect, Answered::Error, false, Duration::ZERO);
+    tracing::warn!(cause, "request refused");
+    (status, format!("{cause}\n")).into_response()
+}
+
 /// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
-fn judge_later(app: &App, deferred: Deferred, later: Later) {
-    let (limits, metrics) = (app.limits, app.metrics.clone());
-    let queued = app.workers.try_submit_background(move |machines| {
-        let budget = Budget { limits, remaining: &|| AUDIT_TIME };
-        later.write(&deferred.judge(machines, &budget), &metrics);
-    });
-    if queued.is_err() {
+fn judge_later(app: &Arc<App>, deferred: Deferred, later: Later, size: usize) {
+    let waiting = app.deferred_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+    let app_then = app.clone();
+    let job = move |machines: &mut Machines| {
+        let budget = Budget { limits: app_then.limits, remaining: &|| AUDIT_TIME };
+        later.write(&deferred.judge(machines, &budget), &app_then.metrics);
+        app_then.deferred_bytes.fetch_sub(size, Ordering::Relaxed);
+    };
+    if waiting > DEFERRED_BYTES || app.workers.try_submit_background(job).is_err() {
+        app.deferred_bytes.fetch_sub(size, Ordering::Relaxed);
         app.metrics.audit_dropped.inc();
     }
 }
@@ -218,33 +231,35 @@ async fn decide(
         Ok(Err(panicked)) => {
             app.metrics.panics.inc();
             tracing::error!(uid = %envelope.uid, error = %panicked, "evaluation panicked");
-            Ok(out_of_time(app, envelope, namespace))
+            Ok(out_of_time(app, envelope, &namespace))
         }
-        Err(_) => Ok(out_of_time(app, envelope, namespace)),
+        Err(_) => Ok(out_of_time(app, envelope, &namespace)),
     }
 }
 
-fn out_of_time(app: &App, envelope: &Envelope, namespace: NamespaceState) -> Decision {
-    app.review(envelope, namespace, Deadline(Instant::now()), &mut Machines::default())
+fn out_of_time(app: &App, envelope: &Envelope, namespace: &NamespaceState) -> Decision {
+    let (bundle, config) = (app.bundle.load(), app.config.load());
+    app.reviewer(&bundle, &config).not_reached(envelope, namespace, Timestamp::now())
 }
 
-/// Reads a body up to a limit; what lies beyond is read away, and the second value says that there was such.
+/// Reads a body; the second value says that it is larger than what is judged. Up to [`OVERSIZE`] beyond that it is kept,
+/// for the envelope may stand behind the objects; what is larger still is read to its end, so that the answer arrives.
 async fn read(mut body: Body, limit: usize) -> Result<(Bytes, bool), axum::Error> {
     let mut buffer = BytesMut::new();
     let mut size = 0_usize;
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         size = size.saturating_add(data.len());
-        if size <= limit {
+        if size <= limit.saturating_add(OVERSIZE) {
             buffer.extend_from_slice(&data);
-        } else if size > limit.saturating_add(DRAINED) {
-            break;
-        } else {
-            let room = limit.saturating_sub(buffer.len()).min(data.len());
-            buffer.extend_from_slice(data.get(..room).unwrap_or_default());
         }
     }
     Ok((buffer.freeze(), size > limit))
+}
+
+/// Returns the timeout that a query names; one that cannot be read is none.
+fn timeout_of(query: &str) -> Option<Duration> {
+    query.split('&').find_map(|pair| parse_timeout(pair.strip_prefix("timeout=")?))
 }
 
 /// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`.
@@ -275,7 +290,14 @@ fn parse_timeout(text: &str) -> Option<Duration> {
 mod tests {
     use std::time::Duration;
 
-    use super::parse_timeout;
+    use super::{parse_timeout, timeout_of};
+
+    #[test]
+    fn a_query_that_says_nothing_sensible_says_nothing() {
+        assert_eq!(timeout_of("timeout=2s&timeout=1s"), Some(Duration::from_secs(2)));
+        assert_eq!(timeout_of("a=b&timeout=2s"), Some(Duration::from_secs(2)));
+        assert_eq!(timeout_of("timeout=soon"), None);
+    }
 
     #[test]
     fn reads_timeouts_as_go_writes_them() {

@@ -83,8 +83,10 @@ impl Later {
             match &judgement.outcome {
                 Outcome::Failed(_) => metrics.record_rule_error(&rule.id),
                 Outcome::Judged { violations, .. } if violations.is_empty() => {}
-                Outcome::Judged { .. } => {
-                    metrics.record_violation(&rule.id, rule.severity, Action::Record);
+                Outcome::Judged { violations, .. } => {
+                    for _ in violations {
+                        metrics.record_violation(&rule.id, rule.severity, Action::Record);
+                    }
                     rules.push(rule.id.as_str());
                 }
             }

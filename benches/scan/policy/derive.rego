@@ -77,15 +77,40 @@ containers(templates) := [entry |
 	some t, found in templates
 	some list in ["containers", "initContainers", "ephemeralContainers"]
 	some i, container in found.spec[list]
+	sidecar := is_sidecar(list, container)
+	limits := amounts("limits", found.spec, container)
 	base := {
 		"list": list,
 		"path": array.concat(found.path, ["spec", list, i]),
 		"template": t,
-		"sidecar": is_sidecar(list, container),
+		"sidecar": sidecar,
 		"container": container,
+		"takesResources": list != "ephemeralContainers",
+		"limits": limits,
+		"requests": object.union(limits, amounts("requests", found.spec, container)),
+		"takesProbes": takes_probes(list, sidecar, found.runsToCompletion),
+		"probes": {name: probe |
+			some name in ["livenessProbe", "readinessProbe", "startupProbe"]
+			probe := container[name]
+			count(probe) > 0
+		},
 	}
 	entry := object.union(object.union(base, object.filter(container, {"name"})), image_of(container))
 ]
+
+# What holds for a container: its own, and those of the whole Pod.
+amounts(key, spec, container) := object.union(
+	object.get(spec, ["resources", key], {}),
+	object.get(container, ["resources", key], {}),
+)
+
+takes_probes("containers", _, runs_to_completion) := runs_to_completion == false
+
+takes_probes("initContainers", sidecar, false) := sidecar
+
+takes_probes("initContainers", _, true) := false
+
+takes_probes("ephemeralContainers", _, _) := false
 
 is_sidecar(list, container) := true if {
 	list == "initContainers"

@@ -21,8 +21,12 @@
 #     LimitRange of the namespace fills in.
 package gatepost.rules.container_cpu_limit
 
-import data.gatepost.lib.resources
+import data.gatepost.lib.limit_ranges
 
 violation contains {"message": "set resources.limits.cpu, for example 500m", "path": path} if {
-	some path in resources.without_limit("cpu")
+	some c in input.containers
+	c.takesResources
+	not c.limits.cpu
+	not limit_ranges.fill({"default", "max"}, "cpu")
+	path := array.concat(c.path, ["resources", "limits", "cpu"])
 }

@@ -22,8 +22,12 @@
 #     the request.
 package gatepost.rules.container_cpu_request
 
-import data.gatepost.lib.resources
+import data.gatepost.lib.limit_ranges
 
 violation contains {"message": "set resources.requests.cpu, for example 100m", "path": path} if {
-	some path in resources.without_request("cpu")
+	some c in input.containers
+	c.takesResources
+	not c.requests.cpu
+	not limit_ranges.fill({"defaultRequest", "default", "max", "min"}, "cpu")
+	path := array.concat(c.path, ["resources", "requests", "cpu"])
 }

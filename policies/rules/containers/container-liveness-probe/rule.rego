@@ -19,8 +19,8 @@
 #     init containers with restartPolicy Always, do.
 package gatepost.rules.container_liveness_probe
 
-import data.gatepost.lib.probes
-
-violation contains {"message": "add a livenessProbe, so that it is restarted when it hangs", "path": path} if {
-	some path in probes.without("livenessProbe")
+violation contains {"message": "add a livenessProbe, so that it is restarted when it hangs", "path": array.concat(c.path, ["livenessProbe"])} if {
+	some c in input.containers
+	c.takesProbes
+	not c.probes.livenessProbe
 }

@@ -21,8 +21,12 @@
 #     LimitRange of the namespace fills in.
 package gatepost.rules.container_memory_limit
 
-import data.gatepost.lib.resources
+import data.gatepost.lib.limit_ranges
 
 violation contains {"message": "set resources.limits.memory, for example 256Mi", "path": path} if {
-	some path in resources.without_limit("memory")
+	some c in input.containers
+	c.takesResources
+	not c.limits.memory
+	not limit_ranges.fill({"default", "max"}, "memory")
+	path := array.concat(c.path, ["resources", "limits", "memory"])
 }

@@ -22,8 +22,12 @@
 #     the request.
 package gatepost.rules.container_memory_request
 
-import data.gatepost.lib.resources
+import data.gatepost.lib.limit_ranges
 
 violation contains {"message": "set resources.requests.memory, for example 64Mi", "path": path} if {
-	some path in resources.without_request("memory")
+	some c in input.containers
+	c.takesResources
+	not c.requests.memory
+	not limit_ranges.fill({"defaultRequest", "default", "max", "min"}, "memory")
+	path := array.concat(c.path, ["resources", "requests", "memory"])
 }

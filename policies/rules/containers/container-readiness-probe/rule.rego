@@ -19,8 +19,8 @@
 #     init containers with restartPolicy Always, do.
 package gatepost.rules.container_readiness_probe
 
-import data.gatepost.lib.probes
-
-violation contains {"message": "add a readinessProbe, so that it gets requests only once it can answer", "path": path} if {
-	some path in probes.without("readinessProbe")
+violation contains {"message": "add a readinessProbe, so that it gets requests only once it can answer", "path": array.concat(c.path, ["readinessProbe"])} if {
+	some c in input.containers
+	c.takesProbes
+	not c.probes.readinessProbe
 }

@@ -17,32 +17,43 @@
 #     Set metadata.name to lower-case letters, digits, hyphens and dots, with a letter or digit at both ends and
 #     around each dot.
 #   differs: >-
-#     generateName may end in a hyphen, as it usually does. RBAC names may be any path segment. Kinds that have no
-#     names (kustomizations, configuration files, lists, access reviews) pass.
+#     generateName may end in a hyphen, as it usually does. Names of RBAC objects, APIServices and trust bundles may
+#     be any path segment. Kinds that have no names (kustomizations, configuration files, lists, access reviews) pass.
 package gatepost.rules.resource_name
 
 import data.gatepost.lib.names
 
 violation contains {"message": "set metadata.name", "path": ["metadata", "name"]} if {
+	not has_plain_name
 	is_named_kind
 	not has_name
 	not has_prefix
 }
 
 violation contains {"message": message, "path": ["metadata", "name"]} if {
+	not has_plain_name
 	is_named_kind
 	has_name
 	not is_valid(name)
 }
 
 violation contains {"message": message, "path": ["metadata", "generateName"]} if {
+	not has_plain_name
 	is_named_kind
 	not has_name
 	has_prefix
 	not is_valid_prefix(prefix)
 }
 
-message := "use at most 253 lower-case letters, digits, - and . in the name"
+# Almost every object has one, and nothing more is asked of it.
+has_plain_name if names.is_subdomain(input.object.metadata.name)
+
+default message := "use at most 253 lower-case letters, digits, - and . in the name"
+
+message := "put the name in quotes, it must be a string" if {
+	has_name
+	not is_string(name)
+}
 
 default name := ""
 
@@ -86,17 +97,42 @@ takes_any_name if {
 	input.requestKind.kind == "IPAddress"
 }
 
+# The name of an APIService is `version.group`, and the core group is empty.
+takes_any_name if {
+	input.requestKind.group == "apiregistration.k8s.io"
+	input.requestKind.kind == "APIService"
+}
+
+# The name of a bundle begins with its signer, as in example.com:shop:v1.
+takes_any_name if {
+	input.requestKind.group == "certificates.k8s.io"
+	input.requestKind.kind == "ClusterTrustBundle"
+}
+
 is_named_kind if not is_nameless
 
-# Configuration files of tools, and requests that are answered but never stored.
+# Configuration and test files of tools, and requests that are answered but never stored.
 is_nameless if {
 	input.requestKind.group in {
+		"admission.k8s.io",
 		"audit.k8s.io",
 		"authentication.k8s.io",
 		"authorization.k8s.io",
+		"client.authentication.k8s.io",
+		"imagepolicy.k8s.io",
 		"kind.x-k8s.io",
 		"kubeadm.k8s.io",
+		"kuttl.dev",
+		"test.gatekeeper.sh",
 	}
+}
+
+is_nameless if input.requestKind.kind == "ConversionReview"
+
+# What the API server answers about itself.
+is_nameless if {
+	input.requestKind.group == ""
+	input.requestKind.kind in {"APIGroup", "APIGroupList", "APIResourceList", "APIVersions", "Status"}
 }
 
 is_nameless if endswith(input.requestKind.group, ".config.k8s.io")

@@ -17,24 +17,28 @@
 #     Use at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends; put
 #     numbers and booleans in quotes.
 #   differs: >-
-#     The syntax is that of label values, not of host names, so underscores, upper case and empty values pass.
+#     The syntax is that of label values, not of host names, so underscores, upper case and empty values pass, and
+#     so does null, which the API server reads as empty.
 #     Labels of pod templates are judged too.
 package gatepost.rules.workload_label_values
 
 import data.gatepost.lib.names
 
-violation contains {"message": message(value), "path": array.concat(holder.path, ["metadata", "labels", key])} if {
-	some holder in holders
-	is_object(holder.labels)
-	some key, value in holder.labels
+violation contains {"message": message(value), "path": ["metadata", "labels", key]} if {
+	labels := input.object.metadata.labels
+	is_object(labels)
+	some key, value in labels
+	value != null
 	not names.is_label_value(value)
 }
 
-# The object itself, and each of its pod templates.
-holders contains {"path": [], "labels": input.object.metadata.labels}
-
-holders contains {"path": template.path, "labels": template.metadata.labels} if {
+violation contains {"message": message(value), "path": array.concat(template.path, ["metadata", "labels", key])} if {
 	some template in input.podTemplates
+	labels := template.metadata.labels
+	is_object(labels)
+	some key, value in labels
+	value != null
+	not names.is_label_value(value)
 }
 
 message(value) := "use at most 63 letters, digits, - _ . and begin and end with no sign" if is_string(value)
