@@ -2,7 +2,10 @@
 package gatepost.lib.names
 
 # Letters, digits, `-`, `_` and `.`, with a letter or digit at both ends; or nothing.
-is_label_value(value) if regex.match(`^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$`, value)
+is_label_value(value) if {
+	count(value) <= 63
+	regex.match(`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`, value)
+}
 
 # A DNS subdomain of RFC 1123.
 is_subdomain(name) if {

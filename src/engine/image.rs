@@ -25,11 +25,12 @@ pub fn parse(text: &str) -> Option<ImageReference<'_>> {
         _ => (rest, None),
     };
     let (registry, repository) = match name.split_once('/') {
-        Some((first, path)) if is_registry(first) => (Some(first), path),
+        Some((first, path)) if is_registry(first) && is_valid_registry(first) => (Some(first), path),
         _ => (None, name),
     };
-    let valid = registry.is_none_or(is_valid_registry)
-        && name.len() <= 255
+    let is_bare_digest = registry.is_none() && name.len() == 64 && name.bytes().all(is_lower_hex);
+    let valid = !is_bare_digest
+        && repository.len() <= 255
         && repository.split('/').all(is_path_component)
         && tag.is_none_or(is_tag)
         && digest.is_none_or(is_digest);
@@ -75,15 +76,20 @@ fn is_tag(tag: &str) -> bool {
         && tag.bytes().all(|byte| is_word(byte) || byte == b'.' || byte == b'-')
 }
 
+/// Only what the registries' own library knows: its name and its length.
 fn is_digest(digest: &str) -> bool {
     let Some((algorithm, hex)) = digest.split_once(':') else { return false };
-    let is_part = |part: &str| {
-        part.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic())
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    let length = match algorithm {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => return false,
     };
-    algorithm.split(['+', '.', '-', '_']).all(is_part)
-        && hex.len() >= 32
-        && hex.bytes().all(|byte| byte.is_ascii_hexdigit())
+    hex.len() == length && hex.bytes().all(is_lower_hex)
+}
+
+fn is_lower_hex(byte: u8) -> bool {
+    byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)
 }
 
 #[cfg(test)]
@@ -108,6 +114,7 @@ mod tests {
             ("localhost/app", (Some("localhost"), "app", None, None)),
             ("library/nginx", (None, "library/nginx", None, None)),
             ("[::1]:5000/a", (Some("[::1]:5000"), "a", None, None)),
+            ("a_b.c/nginx:1", (None, "a_b.c/nginx", Some("1"), None)),
             (pinned.as_str(), (Some("ghcr.io"), "a/b", Some("1.2"), Some(digest))),
         ];
         for (text, expected) in table {
@@ -117,9 +124,23 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_reference() {
-        for text in
-            ["", "nginx:", ":1", "Nginx", "a//b", "nginx:ta g", "a@sha256:12", "a..b", "-a", "a/", "${IMAGE}", "a___b"]
-        {
+        for text in [
+            "",
+            "nginx:",
+            ":1",
+            "Nginx",
+            "a//b",
+            "nginx:ta g",
+            "a@sha256:12",
+            "a..b",
+            "-a",
+            "a/",
+            "${IMAGE}",
+            "a___b",
+            "a@md5:0123456789abcdef0123456789abcdef",
+            "a@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef",
+            "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+        ] {
             assert_eq!(parts(text), None, "{text}");
         }
     }

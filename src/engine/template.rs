@@ -21,7 +21,7 @@ pub struct PodTemplate {
     pub path: Path,
     /// That mapping.
     pub template: Value,
-    /// Whether its Pods end by themselves: Jobs, CronJobs, and restartPolicy Never or OnFailure.
+    /// Whether its Pods end by themselves: kinds of jobs, and restartPolicy Never or OnFailure.
     pub runs_to_completion: bool,
 }
 
@@ -50,8 +50,9 @@ pub fn templates(gvk: &GroupVersionKind, object: &Value) -> Vec<PodTemplate> {
 
 fn template(gvk: &GroupVersionKind, path: Path, value: &Value) -> PodTemplate {
     let restart = value.at(&["spec", "restartPolicy"]).and_then(Fields::as_text);
-    let is_job = gvk.group == "batch" && matches!(gvk.kind.as_str(), "Job" | "CronJob");
-    let runs_to_completion = is_job || matches!(restart, Some("Never" | "OnFailure"));
+    // Job and CronJob, and what others call so: PyTorchJob, ScaledJob, JobSet.
+    let is_job = gvk.kind.ends_with("Job") || gvk.kind.ends_with("JobSet");
+    let runs_to_completion = matches!(restart, Some("Never" | "OnFailure")) || (is_job && restart != Some("Always"));
     PodTemplate { path, template: value.clone(), runs_to_completion }
 }
 

@@ -141,20 +141,20 @@ impl Surroundings {
         }
     }
 
-    /// Returns the objects that rules may look up beside this one: those of its namespace, and those that do not say
-    /// which namespace they go to.
+    /// Returns the objects that rules may look up beside this one.
     pub fn inventory(&self, object: &Value) -> Inventory {
         self.inventory_of(namespace_name(object))
     }
 
     /// Returns the objects that rules may look up for an object in a namespace; empty where it does not say which.
+    /// What does not say where it goes excuses nothing in a namespace that is named: it may go elsewhere.
     pub fn inventory_of(&self, namespace: &str) -> Inventory {
         if self.found.is_empty() {
             return Inventory::new();
         }
-        let other = if namespace.is_empty() { DEFAULT_NAMESPACE } else { namespace };
+        let places = if namespace.is_empty() { vec!["", DEFAULT_NAMESPACE] } else { vec![namespace] };
         let mut lists: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for (kind, objects) in ["", other].into_iter().filter_map(|name| self.found.get(name)).flatten() {
+        for (kind, objects) in places.into_iter().filter_map(|name| self.found.get(name)).flatten() {
             lists.entry(kind.clone()).or_default().extend(objects.iter().cloned());
         }
         lists.into_iter().map(|(kind, objects)| (kind, Value::from(objects))).collect()
@@ -233,9 +233,9 @@ mod tests {
             let items = list.into_iter().flat_map(Fields::items);
             items.filter_map(|item| item.at(&["metadata", "name"])?.as_text().map(str::to_owned)).collect()
         };
-        assert_eq!(names(Some("shop")), ["c", "a"]);
+        assert_eq!(names(Some("shop")), ["a"]);
         assert_eq!(names(None), ["c", "b"]);
-        assert_eq!(names(Some("other")), ["c"]);
+        assert!(names(Some("other")).is_empty());
     }
 
     #[test]
