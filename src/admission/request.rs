@@ -15,7 +15,8 @@ use crate::engine::{
     Budget, Bundle, Check, EvalError, Fields as _, Input, Judgement, Limits, Machines, ResolvedPolicy, Review, Value,
     judge, not_judged,
 };
-use crate::policy::modes::{Grants, Notice};
+use crate::policy::modes::Grants;
+use crate::policy::notices::Notice;
 use crate::policy::{Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin};
 
 /// What is known of the namespace that a request is about.

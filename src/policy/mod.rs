@@ -7,6 +7,7 @@ pub mod kinds;
 pub mod metadata;
 pub mod modes;
 pub mod namespace;
+pub mod notices;
 pub mod rule;
 pub mod set;
 mod suggest;

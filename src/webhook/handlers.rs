@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Budget, Bundle, Limits, Machines};
 use crate::input::surroundings::Surroundings;
-use crate::policy::modes::Notice;
+use crate::policy::notices::Notice;
 use crate::policy::{NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
 
