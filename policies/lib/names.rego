@@ -7,6 +7,14 @@ is_label_value(value) if {
 	regex.match(`^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`, value)
 }
 
+# Whether all of them are, by one match: true only for texts without line breaks.
+are_label_values(values) if {
+	max([count(value) | some value in values]) <= 63
+	joined := concat("\n", values)
+	count(split(joined, "\n")) == count(values)
+	regex.match(`^(([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?\n)*([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$`, joined)
+}
+
 # A DNS subdomain of RFC 1123.
 is_subdomain(name) if {
 	count(name) <= 253

@@ -75,8 +75,13 @@ pub enum ServeError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// TLS cannot be set up.
-    #[error("TLS: {0}")]
-    Tls(#[from] TlsError),
+    #[error("TLS: {flag}{cause}")]
+    Tls {
+        /// The flag that is at fault, if one is.
+        flag: &'static str,
+        /// Why.
+        cause: TlsError,
+    },
     /// An address is taken, or not ours.
     #[error("{flag} {address}: {cause}")]
     Listen {

@@ -1,6 +1,7 @@
 //! Starting and stopping, in order.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ use crate::webhook::listener::{self, Options};
 use crate::webhook::tls::{self, CertificateStore};
 use crate::webhook::workers::Workers;
 
+/// How long a cluster may take before it is said that it is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often certificate files are looked at again.
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -43,9 +46,13 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
 
     let source = certificate_source(&settings);
     let serving = certificates::current(&source, &settings.data_dir, Timestamp::now())?;
-    let store = CertificateStore::load(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes())?;
+    let store = CertificateStore::load(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes())
+        .map_err(|cause| ServeError::Tls { flag: "", cause })?;
     let client_ca = settings.client_ca.as_deref().map(read).transpose()?;
-    let tls = tls::server_config(store.clone(), client_ca.as_deref())?;
+    let tls = tls::server_config(store.clone(), client_ca.as_deref()).map_err(|cause| ServeError::Tls {
+        flag: settings.client_ca.as_ref().map_or("", |_| "--client-ca: "),
+        cause,
+    })?;
     readiness.set(Condition::Certificates, true);
 
     let webhook = bind("--listen-webhook", settings.listen_webhook).await?;
@@ -79,9 +86,10 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     tokio::spawn(listener::serve(http.0, http_routes(), Options::default(), stopped));
     readiness.set(Condition::Accepting, true);
     files::write(&settings.data_dir, addresses, &serving.authority_pem, &operations(&app))?;
-    announce(&settings, addresses, has_cluster, readiness.is_ready());
-
-    wait_for_signal().await?;
+    tokio::select! {
+        stopped = wait_for_signal() => stopped?,
+        never = announce(&settings, addresses, has_cluster, &readiness) => match never {},
+    }
     readiness.set(Condition::Accepting, false);
     tracing::info!("stopping: requests in flight are answered first");
     // Whoever balances the load needs a moment to see that this replica goes; until then it answers.
@@ -91,11 +99,19 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, is_ready: bool) {
+/// Says what to do next, as soon as everything is ready or after a moment, and then nothing more.
+async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, readiness: &Readiness) -> Infallible {
     let Addresses { webhook, http, metrics } = addresses;
     tracing::info!(%webhook, %http, %metrics, has_cluster, version = env!("CARGO_PKG_VERSION"), "listening");
+    let ready = async {
+        while !readiness.is_ready() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let is_ready = tokio::time::timeout(PATIENCE, ready).await.is_ok();
     // Whoever closed standard output does not want to read it.
     let _ = crate::cli::output::write(&files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready));
+    std::future::pending().await
 }
 
 /// Returns the operations that rules in force ask about, in the words of a registration.
