@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use super::catalogue::{PolicyArgs, rule};
-use super::output;
+use super::{UsageError, output};
 use crate::engine::Catalogue;
 use crate::policy::{KindSelector, Rule};
 
@@ -28,7 +28,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let catalogue = args.policies.catalogue()?;
     match &args.rule {
         None => output::print(&list(&catalogue)),
-        Some(name) => output::print(&explanation(rule(&catalogue, name)?)),
+        Some(name) => match rule(&catalogue, name) {
+            Ok(rule) => output::print(&explanation(rule)),
+            Err(UsageError(cause)) => Err(UsageError(format!("{cause}; `gatepost explain` lists them")).into()),
+        },
     }
 }
 

@@ -110,6 +110,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         shows_passed: args.show_passed,
     };
     let tally = report(args, &inputs, &scanner, &bar)?;
+    if tally.summary.objects == 0 && tally.faults == 0 {
+        // In CI a wrong path would pass for a clean one.
+        output::tell("warning: nothing was judged: there are no Kubernetes objects in what was named");
+    }
     Ok(ExitCode::from(exit_code(&tally, args.fail_on.0)))
 }
 
