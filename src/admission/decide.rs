@@ -156,8 +156,9 @@ pub fn decide(
     } else {
         Past::default()
     };
+    let redactor = Redactor::of_all([&review.object, &review.old_object]);
     let mut told: Vec<Told> =
-        claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review)).collect();
+        claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review, &redactor)).collect();
     told.sort_by(|a, b| {
         let key = |told: &Told| (told.action, told.severity);
         key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
@@ -178,8 +179,7 @@ impl Judgement {
 }
 
 /// A policy or a rule of a user's may put what a Secret holds into a message; it goes no further than this.
-fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review) -> Vec<Told> {
-    let redactor = Redactor::of_all([&review.object, &review.old_object]);
+fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review, redactor: &Redactor) -> Vec<Told> {
     let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
         let effective = claims.iter().map(|claim| {
             let excused = claim.may_be_excused() && excuse(claim);

@@ -7,7 +7,7 @@ use super::request::namespace_meta;
 use super::{Envelope, EnvelopeError};
 use crate::engine::review::{Inventory, kind_of};
 use crate::engine::{EvalError, Fields, Review, Value};
-use crate::policy::{NamespaceMeta, Origin, Rule};
+use crate::policy::{NamespaceMeta, Rule};
 
 /// A fixture that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +61,6 @@ fn review(
     let body = serde_json::to_vec(&subject).map_err(|error| FixtureError::Yaml(error.to_string()))?;
     let envelope = Envelope::decode(&body, None)?;
     let read = |object: Result<Value, EvalError>| object.map_err(|error| FixtureError::Object(error.to_string()));
-    Ok(Review {
-        operation: envelope.operation(),
-        kind: envelope.kind.clone(),
-        request_kind: envelope.request_kind.clone().unwrap_or_else(|| envelope.kind.clone()),
-        object: read(envelope.object())?,
-        old_object: read(envelope.old_object())?,
-        user_info: envelope.user_info.clone(),
-        origin: Origin::Admission,
-        namespace: namespace(envelope.judging_namespace()),
-        inventory: inventory.clone(),
-    })
+    let (object, old_object) = (read(envelope.object())?, read(envelope.old_object())?);
+    Ok(envelope.review(object, old_object, namespace(envelope.judging_namespace()), inventory.clone()))
 }

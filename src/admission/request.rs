@@ -1,6 +1,5 @@
 //! Judging one AdmissionRequest from beginning to end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +124,27 @@ impl Envelope {
         (!self.namespace.is_empty() && !self.kind.is_namespace()).then_some(self.namespace.as_str())
     }
 
+    /// Returns the review of the request's objects.
+    pub fn review(
+        &self,
+        object: Value,
+        old_object: Value,
+        namespace: Option<Arc<NamespaceMeta>>,
+        inventory: Inventory,
+    ) -> Review {
+        Review {
+            operation: self.operation(),
+            kind: self.kind.clone(),
+            request_kind: self.request_kind.clone().unwrap_or_else(|| self.kind.clone()),
+            object,
+            old_object,
+            user_info: self.user_info.clone(),
+            origin: Origin::Admission,
+            namespace,
+            inventory,
+        }
+    }
+
     fn is_judged_resource(&self) -> bool {
         let is_ephemeral = self.kind.is_pod() && self.sub_resource == "ephemeralcontainers";
         self.operation() != Operation::Connect && (self.sub_resource.is_empty() || is_ephemeral)
@@ -133,7 +153,7 @@ impl Envelope {
 
 impl Reviewer<'_> {
     /// Judges a request.
-    pub fn review(&self, envelope: &Envelope, means: Means<'_>) -> Decision {
+    pub fn review(&self, envelope: &Envelope, mut means: Means<'_>) -> Decision {
         if !envelope.is_judged_resource() {
             return allowed(envelope, &Value::Null, Reason::SubResource);
         }
@@ -169,17 +189,8 @@ impl Reviewer<'_> {
             (NamespaceState::Unread(name), None) => Some(Arc::new(NamespaceMeta::named(name))),
             (NamespaceState::None, None) => None,
         };
-        let review = Review {
-            operation: envelope.operation(),
-            kind: envelope.kind.clone(),
-            request_kind: envelope.request_kind.clone().unwrap_or_else(|| envelope.kind.clone()),
-            object,
-            old_object,
-            user_info: envelope.user_info.clone(),
-            origin: Origin::Admission,
-            namespace,
-            inventory: means.inventory.clone(),
-        };
+        let inventory = std::mem::take(&mut means.inventory);
+        let review = envelope.review(object, old_object, namespace, inventory);
         self.judge(envelope, &review, old_error.as_ref(), grants, means)
     }
 
@@ -239,17 +250,7 @@ impl Reviewer<'_> {
     ) -> Decision {
         let meta = envelope.kind.is_namespace().then(|| NamespaceMeta::named(&envelope.name));
         let Grants { grants, notices } = self.grants(namespace, meta.as_ref());
-        let review = Review {
-            operation: envelope.operation(),
-            kind: envelope.kind.clone(),
-            request_kind: envelope.request_kind.clone().unwrap_or_else(|| envelope.kind.clone()),
-            object: Value::Null,
-            old_object: Value::Null,
-            user_info: envelope.user_info.clone(),
-            origin: Origin::Admission,
-            namespace: None,
-            inventory: BTreeMap::new(),
-        };
+        let review = envelope.review(Value::Null, Value::Null, None, Inventory::new());
         // Nobody can tell whether it holds a pod template; kinds of others may.
         let (checks, _) = self.checks(envelope, &review, !envelope.kind.is_built_in_group(), &grants);
         let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review: &review, now };
@@ -303,7 +304,10 @@ impl Reviewer<'_> {
 /// Returns the object that is judged and the one before; on DELETE the one that goes stands for the object.
 fn objects(envelope: &Envelope) -> (Result<Value, EvalError>, Result<Value, EvalError>) {
     match envelope.operation() {
-        Operation::Delete => (envelope.old_object(), envelope.old_object()),
+        Operation::Delete => {
+            let old_object = envelope.old_object();
+            (old_object.clone(), old_object)
+        }
         _ => (envelope.object(), envelope.old_object()),
     }
 }

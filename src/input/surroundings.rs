@@ -123,6 +123,11 @@ impl Surroundings {
         self.namespaces.values()
     }
 
+    /// Returns a known namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Arc<NamespaceMeta>> {
+        self.namespaces.get(name)
+    }
+
     /// Returns where an object stands.
     pub fn home(&self, object: &Value) -> Home {
         let kind = kind_of(object);

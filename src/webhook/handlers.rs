@@ -85,7 +85,7 @@ impl App {
                 .await
                 .map_or_else(|| NamespaceState::Unread(name.to_owned()), NamespaceState::Known),
             World::Static(known) => {
-                let found = known.namespaces().find(|namespace| namespace.name == name).cloned();
+                let found = known.namespace(name).cloned();
                 NamespaceState::Known(found.unwrap_or_else(|| Arc::new(NamespaceMeta::named(name))))
             }
         }
@@ -200,15 +200,26 @@ fn broken(app: &App, status: StatusCode, cause: &str) -> Response {
 /// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
 fn judge_later(app: &Arc<App>, deferred: Deferred, later: Later, size: usize) {
     let waiting = app.deferred_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-    let app_then = app.clone();
+    let place = Place { app: app.clone(), size };
     let job = move |machines: &mut Machines| {
-        let budget = Budget { limits: app_then.limits, remaining: &|| AUDIT_TIME };
-        later.write(&deferred.judge(machines, &budget), &app_then.metrics);
-        app_then.deferred_bytes.fetch_sub(size, Ordering::Relaxed);
+        let app = &place.app;
+        let budget = Budget { limits: app.limits, remaining: &|| AUDIT_TIME };
+        later.write(&deferred.judge(machines, &budget), &app.metrics);
     };
     if waiting > DEFERRED_BYTES || app.workers.try_submit_background(job).is_err() {
-        app.deferred_bytes.fetch_sub(size, Ordering::Relaxed);
         app.metrics.audit_dropped.inc();
+    }
+}
+
+/// The room that a request takes among those that wait for the record; free again however its job ends.
+struct Place {
+    app: Arc<App>,
+    size: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.app.deferred_bytes.fetch_sub(self.size, Ordering::Relaxed);
     }
 }
 
