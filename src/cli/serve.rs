@@ -50,7 +50,7 @@ pub struct Args {
     /// The cluster; in a Pod its ServiceAccount is the default, elsewhere there is no cluster
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Namespace that Gatepost is installed in; its Service's names go into the certificate
+    /// Namespace that Gatepost is installed in [default: in a Pod its own]; its Service's names go into the certificate
     #[arg(long, value_name = "NS")]
     namespace: Option<String>,
     /// Manifests that stand in for a cluster when there is none: their Namespaces and autoscalers count
@@ -119,7 +119,7 @@ fn settings(args: Args) -> anyhow::Result<Settings> {
         data_dir: args.data_dir,
         catalogue: args.policies.catalogue()?,
         kubeconfig: args.kubeconfig,
-        namespace: args.namespace,
+        namespace: args.namespace.or_else(crate::cluster::installation::pod_namespace),
         manifests: args.manifests,
         judge_owned: args.judge_owned,
         rule_timeout: Duration::from_millis(args.rule_timeout_ms),

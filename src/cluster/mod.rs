@@ -1,5 +1,6 @@
 //! The cluster that is judged: connecting to it, and what is watched of it.
 
+pub mod installation;
 pub mod inventory;
 pub mod namespaces;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+pub use installation::Installation;
 pub use inventory::InventoryWatch;
 pub use namespaces::Namespaces;
 
