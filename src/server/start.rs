@@ -143,10 +143,10 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
     app.metrics.set_bundle(bundle.digest(), bundle.catalogue().rules().len(), bundle.policies().len());
     let (cache, weak) = (cache.clone(), Arc::downgrade(app));
     app.metrics.refresh_with(move |metrics| {
-        metrics.set_programs(cache.len(), cache.compilations());
+        metrics.bundle.set_programs(cache.len(), cache.compilations());
         let Some(app) = weak.upgrade() else { return };
-        metrics.queue_depth.set(i64::try_from(app.workers.queued()).unwrap_or(i64::MAX));
-        metrics.unknown_policies.set(i64::try_from(app.unknown_policies()).unwrap_or(i64::MAX));
+        metrics.admission.queue_depth.set(i64::try_from(app.workers.queued()).unwrap_or(i64::MAX));
+        metrics.namespaces.unknown_policies.set(i64::try_from(app.unknown_policies()).unwrap_or(i64::MAX));
     });
 }
 

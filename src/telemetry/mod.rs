@@ -1,7 +1,14 @@
 //! What the process says of itself: logs and metrics.
 
+pub mod admission;
+pub mod bundle;
+pub mod connections;
 pub mod logging;
 pub mod metrics;
+pub mod namespaces;
+pub mod rules;
 
+pub use admission::{Answered, InFlight};
+pub use connections::ConnectionMetrics;
 pub use logging::{LogError, LogFormat};
-pub use metrics::{Answered, ConnectionMetrics, InFlight, Metrics};
+pub use metrics::Metrics;

@@ -159,7 +159,7 @@ pub fn routes(app: Arc<App>) -> Router {
 
 async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
     let start = Instant::now();
-    let _in_flight = app.metrics.enter();
+    let _in_flight = app.metrics.admission.enter();
     let timeout = query.as_deref().and_then(timeout_of).unwrap_or(DEFAULT_TIMEOUT);
     let margin = (timeout / 10).clamp(LEAST_MARGIN, MOST_MARGIN).min(timeout / 2);
     let deadline = Deadline(start + timeout.saturating_sub(margin));
@@ -176,8 +176,8 @@ async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: 
     drop(body);
     let namespace = app.namespace(&envelope, deadline.remaining()).await;
     let Ok(mut decision) = decide(&app, &envelope, namespace, deadline).await else {
-        app.metrics.overloaded.inc();
-        app.metrics.record_request(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
+        app.metrics.admission.overloaded.inc();
+        app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
     let answer = speak::answer(&envelope.uid, &decision);
@@ -192,7 +192,7 @@ async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: 
 
 /// Answers what is no AdmissionReview, or never came whole.
 fn broken(app: &App, status: StatusCode, cause: &str) -> Response {
-    app.metrics.record_request(Operation::Connect, Answered::Error, false, Duration::ZERO);
+    app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
     tracing::warn!(cause, "request refused");
     (status, format!("{cause}\n")).into_response()
 }
@@ -207,7 +207,7 @@ fn judge_later(app: &Arc<App>, deferred: Deferred, later: Later, size: usize) {
         later.write(&deferred.judge(machines, &budget), &app.metrics);
     };
     if waiting > DEFERRED_BYTES || app.workers.try_submit_background(job).is_err() {
-        app.metrics.audit_dropped.inc();
+        app.metrics.admission.audit_dropped.inc();
     }
 }
 
@@ -240,7 +240,7 @@ async fn decide(
     match tokio::time::timeout(patience, answer).await {
         Ok(Ok(decision)) => Ok(decision),
         Ok(Err(panicked)) => {
-            app.metrics.panics.inc();
+            app.metrics.admission.panics.inc();
             tracing::error!(uid = %envelope.uid, error = %panicked, "evaluation panicked");
             Ok(out_of_time(app, envelope, &namespace))
         }

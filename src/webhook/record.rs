@@ -23,18 +23,18 @@ impl Record<'_> {
     pub fn write(&self, metrics: &Metrics) {
         let Self { envelope, decision, warnings, took } = self;
         let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
-        metrics.record_request(envelope.operation(), answered, envelope.dry_run, *took);
-        metrics.warnings.inc_by(u64::try_from(*warnings).unwrap_or(u64::MAX));
+        metrics.admission.record(envelope.operation(), answered, envelope.dry_run, *took);
+        metrics.admission.warnings.inc_by(u64::try_from(*warnings).unwrap_or(u64::MAX));
         match decision.reason {
-            Reason::SubResource => drop(metrics.unregistered_subresources.inc()),
-            Reason::Unchanged => drop(metrics.unchanged_updates.inc()),
+            Reason::SubResource => drop(metrics.admission.unregistered_subresources.inc()),
+            Reason::Unchanged => drop(metrics.admission.unchanged_updates.inc()),
             Reason::Judged | Reason::NoRule | Reason::NamespaceFault => {}
         }
         for told in &decision.told {
             match &told.what {
-                What::Violation(_) => metrics.record_violation(&told.rule, told.severity, told.action),
+                What::Violation(_) => metrics.rules.record_violation(&told.rule, told.severity, told.action),
                 What::Error(error) => {
-                    metrics.record_rule_error(&told.rule);
+                    metrics.rules.record_error(&told.rule);
                     tracing::warn!(uid = %envelope.uid, rule = %told.rule, %error, "rule could not be evaluated");
                 }
             }
@@ -81,11 +81,11 @@ impl Later {
         for judgement in judgements {
             let rule = &judgement.check.rule.rule;
             match &judgement.outcome {
-                Outcome::Failed(_) => metrics.record_rule_error(&rule.id),
+                Outcome::Failed(_) => metrics.rules.record_error(&rule.id),
                 Outcome::Judged { violations, .. } if violations.is_empty() => {}
                 Outcome::Judged { violations, .. } => {
                     for _ in violations {
-                        metrics.record_violation(&rule.id, rule.severity, Action::Record);
+                        metrics.rules.record_violation(&rule.id, rule.severity, Action::Record);
                     }
                     rules.push(rule.id.as_str());
                 }
