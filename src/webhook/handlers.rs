@@ -11,10 +11,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use bytes::{Bytes, BytesMut};
-use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 
+use super::intake::{Deadline, Received, receive};
 use super::record::{Later, Record};
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Deferred, Means, NamespaceState};
@@ -28,18 +27,10 @@ use crate::policy::notices::Notice;
 use crate::policy::{NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
 
-/// The deadline when the API server names none.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Of the API server's timeout, at least this much is kept for the way back.
-const LEAST_MARGIN: Duration = Duration::from_millis(50);
-/// And at most this much.
-const MOST_MARGIN: Duration = Duration::from_millis(500);
 /// Requests of so many bytes may wait to be judged for the record only; parsed they take about ten times as much.
 const DEFERRED_BYTES: usize = 8 << 20;
 /// Time for what only records, for one object.
 const AUDIT_TIME: Duration = Duration::from_secs(1);
-/// So much of a body that is larger than what is judged is kept all the same.
-const OVERSIZE: usize = 16 << 20;
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
@@ -140,15 +131,24 @@ impl App {
         };
         reviewer.review(envelope, means)
     }
-}
 
-/// When an answer must be on its way.
-#[derive(Debug, Clone, Copy)]
-struct Deadline(Instant);
-
-impl Deadline {
-    fn remaining(self) -> Duration {
-        self.0.saturating_duration_since(Instant::now())
+    /// Runs a job on a worker; none when no answer comes in time, or the job panics.
+    async fn on_a_worker<T: Send + 'static>(
+        &self,
+        uid: &str,
+        deadline: Deadline,
+        job: impl FnOnce(&mut Machines) -> T + Send + 'static,
+    ) -> Result<Option<T>, Overloaded> {
+        let answer = self.workers.try_submit(job)?;
+        match tokio::time::timeout(deadline.patience(), answer).await {
+            Ok(Ok(done)) => Ok(Some(done)),
+            Ok(Err(panicked)) => {
+                self.metrics.admission.panics.inc();
+                tracing::error!(%uid, error = %panicked, "evaluation panicked");
+                Ok(None)
+            }
+            Err(_) => Ok(None),
+        }
     }
 }
 
@@ -160,20 +160,13 @@ pub fn routes(app: Arc<App>) -> Router {
 async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
-    let timeout = query.as_deref().and_then(timeout_of).unwrap_or(DEFAULT_TIMEOUT);
-    let margin = (timeout / 10).clamp(LEAST_MARGIN, MOST_MARGIN).min(timeout / 2);
-    let deadline = Deadline(start + timeout.saturating_sub(margin));
-    let (body, cut_off) = match tokio::time::timeout(deadline.remaining(), read(body, app.max_body)).await {
-        Ok(Ok(read)) => read,
-        Ok(Err(error)) => return broken(&app, StatusCode::BAD_REQUEST, &format!("the body cannot be read: {error}")),
-        Err(_) => return broken(&app, StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+    let Received { envelope, deadline, size } = match receive(start, query.as_deref(), body, app.max_body).await {
+        Ok(received) => received,
+        Err(refused) => {
+            app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
+            return refused.into_response();
+        }
     };
-    let envelope = match Envelope::decode(&body, cut_off.then_some(app.max_body)) {
-        Ok(envelope) => Arc::new(envelope),
-        Err(error) => return broken(&app, StatusCode::BAD_REQUEST, &error.to_string()),
-    };
-    let size = body.len();
-    drop(body);
     let namespace = app.namespace(&envelope, deadline.remaining()).await;
     let Ok(mut decision) = decide(&app, &envelope, namespace, deadline).await else {
         app.metrics.admission.overloaded.inc();
@@ -188,13 +181,6 @@ async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: 
         judge_later(&app, deferred, Later::of(&envelope, &decision), size);
     }
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
-}
-
-/// Answers what is no AdmissionReview, or never came whole.
-fn broken(app: &App, status: StatusCode, cause: &str) -> Response {
-    app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
-    tracing::warn!(cause, "request refused");
-    (status, format!("{cause}\n")).into_response()
 }
 
 /// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
@@ -235,88 +221,11 @@ async fn decide(
         let (app, envelope, namespace) = (app.clone(), envelope.clone(), namespace.clone());
         move |machines: &mut Machines| app.review(&envelope, namespace, deadline, machines)
     };
-    let answer = app.workers.try_submit(job)?;
-    let patience = deadline.remaining() + LEAST_MARGIN / 2;
-    match tokio::time::timeout(patience, answer).await {
-        Ok(Ok(decision)) => Ok(decision),
-        Ok(Err(panicked)) => {
-            app.metrics.admission.panics.inc();
-            tracing::error!(uid = %envelope.uid, error = %panicked, "evaluation panicked");
-            Ok(out_of_time(app, envelope, &namespace))
-        }
-        Err(_) => Ok(out_of_time(app, envelope, &namespace)),
-    }
+    let decision = app.on_a_worker(&envelope.uid, deadline, job).await?;
+    Ok(decision.unwrap_or_else(|| out_of_time(app, envelope, &namespace)))
 }
 
 fn out_of_time(app: &App, envelope: &Envelope, namespace: &NamespaceState) -> Decision {
     let (bundle, config) = (app.bundle.load(), app.config.load());
     app.reviewer(&bundle, &config).not_reached(envelope, namespace, Timestamp::now())
-}
-
-/// Reads a body; the second value says that it is larger than what is judged. Up to [`OVERSIZE`] beyond that it is kept,
-/// for the envelope may stand behind the objects; what is larger still is read to its end, so that the answer arrives.
-async fn read(mut body: Body, limit: usize) -> Result<(Bytes, bool), axum::Error> {
-    let mut buffer = BytesMut::new();
-    let mut size = 0_usize;
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        size = size.saturating_add(data.len());
-        if size <= limit.saturating_add(OVERSIZE) {
-            buffer.extend_from_slice(&data);
-        }
-    }
-    Ok((buffer.freeze(), size > limit))
-}
-
-/// Returns the timeout that a query names; one that cannot be read is none.
-fn timeout_of(query: &str) -> Option<Duration> {
-    query.split('&').find_map(|pair| parse_timeout(pair.strip_prefix("timeout=")?))
-}
-
-/// Reads a duration as Go writes it: `10s`, `500ms`, `1m30s`.
-fn parse_timeout(text: &str) -> Option<Duration> {
-    let mut rest = text;
-    let mut total = Duration::ZERO;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(digits);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-        let (unit, tail) = tail.split_at(unit_end);
-        let seconds = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        total = total.checked_add(Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()?)?;
-        rest = tail;
-    }
-    (!total.is_zero()).then_some(total)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{parse_timeout, timeout_of};
-
-    #[test]
-    fn a_query_that_says_nothing_sensible_says_nothing() {
-        assert_eq!(timeout_of("timeout=2s&timeout=1s"), Some(Duration::from_secs(2)));
-        assert_eq!(timeout_of("a=b&timeout=2s"), Some(Duration::from_secs(2)));
-        assert_eq!(timeout_of("timeout=soon"), None);
-    }
-
-    #[test]
-    fn reads_timeouts_as_go_writes_them() {
-        assert_eq!(parse_timeout("10s"), Some(Duration::from_secs(10)));
-        assert_eq!(parse_timeout("1m30s"), Some(Duration::from_secs(90)));
-        assert_eq!(parse_timeout("1.5s"), Some(Duration::from_millis(1500)));
-        for odd in ["", "10", "s", "10x", "-1s"] {
-            assert_eq!(parse_timeout(odd), None, "{odd}");
-        }
-    }
 }

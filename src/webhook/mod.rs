@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod handlers;
 pub mod health;
+pub mod intake;
 pub mod listener;
 pub mod record;
 pub mod tls;
