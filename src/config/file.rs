@@ -59,6 +59,7 @@ struct SetText {
     enforce: Option<String>,
     warn: Option<String>,
     audit: Option<String>,
+    mutate: Option<String>,
     severity: Option<String>,
     scope: Option<String>,
     from: Option<String>,
@@ -105,6 +106,7 @@ fn convert(file: FileConfig) -> Result<Config, String> {
         namespaces: entries("namespaces", file.namespaces)?,
         floors: entries("floors", file.floors)?,
     };
+    only_namespaces_mutate(&modes)?;
     let name = |(name, meta): (String, NamespaceMeta)| (name.clone(), NamespaceMeta { name, ..meta });
     let static_namespaces = file.static_namespaces.into_iter().map(name).collect();
     let mut controllers = Controllers::default();
@@ -115,6 +117,17 @@ fn convert(file: FileConfig) -> Result<Config, String> {
         controllers.0.insert(kind, users);
     }
     Ok(Config { modes, static_namespaces, controllers, path: None })
+}
+
+/// Refuses `mutate` where it would do nothing.
+fn only_namespaces_mutate(modes: &Modes) -> Result<(), String> {
+    if modes.cluster_scoped.mutate.is_some() {
+        return Err("clusterScoped.mutate: only objects in namespaces are mutated".into());
+    }
+    match modes.floors.iter().position(|(_, set)| set.mutate.is_some()) {
+        Some(index) => Err(format!("floors[{index}].set.mutate: a floor only judges; use defaults or namespaces")),
+        None => Ok(()),
+    }
 }
 
 fn entry(place: &str, text: EntryText) -> Result<(Selector, SlotSet), String> {
@@ -136,6 +149,7 @@ fn set(text: SetText) -> Result<SlotSet, String> {
         enforce: text.enforce.map(slot),
         warn: text.warn.map(slot),
         audit: text.audit.map(slot),
+        mutate: text.mutate.map(slot),
         severity: severity.transpose()?,
         scope: scope.transpose()?,
         from: from.transpose()?,
@@ -170,6 +184,10 @@ mod tests {
         assert!(fault("namespace: []").starts_with("gatepost.yaml:1"), "{}", fault("namespace: []"));
         let severity = fault("floors:\n  - set: {enforce: baseline, severity: hihg}\n");
         assert!(severity.starts_with("gatepost.yaml:2: floors[0].set.severity: \"hihg\""), "{severity}");
+        let mutate = fault("floors:\n  - set: {mutate: baseline}\n");
+        assert!(mutate.contains("floors[0].set.mutate: a floor only judges"), "{mutate}");
+        let mutate = fault("clusterScoped: {mutate: baseline}\n");
+        assert!(mutate.contains("clusterScoped.mutate: only objects in namespaces"), "{mutate}");
         let date = fault("namespaces:\n  - match: {names: [a]}\n    set: {enforce: baseline, from: tomorrow}\n");
         assert!(date.starts_with("gatepost.yaml:3: namespaces[0].set.from: \"tomorrow\""), "{date}");
     }

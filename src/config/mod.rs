@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::admission::Controllers;
 use crate::policy::modes::OFF;
 use crate::policy::modes::PolicyNames;
-use crate::policy::{Mode, Modes, NamespaceMeta, nearest};
+use crate::policy::mutation::SLOT_LABELS;
+use crate::policy::{Modes, NamespaceMeta, nearest};
 
 pub use file::ConfigError;
 
@@ -38,11 +39,11 @@ impl Config {
     /// Checks that every policy that the configuration names exists; the error names the nearest one.
     pub fn check_policies(&self, policies: &impl PolicyNames) -> Result<(), ConfigError> {
         let of_static = self.static_namespaces.values().flat_map(|namespace| {
-            let label = |mode: Mode| {
-                let name = namespace.labels.get(mode.label()).filter(|name| *name != OFF)?;
+            let named = |label: &str| {
+                let name = namespace.labels.get(label).filter(|name| *name != OFF)?;
                 Some((format!("static.{}.labels", namespace.name), Arc::from(name.as_str())))
             };
-            Mode::ALL.into_iter().filter_map(label)
+            SLOT_LABELS.into_iter().filter_map(named)
         });
         let named = self.modes.named_policies().into_iter().chain(of_static);
         let unknown = named.into_iter().find(|(_, name)| !policies.has_policy(name));

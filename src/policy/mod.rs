@@ -6,6 +6,7 @@ pub mod embedded;
 pub mod kinds;
 pub mod metadata;
 pub mod modes;
+pub mod mutation;
 pub mod namespace;
 pub mod notices;
 pub mod rule;

@@ -132,6 +132,8 @@ pub struct SlotSet {
     pub warn: Option<Slot>,
     /// The audit slot.
     pub audit: Option<Slot>,
+    /// The mutate slot.
+    pub mutate: Option<Slot>,
     /// Goes with `enforce`.
     pub severity: Option<Severity>,
     /// Goes with `enforce`.
@@ -159,10 +161,11 @@ impl SlotSet {
         }
     }
 
-    /// Returns the policies that are named, each with its slot.
-    pub fn policies(&self) -> impl Iterator<Item = (Mode, &Arc<str>)> {
-        Mode::ALL.into_iter().filter_map(|mode| match self.get(mode) {
-            Some(Slot::Policy(name)) => Some((mode, name)),
+    /// Returns the policies that are named, each with the configuration's word for its slot.
+    pub fn policies(&self) -> impl Iterator<Item = (&'static str, &Arc<str>)> {
+        let modes = Mode::ALL.into_iter().map(|mode| (mode.as_str(), self.get(mode)));
+        modes.chain([("mutate", self.mutate.as_ref())]).filter_map(|(word, slot)| match slot {
+            Some(Slot::Policy(name)) => Some((word, name)),
             _ => None,
         })
     }
@@ -229,6 +232,7 @@ impl Modes {
         let mut grants: Vec<Grant> =
             Mode::ALL.into_iter().filter_map(|mode| self.slot(mode, namespace, policies, &mut notices)).collect();
         grants.extend(self.floors(|selector| selector.matches(namespace)));
+        self.mutate_slot(namespace, policies, &mut notices);
         Grants { grants, notices }
     }
 
@@ -266,7 +270,7 @@ impl Modes {
     /// Returns every policy that the configuration names, with the place that names it.
     pub fn named_policies(&self) -> Vec<(String, Arc<str>)> {
         let of = |place: String, set: &SlotSet| -> Vec<(String, Arc<str>)> {
-            set.policies().map(|(mode, name)| (format!("{place}.{}", mode.as_str()), name.clone())).collect()
+            set.policies().map(|(word, name)| (format!("{place}.{word}"), name.clone())).collect()
         };
         let mut named = of("defaults".into(), &self.defaults);
         named.extend(of("clusterScoped".into(), &self.cluster_scoped));
@@ -293,14 +297,9 @@ impl Modes {
         policies: &impl PolicyNames,
         notices: &mut Vec<Notice>,
     ) -> Option<Grant> {
-        match namespace.labels.get(mode.label()).map(String::as_str) {
-            Some(OFF) => return None,
-            Some(name) if policies.has_policy(name) => return Some(labelled(mode, name, namespace, notices)),
-            Some(name) => notices.push(Notice::UnknownPolicy {
-                mode,
-                name: name.to_owned(),
-                nearest: nearest(name, policies.policy_names()).map(str::to_owned),
-            }),
+        match labelled_slot(mode.label(), namespace, policies, notices) {
+            Some(Slot::Off) => return None,
+            Some(Slot::Policy(name)) => return Some(labelled(mode, name, namespace, notices)),
             None => {}
         }
         if mode == Mode::Enforce && !namespace.labels.contains_key(mode.label()) {
@@ -312,23 +311,40 @@ impl Modes {
     }
 
     fn configured(&self, mode: Mode, namespace: &NamespaceMeta) -> Option<Grant> {
-        let matching = self.namespaces.iter().rev().filter(|(selector, _)| selector.matches(namespace));
-        match matching.map(|(_, set)| set).find(|set| set.get(mode).is_some()) {
+        match self.last_match(namespace, |set| set.get(mode).is_some()) {
             Some(set) => set.grant(mode, GrantOrigin::Configuration),
             None => self.defaults.grant(mode, GrantOrigin::Default),
         }
     }
+
+    /// Returns the last entry of `namespaces` that selects a namespace and says something of a slot.
+    pub(super) fn last_match(&self, namespace: &NamespaceMeta, says: impl Fn(&SlotSet) -> bool) -> Option<&SlotSet> {
+        let matching = self.namespaces.iter().rev().filter(|(selector, _)| selector.matches(namespace));
+        matching.map(|(_, set)| set).find(|set| says(set))
+    }
 }
 
-fn labelled(mode: Mode, policy: &str, namespace: &NamespaceMeta, notices: &mut Vec<Notice>) -> Grant {
-    let mut grant = Grant {
-        mode,
-        policy: policy.into(),
-        severity: None,
-        scope: Scope::New,
-        from: None,
-        origin: GrantOrigin::Label,
-    };
+/// Returns what a namespace's own label says of a slot; nothing if there is none, or, with a notice, if it names no
+/// policy.
+pub(super) fn labelled_slot(
+    label: &'static str,
+    namespace: &NamespaceMeta,
+    policies: &impl PolicyNames,
+    notices: &mut Vec<Notice>,
+) -> Option<Slot> {
+    match namespace.labels.get(label)?.as_str() {
+        OFF => Some(Slot::Off),
+        name if policies.has_policy(name) => Some(Slot::Policy(name.into())),
+        name => {
+            let nearest = nearest(name, policies.policy_names()).map(str::to_owned);
+            notices.push(Notice::UnknownPolicy { label, name: name.to_owned(), nearest });
+            None
+        }
+    }
+}
+
+fn labelled(mode: Mode, policy: Arc<str>, namespace: &NamespaceMeta, notices: &mut Vec<Notice>) -> Grant {
+    let mut grant = Grant { mode, policy, severity: None, scope: Scope::New, from: None, origin: GrantOrigin::Label };
     if mode == Mode::Enforce {
         grant.severity = annotation(namespace, ENFORCE_SEVERITY, notices, str::parse);
         let unreadable_means_all = namespace.annotations.contains_key(ENFORCE_SCOPE).then_some(Scope::All);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::modes::{ENFORCE_FROM, ENFORCE_SCOPE, ENFORCE_SEVERITY, Mode, PREFIX};
+use super::mutation::{MUTATE, SLOT_LABELS};
 use super::namespace::NamespaceMeta;
 use super::suggest::nearest;
 
@@ -12,8 +13,8 @@ use super::suggest::nearest;
 pub enum Notice {
     /// A label names a policy that does not exist; the slot falls back as if there were no label.
     UnknownPolicy {
-        /// The slot.
-        mode: Mode,
+        /// The slot's label.
+        label: &'static str,
         /// What the label says.
         name: String,
         /// The policy that was most likely meant.
@@ -52,8 +53,8 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::UnknownPolicy { mode, name, nearest } => {
-                write!(f, "label {}: there is no policy \"{name}\"", mode.label())?;
+            Self::UnknownPolicy { label, name, nearest } => {
+                write!(f, "label {label}: there is no policy \"{name}\"")?;
                 match nearest {
                     Some(nearest) => write!(f, ", did you mean \"{nearest}\"?"),
                     None => Ok(()),
@@ -75,10 +76,11 @@ impl fmt::Display for Notice {
 }
 
 /// Keys under [`PREFIX`], each with what it is.
-const KEYS: [(&str, &str); 6] = [
+const KEYS: [(&str, &str); 7] = [
     ("gatepost.dev/enforce", "label gatepost.dev/enforce"),
     ("gatepost.dev/warn", "label gatepost.dev/warn"),
     ("gatepost.dev/audit", "label gatepost.dev/audit"),
+    (MUTATE, "label gatepost.dev/mutate"),
     (ENFORCE_SEVERITY, "annotation gatepost.dev/enforce-severity"),
     (ENFORCE_SCOPE, "annotation gatepost.dev/enforce-scope"),
     (ENFORCE_FROM, "annotation gatepost.dev/enforce-from"),
@@ -86,7 +88,7 @@ const KEYS: [(&str, &str); 6] = [
 
 /// Returns a notice for each key of ours that is none: it would have to be seen as a mode that does not hold.
 pub fn unknown_keys(namespace: &NamespaceMeta) -> Vec<Notice> {
-    let (labels, annotations) = KEYS.split_at(Mode::ALL.len());
+    let (labels, annotations) = KEYS.split_at(SLOT_LABELS.len());
     let unknown = |keys: &BTreeMap<String, String>, known: &[(&str, &str)]| -> Vec<Notice> {
         let ours = keys.keys().filter(|key| key.starts_with(PREFIX) && known.iter().all(|(name, _)| name != key));
         ours.map(|key| {

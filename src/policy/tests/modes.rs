@@ -62,6 +62,52 @@ fn a_slot_is_the_label_else_the_last_match_else_the_default() {
 }
 
 #[test]
+fn the_mutate_slot_falls_back_as_the_others_and_is_off_unless_named() {
+    let mutating = |slot| SlotSet { mutate: slot, ..SlotSet::default() };
+    let configured = Modes {
+        defaults: mutating(policy("strict")),
+        namespaces: vec![
+            (selector(&["sh*"], &[]), mutating(policy("baseline"))),
+            (selector(&["shut"], &[]), mutating(Some(Slot::Off))),
+            (selector(&["*"], &[]), enforcing("argo-cd")),
+        ],
+        ..Modes::default()
+    };
+    let table: &[(&Modes, &str, Texts<'_>, Option<&str>)] = &[
+        (&Modes::default(), "shop", &[], None),
+        (&Modes::default(), "shop", &[("mutate", "baseline")], Some("baseline")),
+        (&Modes::default(), "shop", &[("mutate", "off")], None),
+        (&Modes::default(), "shop", &[("mutate", "basline")], None),
+        (&Modes::default(), "shop", &[("enforce", "baseline")], None),
+        (&configured, "shop", &[], Some("baseline")),
+        (&configured, "shop", &[("mutate", "recommended")], Some("recommended")),
+        (&configured, "shop", &[("mutate", "off")], None),
+        (&configured, "shop", &[("mutate", "basline")], Some("baseline")),
+        (&configured, "shut", &[], None),
+        (&configured, "bar", &[], Some("strict")),
+    ];
+    for (modes, name, labels, expected) in table {
+        let meta = NamespaceMeta { name: (*name).into(), ..namespace(labels, &[]) };
+        assert_eq!(modes.mutation(&meta, &Known).as_deref(), *expected, "{name} {labels:?}");
+    }
+}
+
+#[test]
+fn a_mutate_label_that_names_no_policy_is_told_and_refused() {
+    let wrong = namespace(&[("mutate", "basline")], &[]);
+    let told = "label gatepost.dev/mutate: there is no policy \"basline\", did you mean \"baseline\"?";
+    let modes = Modes::default();
+    let notices = modes.grants(&wrong, &Known).notices;
+    assert_eq!(notices.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+    assert_eq!(modes.faults_brought_in(&wrong, None, &Known), notices);
+    assert_eq!(modes.faults_brought_in(&wrong, Some(&wrong), &Known), []);
+    assert_eq!(modes.grants(&namespace(&[("mutate", "baseline")], &[]), &Known).notices, []);
+    let annotated = modes.grants(&namespace(&[], &[("mutate", "baseline")]), &Known).notices;
+    let told = "gatepost.dev/mutate means nothing here, did you mean the label gatepost.dev/mutate?";
+    assert_eq!(annotated.iter().map(ToString::to_string).collect::<Vec<_>>(), [told]);
+}
+
+#[test]
 fn severity_scope_and_date_come_from_where_the_enforce_slot_comes_from() {
     let from = instant("2026-12-01T00:00:00Z");
     let configured =
@@ -106,6 +152,7 @@ fn only_the_enforce_grant_carries_severity_scope_and_date() {
         severity: Some(Severity::High),
         scope: Some(Scope::All),
         from: Some(Timestamp::UNIX_EPOCH),
+        mutate: None,
     };
     let modes = Modes {
         defaults: set.clone(),
@@ -334,7 +381,10 @@ fn every_policy_that_the_configuration_names_is_given_with_its_place() {
     let modes = Modes {
         defaults: SlotSet { enforce: policy("a"), audit: Some(Slot::Off), warn: policy("b"), ..SlotSet::default() },
         cluster_scoped: SlotSet { audit: policy("c"), ..SlotSet::default() },
-        namespaces: vec![(selector(&[], &[]), SlotSet::default()), (selector(&[], &[]), enforcing("d"))],
+        namespaces: vec![
+            (selector(&[], &[]), SlotSet::default()),
+            (selector(&[], &[]), SlotSet { mutate: policy("f"), ..enforcing("d") }),
+        ],
         floors: vec![(selector(&[], &[]), SlotSet { warn: policy("e"), ..SlotSet::default() })],
     };
     let named: Vec<String> = modes.named_policies().iter().map(|(place, name)| format!("{place}={name}")).collect();
@@ -345,13 +395,14 @@ fn every_policy_that_the_configuration_names_is_given_with_its_place() {
             "defaults.warn=b",
             "clusterScoped.audit=c",
             "namespaces[1].set.enforce=d",
+            "namespaces[1].set.mutate=f",
             "floors[0].set.warn=e"
         ]
     );
 }
 
 fn any_texts() -> impl Strategy<Value = BTreeMap<String, String>> {
-    let keys = "gatepost\\.dev/(enforce|warn|audit|enforce-severity|enforce-scope|enforce-from)|env|.{0,8}";
+    let keys = "gatepost\\.dev/(enforce|warn|audit|mutate|enforce-severity|enforce-scope|enforce-from)|env|.{0,8}";
     let values = prop_oneof![
         "off|baseline|recommended|strict|basline|prod|high|critical|new|all|2026-12-01|9999-99-99",
         ".{0,12}",
