@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod manifests;
 mod rules;
 mod scan;
 mod shape;

@@ -14,6 +14,7 @@ use gatepost::engine::{Backend, Catalogue, Input, Limits, Machines, Value, param
 use gatepost::policy::{Provenance, Rule};
 use serde_json::{Value as Json, json};
 
+use crate::support::generated::check_generated;
 use crate::support::opa::Opa;
 
 const LIMITS: Limits = Limits { time: Duration::from_secs(10), instructions: 10_000_000 };
@@ -80,14 +81,6 @@ fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-fn check_generated(path: &Path, text: &str) {
-    if std::env::var_os("GATEPOST_UPDATE").is_some() {
-        std::fs::write(path, text).expect("a generated file can be written");
-    }
-    let stands = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(stands == text, "{} is not as generated; run the tests with GATEPOST_UPDATE=1", path.display());
-}
-
 #[test]
 fn finds_nothing_in_what_passes_and_the_snapshot_in_what_fails() {
     let catalogue = catalogue();
@@ -106,9 +99,9 @@ fn finds_nothing_in_what_passes_and_the_snapshot_in_what_fails() {
                 found.insert(name, said);
             }
         }
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies").join(&*rule.source.file);
+        let file = Path::new("policies").join(&*rule.source.file).with_file_name("violations.json");
         let text = serde_json::to_string_pretty(&found).expect("JSON") + "\n";
-        check_generated(&folder.with_file_name("violations.json"), &text);
+        check_generated(&file.to_string_lossy(), &text);
     }
 }
 
@@ -135,7 +128,7 @@ fn runs_on_the_vm_only_what_vm_interpreter_and_opa_agree_on() {
         }
     }
     let text = serde_json::to_string_pretty(&proven).expect("JSON") + "\n";
-    check_generated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/vm.json"), &text);
+    check_generated("policies/vm.json", &text);
 }
 
 #[test]
@@ -163,7 +156,7 @@ fn the_catalogue_of_rules_is_as_generated() {
             writeln!(text, "\nDiffers from Datree's: {}", differs.trim()).expect("a String takes all");
         }
     }
-    check_generated(&Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/rules.md"), &text);
+    check_generated("docs/rules.md", &text);
 }
 
 #[test]
