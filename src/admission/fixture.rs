@@ -7,7 +7,7 @@ use super::request::namespace_meta;
 use super::{Envelope, EnvelopeError};
 use crate::engine::review::{Inventory, kind_of};
 use crate::engine::{EvalError, Fields, Review, Value};
-use crate::policy::{NamespaceMeta, Rule};
+use crate::policy::{Fixture, NamespaceMeta, Rule};
 
 /// A fixture that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +45,14 @@ pub fn reviews(rule: &Rule, text: &str) -> Result<Vec<Review>, FixtureError> {
     }
     let inventory: Inventory = inventory.into_iter().map(|(kind, objects)| (kind, Value::from(objects))).collect();
     subjects.into_iter().map(|subject| review(subject, &namespaces, &inventory)).collect()
+}
+
+/// Returns the reviews that all fixtures of a rule stand for; the error names the file.
+pub fn examples(rule: &Rule) -> Result<Vec<Review>, String> {
+    let of = |fixture: &Fixture| {
+        reviews(rule, &fixture.source.text).map_err(|error| format!("{}: {error}", fixture.source.file))
+    };
+    Ok(rule.fixtures.iter().map(of).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }
 
 fn review(

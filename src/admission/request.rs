@@ -11,8 +11,8 @@ use super::owned::Controllers;
 use super::unchanged::is_unchanged;
 use crate::engine::review::Inventory;
 use crate::engine::{
-    Budget, Bundle, Check, EvalError, Fields as _, Input, Judgement, Limits, Machines, ResolvedPolicy, Review, Value,
-    judge, not_judged,
+    Budget, Bundle, Check, EvalError, Fields as _, Input, Judgement, Limits, Machines, Repeat, ResolvedPolicy, Review,
+    Value, judge, not_judged,
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
@@ -72,6 +72,8 @@ pub struct Decision {
     pub notices: Vec<Notice>,
     /// What only records, and is judged when the answer has gone out.
     pub deferred: Option<Deferred>,
+    /// Evaluations on the VM that are due to be repeated on the interpreter when the answer has gone out.
+    pub repeats: Vec<Repeat>,
 }
 
 /// Checks that only record.
@@ -85,6 +87,11 @@ impl Deferred {
     /// Evaluates the checks.
     pub fn judge(&self, machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
         judge(&self.input, &self.checks, machines, budget)
+    }
+
+    /// Returns those of the judgements that are due to be repeated on the interpreter.
+    pub fn repeats(&self, judgements: &[Judgement]) -> Vec<Repeat> {
+        Repeat::due(&self.input, judgements)
     }
 }
 
@@ -208,13 +215,17 @@ impl Reviewer<'_> {
         let budget = Budget { limits: self.limits, remaining: means.remaining };
         let machines = means.machines;
         let judgements = judge(&input, &now_checks, machines, &budget);
+        let mut repeats = Repeat::due(&input, &judgements);
         let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
         let told = decide::decide(circumstances, &judgements, |checks| {
             if let Some(error) = old_error {
                 return not_judged(checks, error);
             }
             let old = Review { object: review.old_object.clone(), old_object: Value::Null, ..review.clone() };
-            judge(&Input::new(&old), checks, machines, &budget)
+            let input = Input::new(&old);
+            let judgements = judge(&input, checks, machines, &budget);
+            repeats.extend(Repeat::due(&input, &judgements));
+            judgements
         });
         let reason = if now_checks.is_empty() && later_checks.is_empty() { Reason::NoRule } else { Reason::Judged };
         let deferred = (!later_checks.is_empty()).then_some(Deferred { input, checks: later_checks });
@@ -223,6 +234,7 @@ impl Reviewer<'_> {
             told,
             notices,
             deferred,
+            repeats,
             ..allowed(envelope, &review.object, reason)
         }
     }
@@ -317,7 +329,15 @@ fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
     let name = text("name").filter(|name| !name.is_empty()).or_else(|| text("generateName"));
     let name = name.filter(|name| !name.is_empty()).unwrap_or(&envelope.name);
     let subject = format!("{}/{name}", envelope.kind.kind);
-    Decision { allowed: true, reason, subject, told: Vec::new(), notices: Vec::new(), deferred: None }
+    Decision {
+        allowed: true,
+        reason,
+        subject,
+        told: Vec::new(),
+        notices: Vec::new(),
+        deferred: None,
+        repeats: Vec::new(),
+    }
 }
 
 /// Reads a Namespace object's name, labels and annotations.

@@ -5,27 +5,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use moka::sync::Cache;
-
 use super::catalogue::{Catalogue, CatalogueError, Fault};
+use super::compiled::{BackendChoice, CompiledRule, ProgramCache, compile_all, default_parameters};
 use super::parameters;
-use super::rego::{self, Backend, CompileError, EvalError, Library, Limits, Machines, Program, Value};
-use super::review::{Input, Needs, Review};
+use super::rego::Value;
+use super::review::{Needs, Review};
 use crate::policy::kinds::KindSelector;
 use crate::policy::metadata::CONTROLLERS;
 use crate::policy::modes::PolicyNames;
 use crate::policy::set::{self, Entry};
-use crate::policy::{GroupVersionKind, Provenance, Rule, RuleId};
-
-/// A rule and its program.
-#[derive(Debug)]
-pub struct CompiledRule {
-    /// What it is.
-    pub rule: Arc<Rule>,
-    /// What finds its violations.
-    pub program: Arc<Program>,
-    uses_strings: bool,
-}
+use crate::policy::{GroupVersionKind, Rule, RuleId};
 
 /// One thing to evaluate: a rule with certain parameters, however many policies ask for it.
 #[derive(Debug)]
@@ -78,64 +67,6 @@ pub struct ResolvedPolicy {
     pub entries: BTreeMap<usize, Entry>,
 }
 
-/// Compiled programs by content, bounded; one compile at a time for each.
-#[derive(Debug, Clone)]
-pub struct ProgramCache {
-    programs: Cache<(String, Backend), Arc<Program>>,
-    compiled: Arc<std::sync::atomic::AtomicU64>,
-}
-
-impl ProgramCache {
-    /// Builds a cache of at most so many programs.
-    pub fn new(capacity: u64) -> Self {
-        Self { programs: Cache::new(capacity), compiled: Arc::default() }
-    }
-
-    /// Returns how many programs were ever compiled.
-    pub fn compilations(&self) -> u64 {
-        self.compiled.load(std::sync::atomic::Ordering::Relaxed)
-    }
-
-    /// Returns how many programs are held.
-    pub fn len(&self) -> u64 {
-        self.programs.entry_count()
-    }
-
-    /// Returns whether no program is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn get(
-        &self,
-        digest: String,
-        library: &Library,
-        rule: &Rule,
-        backend: Backend,
-    ) -> Result<Arc<Program>, Arc<CompileError>> {
-        self.programs.try_get_with((digest, backend), || {
-            self.compiled.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            rego::compile(library, &rule.source, backend).map(Arc::new)
-        })
-    }
-}
-
-impl Default for ProgramCache {
-    fn default() -> Self {
-        Self::new(4096)
-    }
-}
-
-/// Which backend a rule runs on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BackendChoice {
-    /// The VM where it was shown to agree, else the interpreter.
-    #[default]
-    Proven,
-    /// Always the same one: for tests and benchmarks.
-    Always(Backend),
-}
-
 /// Every compiled rule, resolved policy, and the index over them.
 #[derive(Debug)]
 pub struct Bundle {
@@ -143,12 +74,17 @@ pub struct Bundle {
     digest: String,
     checks: Vec<Arc<Check>>,
     policies: BTreeMap<Arc<str>, Arc<ResolvedPolicy>>,
+    rules: BTreeMap<RuleId, Arc<CompiledRule>>,
     index: Index,
 }
 
 impl Bundle {
     /// Compiles and resolves everything; every fault is named, not only the first.
-    pub fn build(catalogue: Catalogue, cache: &ProgramCache, choice: BackendChoice) -> Result<Self, CatalogueError> {
+    pub fn build(
+        catalogue: Catalogue,
+        cache: &ProgramCache,
+        choice: BackendChoice<'_>,
+    ) -> Result<Self, CatalogueError> {
         let mut faults = Vec::new();
         let rules = compile_all(&catalogue, cache, choice, &mut faults);
         let mut checks = Checks { rules: &rules, list: Vec::new(), known: HashMap::new() };
@@ -175,7 +111,7 @@ impl Bundle {
         }
         let checks = checks.list;
         let digest = catalogue.digest();
-        Ok(Self { digest, index: Index::of(&checks), checks, policies, catalogue })
+        Ok(Self { digest, index: Index::of(&checks), checks, policies, rules, catalogue })
     }
 
     /// Returns the rules and policies that the bundle was built from.
@@ -196,6 +132,11 @@ impl Bundle {
     /// Returns every policy by name.
     pub fn policies(&self) -> &BTreeMap<Arc<str>, Arc<ResolvedPolicy>> {
         &self.policies
+    }
+
+    /// Returns every compiled rule by id.
+    pub fn rules(&self) -> &BTreeMap<RuleId, Arc<CompiledRule>> {
+        &self.rules
     }
 
     /// Returns every check.
@@ -235,64 +176,6 @@ impl PolicyNames for Bundle {
     fn policy_names(&self) -> Vec<&str> {
         self.policies.keys().map(|name| &**name).collect()
     }
-}
-
-fn compile_all(
-    catalogue: &Catalogue,
-    cache: &ProgramCache,
-    choice: BackendChoice,
-    faults: &mut Vec<Fault>,
-) -> BTreeMap<RuleId, Arc<CompiledRule>> {
-    let mut compiled = BTreeMap::new();
-    let shared = |of| Library::new(&catalogue.libraries(of));
-    let (built_in, own) = match shared(Provenance::BuiltIn).and_then(|ours| Ok((ours, shared(Provenance::User)?))) {
-        Ok(libraries) => libraries,
-        Err(error) => {
-            faults.push(error.into());
-            return compiled;
-        }
-    };
-    for rule in catalogue.rules().values() {
-        let backend = match choice {
-            BackendChoice::Always(backend) => backend,
-            BackendChoice::Proven if catalogue.is_proven_on_vm(rule) => Backend::Vm,
-            BackendChoice::Proven => Backend::Interpreter,
-        };
-        let library = if rule.provenance == Provenance::BuiltIn { &built_in } else { &own };
-        let program = cache.get(catalogue.program_digest(rule), library, rule, backend);
-        match program.and_then(|program| smoke_test(rule, &program).map(|()| program)) {
-            Ok(program) => {
-                let uses_strings = catalogue.uses_strings(rule);
-                let rule = Arc::new(CompiledRule { rule: rule.clone(), program, uses_strings });
-                compiled.insert(rule.rule.id.clone(), rule);
-            }
-            Err(error) => faults.push(CompileError::clone(&error).into()),
-        }
-    }
-    compiled
-}
-
-/// Runs a user's rule once on an empty object: the interpreter finds some mistakes, such as a call of a function that
-/// does not exist, only when it evaluates.
-fn smoke_test(rule: &Rule, program: &Program) -> Result<(), Arc<CompileError>> {
-    if rule.provenance == Provenance::BuiltIn {
-        return Ok(());
-    }
-    let review = Review::of_file(Value::new_object(), None, BTreeMap::new());
-    let parameters = default_parameters(rule);
-    let needs = Needs { parameters: parameters.as_ref(), strings: true, secret_data: false };
-    let input = Input::new(&review).for_rule(needs);
-    let limits = Limits { time: std::time::Duration::from_millis(50), instructions: 100_000 };
-    match program.run(&mut Machines::default(), input, limits) {
-        Err(EvalError::Rego(cause)) => {
-            Err(Arc::new(CompileError { file: rule.source.file.clone(), line: None, cause }))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn default_parameters(rule: &Rule) -> Option<Value> {
-    rule.parameters.as_ref().map(|schema| Value::from(parameters::with_defaults(schema, &serde_json::Map::new())))
 }
 
 struct Checks<'a> {

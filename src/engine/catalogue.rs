@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::rego;
-use crate::policy::set::{PolicyError, PolicySet};
+use crate::policy::set::{API_VERSION, PolicyError, PolicySet};
 use crate::policy::{Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
 
 /// The generated list of built-in rules that run on the VM, and of what they were when that was shown.
@@ -113,7 +113,7 @@ impl Catalogue {
                     Err(error) => faults.push(error.into()),
                 },
                 Part::VmList => self.proven_on_vm = serde_json::from_str(&file.text).unwrap_or_default(),
-                Part::Other => {}
+                Part::Fixture | Part::Other => {}
             }
         }
     }
@@ -190,6 +190,16 @@ impl Catalogue {
         hex(&hash.finalize())
     }
 
+    /// Returns a hash over a rule's fixtures, in hex.
+    pub fn fixtures_digest(rule: &Rule) -> String {
+        let mut hash = Sha256::new();
+        for fixture in &rule.fixtures {
+            hash.update([0]);
+            hash.update(fixture.source.text.as_bytes());
+        }
+        hex(&hash.finalize())
+    }
+
     /// Returns a hash over every rule, policy and shared module, as `sha256:…`.
     pub fn digest(&self) -> String {
         let mut hash = Sha256::new();
@@ -215,6 +225,7 @@ enum Part<'a> {
     Library,
     Rule { family: &'a str },
     Policy,
+    Fixture,
     VmList,
     Other,
 }
@@ -236,19 +247,32 @@ impl<'a> Part<'a> {
             let family = rules.and_then(|at| parts.get(at.saturating_add(1))).filter(|family| **family != name);
             return if is_library { Self::Library } else { Self::Rule { family: family.copied().unwrap_or("own") } };
         }
-        let is_yaml = name.ends_with(".yaml") || name.ends_with(".yml");
         match name {
             VM_LIST => Self::VmList,
-            _ if is_yaml && (!is_fixture(name) || source.text.contains("gatepost.dev/v1alpha1")) => Self::Policy,
+            _ if is_fixture(source) => Self::Fixture,
+            _ if is_yaml(name) => Self::Policy,
             _ => Self::Other,
         }
     }
 }
 
-/// Returns whether a file's name is that of a fixture: `pass.yaml`, `fail-init.yaml`, but not `passwords.yaml`.
-fn is_fixture(name: &str) -> bool {
+fn is_yaml(name: &str) -> bool {
+    name.ends_with(".yaml") || name.ends_with(".yml")
+}
+
+/// Returns whether a file is a fixture: it has the name of one (`pass.yaml`, `fail-init.yaml`, but not
+/// `passwords.yaml`), and is no policy, unless it stands in a rule's own folder, where no policy stands.
+fn is_fixture(source: &Source) -> bool {
+    let (folder, name) = source.file.rsplit_once('/').unwrap_or(("", &*source.file));
     let rest = name.strip_prefix("pass").or_else(|| name.strip_prefix("fail"));
-    rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()))
+    let is_named_so = is_yaml(name) && rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic()));
+    let is_in_a_rules_folder = folder.rsplit('/').nth(2) == Some("rules");
+    is_named_so && (is_in_a_rules_folder || !is_policy(&source.text))
+}
+
+/// Returns whether a file says at its margin that it is of Gatepost's group; a fixture's objects may name it elsewhere.
+fn is_policy(text: &str) -> bool {
+    text.lines().any(|line| line.starts_with("apiVersion") && line.contains(API_VERSION))
 }
 
 /// Returns the fixtures that stand beside a rule, the plainly named ones first.
@@ -258,7 +282,7 @@ fn fixtures(rule: &str, files: &[Source]) -> Vec<Fixture> {
         .iter()
         .filter_map(|file| {
             let name = file.file.strip_prefix(folder)?.strip_prefix('/')?;
-            let is_one = is_fixture(name) && !name.contains('/') && name.ends_with(".yaml");
+            let is_one = !name.contains('/') && is_fixture(file);
             is_one.then(|| Fixture { source: file.clone(), passes: name.starts_with("pass") })
         })
         .collect();

@@ -1,11 +1,12 @@
 //! Evaluating checks on a review, within a budget.
 
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::bundle::Check;
-use super::rego::{EvalError, Found, Limits, Machines, Value};
-use super::review::Input;
+use super::rego::{EvalError, Found, Limits, Machines, Program, Value};
+use super::review::{Input, Needs};
 use super::template::CONTAINER_LISTS;
 use super::value::{Fields, Path, Segment};
 
@@ -75,7 +76,7 @@ impl Judgement {
 /// Evaluates checks one after the other; one's failure never hides another's answer.
 pub fn judge(input: &Input, checks: &[Arc<Check>], machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
     let mut one = |check: &Arc<Check>| {
-        let outcome = evaluate(input, check, machines, budget).unwrap_or_else(Outcome::Failed);
+        let outcome = run(check.rule.program(), check.needs(), input, machines, budget);
         Judgement { check: check.clone(), outcome }
     };
     checks.iter().map(&mut one).collect()
@@ -87,13 +88,30 @@ pub fn not_judged(checks: &[Arc<Check>], error: &EvalError) -> Vec<Judgement> {
     checks.iter().map(failed).collect()
 }
 
-fn evaluate(input: &Input, check: &Check, machines: &mut Machines, budget: &Budget<'_>) -> Result<Outcome, EvalError> {
+/// Runs a program on an object, within what one rule may cost and the time that is left.
+pub(super) fn run(
+    program: &Program,
+    needs: Needs<'_>,
+    input: &Input,
+    machines: &mut Machines,
+    budget: &Budget<'_>,
+) -> Outcome {
+    try_run(program, needs, input, machines, budget).unwrap_or_else(Outcome::Failed)
+}
+
+fn try_run(
+    program: &Program,
+    needs: Needs<'_>,
+    input: &Input,
+    machines: &mut Machines,
+    budget: &Budget<'_>,
+) -> Result<Outcome, EvalError> {
     let remaining = (budget.remaining)();
     if remaining.is_zero() {
         return Err(EvalError::NotReached);
     }
     let limits = Limits { time: budget.limits.time.min(remaining), ..budget.limits };
-    let run = check.rule.program.run(machines, input.for_rule(check.needs()), limits);
+    let run = program.run(machines, input.for_rule(needs), limits);
     let Found { violations, skips } = run.map_err(|error| match error {
         // The request's deadline cut the rule's own limit short: not the rule's fault.
         EvalError::OutOfTime { .. } if limits.time < budget.limits.time => EvalError::NotReached,
@@ -103,6 +121,40 @@ fn evaluate(input: &Input, check: &Check, machines: &mut Machines, budget: &Budg
         violations: elements(&violations, |element| violation(element, input.object()))?,
         skips: elements(&skips, skip)?,
     })
+}
+
+/// What two outcomes of one rule on one object say of two backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Agreement {
+    /// They say the same.
+    Same,
+    /// They do not.
+    Different,
+    /// One of them was cut short.
+    Unclear,
+}
+
+impl Outcome {
+    /// Compares with what another backend gave: violations and skips as sets, errors by their kind, for each backend
+    /// words them in its own way.
+    pub(super) fn agrees_with(&self, other: &Self) -> Agreement {
+        let is_same = match (self, other) {
+            (Self::Judged { violations, skips }, Self::Judged { violations: others, skips: other_skips }) => {
+                have_same(violations, others) && have_same(skips, other_skips)
+            }
+            (Self::Failed(error), _) | (_, Self::Failed(error)) if error.is_cut_short() => return Agreement::Unclear,
+            (Self::Failed(one), Self::Failed(another)) => mem::discriminant(one) == mem::discriminant(another),
+            _ => false,
+        };
+        if is_same { Agreement::Same } else { Agreement::Different }
+    }
+}
+
+fn have_same<T: PartialEq>(some: &[T], others: &[T]) -> bool {
+    some == others
+        || (some.len() == others.len()
+            && some.iter().all(|one| others.contains(one))
+            && others.iter().all(|one| some.contains(one)))
 }
 
 fn elements<T>(set: &Value, read: impl Fn(&Value) -> Result<T, EvalError>) -> Result<Vec<T>, EvalError> {

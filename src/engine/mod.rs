@@ -4,22 +4,28 @@
 
 pub mod bundle;
 pub mod catalogue;
+pub mod compiled;
 pub mod image;
 pub mod json;
 pub mod judge;
 pub mod lint;
 pub mod parameters;
 pub mod rego;
+pub mod repeat;
 pub mod review;
 pub mod template;
+pub mod trial;
 pub mod value;
 
 #[cfg(test)]
 mod tests;
 
-pub use bundle::{BackendChoice, Bundle, Check, ProgramCache, ResolvedPolicy};
+pub use bundle::{Bundle, Check, ResolvedPolicy};
 pub use catalogue::{Catalogue, CatalogueError, Fault};
+pub use compiled::{BackendChoice, CompiledRule, ProgramCache};
 pub use judge::{Budget, Judgement, Outcome, Skip, Violation, judge, not_judged};
 pub use rego::{Backend, EvalError, Limits, Machines, Value};
+pub use repeat::{Difference, Repeat, Repeated};
 pub use review::{Input, Review};
+pub use trial::{Trial, Verdict};
 pub use value::{Fields, Path, Segment};

@@ -109,6 +109,13 @@ pub enum EvalError {
     Shape(String),
 }
 
+impl EvalError {
+    /// Returns whether a limit ended the evaluation: another backend, or another time, might have come to an answer.
+    pub const fn is_cut_short(&self) -> bool {
+        matches!(self, Self::OutOfTime { .. } | Self::OutOfInstructions { .. } | Self::NotReached)
+    }
+}
+
 /// The shared modules that rules import, parsed once.
 #[derive(Debug, Clone)]
 pub struct Library {

@@ -21,6 +21,9 @@ pub enum OnError {
     Allow,
 }
 
+/// The apiVersion of Gatepost's own objects.
+pub const API_VERSION: &str = "gatepost.dev/v1alpha1";
+
 /// A Policy object (`gatepost.dev/v1alpha1`).
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -211,8 +214,8 @@ impl PolicySet {
             cause: error.without_snippet().to_string(),
         })?;
         let set = Self { name: object.metadata.name.as_str().into(), spec: object.spec, source };
-        if object.api_version != "gatepost.dev/v1alpha1" {
-            let cause = format!("apiVersion \"{}\" is not gatepost.dev/v1alpha1", object.api_version);
+        if object.api_version != API_VERSION {
+            let cause = format!("apiVersion \"{}\" is not {API_VERSION}", object.api_version);
             return Err(set.fault("apiVersion", "apiVersion", cause));
         }
         if object.kind != "Policy" {

@@ -3,7 +3,7 @@
 use super::*;
 
 fn backend(bundle: &Bundle, id: &str) -> Backend {
-    checks_of(bundle, &[id])[0].rule.program.backend()
+    checks_of(bundle, &[id])[0].rule.program().backend()
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod index;
 mod input;
 mod language;
 mod secrets;
+mod trial;
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
