@@ -11,7 +11,9 @@ pub mod serve;
 use std::io;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::{cluster, config};
 
 /// What the program says to the shell; of several, the first of 2, 5, 4, 3, 1.
 pub mod exit {
@@ -65,7 +67,7 @@ pub struct UsageError(pub String);
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             // Help and version go to the standard output; whoever closed it does not want them.
@@ -80,6 +82,16 @@ pub fn main() -> ExitCode {
         output::tell(&format!("error: {error:#}"));
         ExitCode::from(exit::USAGE)
     })
+}
+
+fn parse() -> Result<Cli, clap::Error> {
+    let command = Cli::command();
+    let command = if cluster::is_in_pod() {
+        command.mut_subcommand("serve", |serve| config::in_pod(serve, cluster::installation::pod_namespace()))
+    } else {
+        command
+    };
+    Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

@@ -1,6 +1,7 @@
-//! The configuration file: read, checked, and turned into what the core understands.
+//! The configuration: file and settings, checked, and turned into what the core understands.
 
 mod file;
+mod settings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::policy::mutation::SLOT_LABELS;
 use crate::policy::{Modes, NamespaceMeta, nearest};
 
 pub use file::ConfigError;
+pub use settings::{LogFormat, Registration, Settings, in_pod};
 
 /// The whole configuration, valid in itself.
 #[derive(Debug, Clone, Default)]

@@ -5,15 +5,15 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use super::{ServeError, Settings};
+use super::{Given, ServeError};
 use crate::input::Inputs;
 use crate::input::document::{STACK_BYTES, parse};
 use crate::input::surroundings::Surroundings;
 
 /// Reads what `--manifests` names; the configuration's `static` namespaces count more.
-pub fn read(settings: &Settings, kinds: BTreeSet<String>) -> Result<Surroundings, ServeError> {
+pub fn read(given: &Given, kinds: BTreeSet<String>) -> Result<Surroundings, ServeError> {
     let mut known = Surroundings::new(kinds);
-    if let Some(folder) = &settings.manifests {
+    if let Some(folder) = &given.settings.manifests {
         let reading = thread::scope(|scope| {
             let thread = thread::Builder::new().stack_size(STACK_BYTES);
             thread.spawn_scoped(scope, || collect(folder, &mut known)).map(thread::ScopedJoinHandle::join)
@@ -23,7 +23,7 @@ pub fn read(settings: &Settings, kinds: BTreeSet<String>) -> Result<Surroundings
             return Err(ServeError::Manifests(faults.join("\n")));
         }
     }
-    known.add_namespaces(&settings.config.static_namespaces);
+    known.add_namespaces(&given.config.static_namespaces);
     Ok(known)
 }
 

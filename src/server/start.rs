@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::get;
 use jiff::Timestamp;
@@ -17,14 +16,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::files::{self, Addresses};
-use super::{ServeError, Settings, manifests};
+use super::{Given, ServeError, manifests};
 use crate::cluster::{self, InventoryWatch, Namespaces};
-use crate::engine::{BackendChoice, Bundle, Limits, ProgramCache};
+use crate::config::Settings;
+use crate::engine::{BackendChoice, Bundle, ProgramCache};
+use crate::input::Surroundings;
 use crate::policy::Operation;
 use crate::telemetry::Metrics;
 use crate::webhook::certificates::{self, Source};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
+use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::listener::{self, Options};
 use crate::webhook::tls::{self, CertificateStore};
 use crate::webhook::workers::Workers;
@@ -35,13 +37,14 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until SIGINT or SIGTERM; requests in flight are answered first.
-pub async fn serve(settings: Settings) -> Result<(), ServeError> {
+pub async fn serve(given: Given) -> Result<(), ServeError> {
+    let settings = given.settings.clone();
     files::remove_addresses(&settings.data_dir);
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::new());
     let cache = ProgramCache::default();
-    let bundle = Bundle::build(settings.catalogue.clone(), &cache, BackendChoice::Proven)?;
-    settings.config.check_policies(&bundle)?;
+    let bundle = Bundle::build(given.catalogue.clone(), &cache, BackendChoice::Proven)?;
+    given.config.check_policies(&bundle)?;
     readiness.set(Condition::Bundle, true);
 
     let source = certificate_source(&settings);
@@ -70,7 +73,12 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
 
     let world = world(&settings, &bundle, &readiness).await?;
     let has_cluster = matches!(world, World::Cluster { .. });
-    let app = Arc::new(app(&settings, bundle, world, metrics.clone())?);
+    let surroundings = match world {
+        World::Cluster { .. } => Surroundings::new([]),
+        World::Static => manifests::read(&given, inventory_kinds(&bundle))?,
+    };
+    let in_force = InForce::new(bundle, given.config, surroundings, &settings);
+    let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
     tokio::spawn(certificates::keep_current(
         source,
@@ -93,7 +101,7 @@ pub async fn serve(settings: Settings) -> Result<(), ServeError> {
     readiness.set(Condition::Accepting, false);
     tracing::info!("stopping: requests in flight are answered first");
     // Whoever balances the load needs a moment to see that this replica goes; until then it answers.
-    tokio::time::sleep(settings.shutdown_delay).await;
+    tokio::time::sleep(Duration::from_secs(settings.shutdown_delay)).await;
     let _ = stop.send(true);
     let _ = serving_webhook.await;
     Ok(())
@@ -116,22 +124,17 @@ async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, 
 
 /// Returns the operations that rules in force ask about, in the words of a registration.
 fn operations(app: &App) -> Vec<&'static str> {
-    let bundle = app.bundle.load();
-    let rules = bundle.catalogue().rules().values();
+    let in_force = app.in_force.load();
+    let rules = in_force.bundle.catalogue().rules().values();
     let asked: BTreeSet<Operation> = rules.flat_map(|rule| rule.operations.iter().copied()).collect();
     asked.into_iter().map(Operation::as_str).collect()
 }
 
-fn app(settings: &Settings, bundle: Bundle, world: World, metrics: Arc<Metrics>) -> Result<App, ServeError> {
-    let threads = settings.workers.unwrap_or_else(Workers::available_threads);
+fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metrics>) -> Result<App, ServeError> {
     Ok(App {
-        bundle: ArcSwap::from_pointee(bundle),
-        config: ArcSwap::from_pointee(settings.config.clone()),
+        in_force: Live::new(in_force),
         world,
-        judge_owned: settings.judge_owned,
-        limits: Limits { time: settings.rule_timeout, instructions: settings.rule_instructions },
-        max_body: settings.max_body,
-        workers: Workers::new(threads, settings.queue).map_err(ServeError::System)?,
+        workers: Workers::new(settings.workers, settings.queue).map_err(ServeError::System)?,
         metrics,
         deferred_bytes: AtomicUsize::new(0),
     })
@@ -139,7 +142,7 @@ fn app(settings: &Settings, bundle: Bundle, world: World, metrics: Arc<Metrics>)
 
 /// Keeps the figures of bundle, cache and queue where metrics are read.
 fn show(app: &Arc<App>, cache: &ProgramCache) {
-    let bundle = app.bundle.load();
+    let bundle = app.in_force.load().bundle.clone();
     app.metrics.set_bundle(bundle.digest(), bundle.catalogue().rules().len(), bundle.policies().len());
     let (cache, weak) = (cache.clone(), Arc::downgrade(app));
     app.metrics.refresh_with(move |metrics| {
@@ -151,9 +154,9 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
 }
 
 fn certificate_source(settings: &Settings) -> Source {
-    match &settings.certificate {
-        Some((certificate, key)) => Source::Files { certificate: certificate.clone(), key: key.clone() },
-        None => Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.certificate_names) },
+    match settings.certificate() {
+        Some((certificate, key)) => Source::Files { certificate, key },
+        None => Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.tls_name) },
     }
 }
 
@@ -172,8 +175,7 @@ fn http_routes() -> Router {
 async fn world(settings: &Settings, bundle: &Bundle, readiness: &Arc<Readiness>) -> Result<World, ServeError> {
     let Some(client) = cluster::connect(settings.kubeconfig.as_deref()).await? else {
         readiness.set(Condition::Namespaces, true);
-        let known = manifests::read(settings, inventory_kinds(bundle))?;
-        return Ok(World::Static(known));
+        return Ok(World::Static);
     };
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());

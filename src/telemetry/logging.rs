@@ -8,15 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::{MakeWriter, fmt};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
-/// How a log line looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum LogFormat {
-    /// One flat JSON object a line: `timestamp`, `level`, `message`, `target`, and the fields.
-    #[default]
-    Json,
-    /// Text, with colour on a terminal.
-    Pretty,
-}
+use crate::config::LogFormat;
 
 /// Why there are no logs.
 #[derive(Debug, thiserror::Error)]

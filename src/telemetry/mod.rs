@@ -10,5 +10,5 @@ pub mod rules;
 
 pub use admission::{Answered, InFlight};
 pub use connections::ConnectionMetrics;
-pub use logging::{LogError, LogFormat};
+pub use logging::LogError;
 pub use metrics::Metrics;

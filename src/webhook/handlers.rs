@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{RawQuery, State};
@@ -13,16 +12,15 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use jiff::Timestamp;
 
+use super::in_force::{InForce, Live};
 use super::intake::{Deadline, Received, receive};
 use super::record::{Later, Record};
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Deferred, Means, NamespaceState};
-use crate::admission::{Decision, Envelope, Reviewer, speak};
+use crate::admission::{Decision, Envelope, speak};
 use crate::cluster::{InventoryWatch, Namespaces};
-use crate::config::Config;
 use crate::engine::review::Inventory;
-use crate::engine::{Budget, Bundle, Limits, Machines};
-use crate::input::surroundings::Surroundings;
+use crate::engine::{Budget, Limits, Machines};
 use crate::policy::notices::Notice;
 use crate::policy::{NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
@@ -34,18 +32,10 @@ const AUDIT_TIME: Duration = Duration::from_secs(1);
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
-    /// The policies in force.
-    pub bundle: ArcSwap<Bundle>,
-    /// The configuration in force.
-    pub config: ArcSwap<Config>,
+    /// What judges; each request loads it once.
+    pub in_force: Live,
     /// Where namespaces are known from.
     pub world: World,
-    /// Judge them all the same.
-    pub judge_owned: bool,
-    /// What one rule may cost.
-    pub limits: Limits,
-    /// Largest body that is judged, in bytes.
-    pub max_body: usize,
     /// The threads that evaluate.
     pub workers: Workers,
     /// Counters and histograms.
@@ -63,73 +53,66 @@ pub enum World {
         /// Objects that rules look up.
         inventory: Arc<InventoryWatch>,
     },
-    /// No cluster: what manifests say, and the configuration's `static` namespaces; any other has no labels.
-    Static(Surroundings),
+    /// No cluster: what stands in for it is in force with the configuration; any other namespace has no labels.
+    Static,
 }
 
 impl App {
-    async fn namespace(&self, envelope: &Envelope, remaining: Duration) -> NamespaceState {
+    async fn namespace(&self, in_force: &InForce, envelope: &Envelope, remaining: Duration) -> NamespaceState {
         let Some(name) = envelope.judging_namespace() else { return NamespaceState::None };
         match &self.world {
             World::Cluster { namespaces, .. } => namespaces
                 .get_or_read(name, remaining)
                 .await
                 .map_or_else(|| NamespaceState::Unread(name.to_owned()), NamespaceState::Known),
-            World::Static(known) => {
-                let found = known.namespace(name).cloned();
+            World::Static => {
+                let found = in_force.surroundings.namespace(name).cloned();
                 NamespaceState::Known(found.unwrap_or_else(|| Arc::new(NamespaceMeta::named(name))))
             }
         }
     }
 
-    /// Returns how many slots of known namespaces name a policy that does not exist.
-    pub fn unknown_policies(&self) -> usize {
-        let known: Vec<Arc<NamespaceMeta>> = match &self.world {
-            World::Cluster { namespaces, .. } => namespaces.all(),
-            World::Static(known) => known.namespaces().cloned().collect(),
-        };
-        let (bundle, config) = (self.bundle.load(), self.config.load());
-        let of = |namespace: &Arc<NamespaceMeta>| {
-            let notices = config.modes.grants(namespace, &**bundle).notices;
-            notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count()
-        };
-        known.iter().map(of).sum()
-    }
-
-    fn inventory(&self, namespace: &str) -> Inventory {
+    /// Returns every namespace that is known, as far as the watch has come.
+    pub fn known_namespaces(&self, in_force: &InForce) -> Vec<Arc<NamespaceMeta>> {
         match &self.world {
-            World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
-            World::Static(known) => known.inventory_of(namespace),
+            World::Cluster { namespaces, .. } => namespaces.all(),
+            World::Static => in_force.surroundings.namespaces().cloned().collect(),
         }
     }
 
-    fn reviewer<'a>(&self, bundle: &'a Bundle, config: &'a Config) -> Reviewer<'a> {
-        Reviewer {
-            bundle,
-            modes: &config.modes,
-            controllers: &config.controllers,
-            judge_owned: self.judge_owned,
-            limits: self.limits,
+    /// Returns how many slots of known namespaces name a policy that does not exist.
+    pub fn unknown_policies(&self) -> usize {
+        let in_force = self.in_force.load();
+        let of = |namespace: &Arc<NamespaceMeta>| {
+            let notices = in_force.config.modes.grants(namespace, &*in_force.bundle).notices;
+            notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count()
+        };
+        self.known_namespaces(&in_force).iter().map(of).sum()
+    }
+
+    fn inventory(&self, in_force: &InForce, namespace: &str) -> Inventory {
+        match &self.world {
+            World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
+            World::Static => in_force.surroundings.inventory_of(namespace),
         }
     }
 
     fn review(
         &self,
+        in_force: &InForce,
         envelope: &Envelope,
         namespace: NamespaceState,
         deadline: Deadline,
         machines: &mut Machines,
     ) -> Decision {
-        let (bundle, config) = (self.bundle.load(), self.config.load());
-        let reviewer = self.reviewer(&bundle, &config);
         let means = Means {
             namespace,
-            inventory: self.inventory(&envelope.namespace),
+            inventory: self.inventory(in_force, &envelope.namespace),
             now: Timestamp::now(),
             remaining: &|| deadline.remaining(),
             machines,
         };
-        reviewer.review(envelope, means)
+        in_force.reviewer().review(envelope, means)
     }
 
     /// Runs a job on a worker; none when no answer comes in time, or the job panics.
@@ -160,15 +143,16 @@ pub fn routes(app: Arc<App>) -> Router {
 async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
-    let Received { envelope, deadline, size } = match receive(start, query.as_deref(), body, app.max_body).await {
+    let in_force = app.in_force.load();
+    let Received { envelope, deadline, size } = match receive(start, query.as_deref(), body, in_force.max_body).await {
         Ok(received) => received,
         Err(refused) => {
             app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
             return refused.into_response();
         }
     };
-    let namespace = app.namespace(&envelope, deadline.remaining()).await;
-    let Ok(mut decision) = decide(&app, &envelope, namespace, deadline).await else {
+    let namespace = app.namespace(&in_force, &envelope, deadline.remaining()).await;
+    let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline).await else {
         app.metrics.admission.overloaded.inc();
         app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
@@ -178,18 +162,18 @@ async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: 
     Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
         .write(&app.metrics);
     if let Some(deferred) = deferred {
-        judge_later(&app, deferred, Later::of(&envelope, &decision), size);
+        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision), size);
     }
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
 }
 
 /// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
-fn judge_later(app: &Arc<App>, deferred: Deferred, later: Later, size: usize) {
+fn judge_later(app: &Arc<App>, limits: Limits, deferred: Deferred, later: Later, size: usize) {
     let waiting = app.deferred_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
     let place = Place { app: app.clone(), size };
     let job = move |machines: &mut Machines| {
         let app = &place.app;
-        let budget = Budget { limits: app.limits, remaining: &|| AUDIT_TIME };
+        let budget = Budget { limits, remaining: &|| AUDIT_TIME };
         later.write(&deferred.judge(machines, &budget), &app.metrics);
     };
     if waiting > DEFERRED_BYTES || app.workers.try_submit_background(job).is_err() {
@@ -213,19 +197,16 @@ impl Drop for Place {
 /// every rule is an error and the policies' `onError` decides.
 async fn decide(
     app: &Arc<App>,
+    in_force: &Arc<InForce>,
     envelope: &Arc<Envelope>,
     namespace: NamespaceState,
     deadline: Deadline,
 ) -> Result<Decision, Overloaded> {
     let job = {
-        let (app, envelope, namespace) = (app.clone(), envelope.clone(), namespace.clone());
-        move |machines: &mut Machines| app.review(&envelope, namespace, deadline, machines)
+        let (app, in_force) = (app.clone(), in_force.clone());
+        let (envelope, namespace) = (envelope.clone(), namespace.clone());
+        move |machines: &mut Machines| app.review(&in_force, &envelope, namespace, deadline, machines)
     };
     let decision = app.on_a_worker(&envelope.uid, deadline, job).await?;
-    Ok(decision.unwrap_or_else(|| out_of_time(app, envelope, &namespace)))
-}
-
-fn out_of_time(app: &App, envelope: &Envelope, namespace: &NamespaceState) -> Decision {
-    let (bundle, config) = (app.bundle.load(), app.config.load());
-    app.reviewer(&bundle, &config).not_reached(envelope, namespace, Timestamp::now())
+    Ok(decision.unwrap_or_else(|| in_force.reviewer().not_reached(envelope, &namespace, Timestamp::now())))
 }

@@ -1,8 +1,9 @@
 //! Health and metrics, on a listener of their own.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -38,9 +39,10 @@ impl Condition {
     }
 }
 
-/// Whether each condition holds; none does at first.
+/// Whether each condition holds, none at first; and what else whoever looks should know.
 #[derive(Debug, Default)]
 pub struct Readiness {
+    notes: Mutex<BTreeMap<&'static str, Vec<String>>>,
     certificates: AtomicBool,
     bundle: AtomicBool,
     namespaces: AtomicBool,
@@ -63,6 +65,17 @@ impl Readiness {
         Condition::ALL.into_iter().all(|condition| self.holds(condition))
     }
 
+    /// Says what is wrong with a part (`reload`, `registration`) that does not keep requests from being answered; a line
+    /// each, and none once all is well. Readiness stays as it is.
+    pub fn note(&self, part: &'static str, lines: Vec<String>) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.is_empty() {
+            notes.remove(part)
+        } else {
+            notes.insert(part, lines)
+        };
+    }
+
     fn flag(&self, condition: Condition) -> &AtomicBool {
         match condition {
             Condition::Certificates => &self.certificates,
@@ -72,13 +85,18 @@ impl Readiness {
         }
     }
 
-    /// Lists every condition in the form of Kubernetes' own `/readyz?verbose`.
+    /// Lists every condition in the form of Kubernetes' own `/readyz?verbose`, then the notes.
     fn report(&self) -> String {
         let mut report = String::new();
         for condition in Condition::ALL {
             let (sign, word) = if self.holds(condition) { ('+', "ok") } else { ('-', "failed: not yet, or no longer") };
             // Writing to a String does not fail.
             let _ = writeln!(report, "[{sign}]{} {word}", condition.as_str());
+        }
+        for (part, lines) in &*self.notes.lock().unwrap_or_else(PoisonError::into_inner) {
+            for line in lines.iter().flat_map(|line| line.lines()) {
+                let _ = writeln!(report, "[!]{part} {line}");
+            }
         }
         report + if self.is_ready() { "readyz check passed\n" } else { "readyz check failed\n" }
     }
@@ -144,6 +162,21 @@ mod tests {
         assert!(body.starts_with("[+]certificates ok\n") && body.ends_with("readyz check passed\n"), "{body}");
         readiness.set(Condition::Accepting, false);
         assert_eq!(ask(&readiness, "/readyz").await.0, StatusCode::SERVICE_UNAVAILABLE);
+    }
+
+    #[tokio::test]
+    async fn notes_are_shown_and_change_nothing_else() {
+        let readiness = Arc::<Readiness>::default();
+        for condition in Condition::ALL {
+            readiness.set(condition, true);
+        }
+        readiness.note("reload", vec!["refused: a.rego:3: no".into(), "b.yaml: neither".into()]);
+        assert_eq!(ask(&readiness, "/readyz").await.2, "ok");
+        let (status, _, body) = ask(&readiness, "/readyz?verbose").await;
+        assert_eq!(status, StatusCode::OK);
+        assert!(body.contains("\n[!]reload refused: a.rego:3: no\n[!]reload b.yaml: neither\nreadyz check"), "{body}");
+        readiness.note("reload", Vec::new());
+        assert!(!ask(&readiness, "/readyz?verbose").await.2.contains("[!]"));
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 pub mod certificates;
 pub mod handlers;
 pub mod health;
+pub mod in_force;
 pub mod intake;
 pub mod listener;
 pub mod record;

@@ -1,0 +1,137 @@
+//! Settings of `gatepost serve` that are single values or lists of words.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use clap::{Arg, Command};
+
+/// Every setting: a field here is a flag, and by its name a variable and a key of the configuration file.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Settings {
+    /// Where the API server asks, over TLS; in a Pod on all of its addresses
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
+    pub listen_webhook: SocketAddr,
+    /// Where the API answers; in a Pod on all of its addresses
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
+    pub listen_http: SocketAddr,
+    /// Where health and metrics are; in a Pod on all of its addresses
+    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9090")]
+    pub listen_metrics: SocketAddr,
+    /// Certificate chain in PEM; with none, an own authority makes one
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Further DNS name or IP address in the certificate that is made; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "tls_cert")]
+    pub tls_name: Vec<String>,
+    /// Authorities in PEM; only clients with a certificate of one of them are served
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Name that the client's certificate must bear
+    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    pub client_name: Option<String>,
+    /// Where certificates and addresses are kept
+    #[arg(long, value_name = "DIR", default_value = "gatepost-data")]
+    pub data_dir: PathBuf,
+    /// Read rules and policies from a directory, over those that ship; may be given more than once
+    #[arg(long, value_name = "DIR", env = "GATEPOST_POLICIES", value_delimiter = ',')]
+    pub policies: Vec<PathBuf>,
+    /// The cluster; in a Pod its ServiceAccount is the default, elsewhere there is no cluster
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Namespace that Gatepost is installed in, in a Pod its own; its Service's names go into the certificate
+    #[arg(long, value_name = "NS")]
+    pub namespace: Option<String>,
+    /// Manifests that stand in for a cluster when there is none: their Namespaces and autoscalers count
+    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    pub manifests: Option<PathBuf>,
+    /// Who writes the webhook configuration: it comes from a manifest and only its caBundle is written, or all of it is,
+    /// or nothing
+    #[arg(long, value_enum, value_name = "WHO", default_value_t)]
+    pub registration: Registration,
+    /// Judge Pods, ReplicaSets and Jobs also when their own controller makes them of a judged template
+    #[arg(long)]
+    pub judge_owned: bool,
+    /// Time that one rule may take for one object, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rule_timeout_ms: u64,
+    /// Instructions that one rule may take for one object, where it runs on the virtual machine
+    #[arg(long, value_name = "N", default_value_t = 5_000_000)]
+    pub rule_instructions: usize,
+    /// Largest request that is judged, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
+    pub max_body_bytes: usize,
+    /// Threads that evaluate [default: one a core]
+    #[arg(long, value_name = "N", default_value_t = one_a_core(), hide_default_value = true)]
+    pub workers: NonZeroUsize,
+    /// Requests that may wait for a thread; one more is answered 503
+    #[arg(long, value_name = "N", default_value_t = 2048)]
+    pub queue: usize,
+    /// Seconds to go on answering after the signal to stop, until others have seen it; in a Pod 5
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub shutdown_delay: u64,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: LogFormat,
+    /// Least level of log lines, or directives such as info,gatepost=debug
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    pub log_level: String,
+}
+
+impl Settings {
+    /// Returns the time that one rule may take for one object.
+    pub fn rule_timeout(&self) -> Duration {
+        Duration::from_millis(self.rule_timeout_ms)
+    }
+
+    /// Returns the certificate chain and its key, both PEM files, where somebody else keeps them.
+    pub fn certificate(&self) -> Option<(PathBuf, PathBuf)> {
+        self.tls_cert.clone().zip(self.tls_key.clone())
+    }
+}
+
+fn one_a_core() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// Gives the command the defaults that suit a Pod, whose own namespace is passed in.
+pub fn in_pod(serve: Command, namespace: Option<String>) -> Command {
+    let everywhere = |port: u16| move |arg: Arg| arg.default_value(format!("0.0.0.0:{port}"));
+    let serve = serve
+        .mut_arg("listen_webhook", everywhere(8443))
+        .mut_arg("listen_http", everywhere(8080))
+        .mut_arg("listen_metrics", everywhere(9090))
+        .mut_arg("shutdown_delay", |arg| arg.default_value("5"));
+    match namespace {
+        Some(namespace) => serve.mut_arg("namespace", |arg| arg.default_value(namespace)),
+        None => serve,
+    }
+}
+
+/// Who writes the webhook configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Registration {
+    /// It comes from a manifest; Gatepost writes only `caBundle`.
+    #[default]
+    Manifest,
+    /// Gatepost writes all of it.
+    #[value(name = "self")]
+    Own,
+    /// Gatepost writes nothing.
+    None,
+}
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum LogFormat {
+    /// One flat JSON object a line: `timestamp`, `level`, `message`, `target`, and the fields.
+    #[default]
+    Json,
+    /// Text, with colour on a terminal.
+    Pretty,
+}
