@@ -3,6 +3,7 @@
 pub mod installation;
 pub mod inventory;
 pub mod namespaces;
+pub mod registration;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,254 @@
+//! What is wanted, what differs from it, and CA bundles.
+
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::{MatchCondition, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ObjectMeta;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
+use serde_json::{Value, json};
+
+use super::authorities::Authorities;
+use super::compare::missing_deletions;
+use super::state::{Record, State, deleted};
+use super::wanted::{CLUSTER, Deleted, NAMESPACED};
+use super::{Address, Configuration as _, Entry, FailurePolicy, Field, Wanted, compare};
+
+fn deletion(group: &str, resource: &str, is_namespaced: bool) -> Deleted {
+    Deleted { group: group.into(), resource: resource.into(), is_namespaced }
+}
+
+fn text(entries: Vec<Entry>) -> Value {
+    serde_json::to_value(ValidatingWebhookConfiguration::new(ObjectMeta::default(), entries)).unwrap()
+}
+
+#[test]
+fn every_field_that_the_api_server_would_fill_in_is_set() {
+    let shipped = Wanted::shipped("gatepost");
+    for webhook in text(shipped.validating())["webhooks"].as_array().unwrap() {
+        assert_eq!(webhook["clientConfig"]["service"]["port"], 443);
+        assert_eq!(webhook["clientConfig"]["service"]["path"], "/validate");
+        assert!(webhook["clientConfig"].get("caBundle").is_none(), "the manifests hold no CA");
+        for (field, value) in [
+            ("admissionReviewVersions", json!(["v1"])),
+            ("failurePolicy", json!("Ignore")),
+            ("matchPolicy", json!("Equivalent")),
+            ("objectSelector", json!({})),
+            ("sideEffects", json!("None")),
+            ("timeoutSeconds", json!(3)),
+        ] {
+            assert_eq!(webhook[field], value, "{field}");
+        }
+        let left_out = &webhook["namespaceSelector"]["matchExpressions"][0];
+        assert_eq!(left_out["key"], "kubernetes.io/metadata.name");
+        assert_eq!(left_out["values"], json!(["kube-system", "kube-node-lease", "gatepost"]));
+    }
+    let mutating = shipped.mutating();
+    assert_eq!(mutating.len(), 1);
+    assert_eq!(mutating[0].reinvocation_policy.as_deref(), Some("IfNeeded"));
+    assert_eq!(mutating[0].timeout_seconds, Some(2));
+}
+
+#[test]
+fn deletion_is_asked_about_where_rules_ask_and_in_the_entry_of_its_scope() {
+    let deleted = vec![
+        deletion("apps", "statefulsets", true),
+        deletion("", "namespaces", false),
+        deletion("apps", "deployments", true),
+        deletion("apps", "deployments", true),
+    ];
+    let wanted = Wanted { deleted, ..Wanted::shipped("gatepost") };
+    let entries = text(wanted.validating());
+    let rules = |entry: usize| entries["webhooks"][entry]["rules"].clone();
+    assert_eq!(
+        rules(0)[1],
+        json!({"apiGroups": ["apps"], "apiVersions": ["*"], "operations": ["DELETE"],
+            "resources": ["deployments", "statefulsets"], "scope": "Namespaced"})
+    );
+    assert_eq!(rules(1)[1]["resources"], json!(["namespaces"]));
+    assert_eq!(rules(1)[1]["scope"], "Cluster");
+    assert_eq!(rules(0).as_array().unwrap().len(), 2);
+    let shipped = Wanted::shipped("gatepost").validating();
+    assert_eq!(missing_deletions(&shipped, &wanted.validating()), 3);
+    assert_eq!(missing_deletions(&wanted.validating(), &wanted.validating()), 0);
+    assert_eq!(missing_deletions(&[], &wanted.validating()), 3);
+}
+
+#[test]
+fn a_local_process_is_asked_by_its_url_and_has_no_namespace_to_leave_out() {
+    let wanted = Wanted {
+        address: Address::Local("127.0.0.1:8443".parse().unwrap()),
+        ca_bundle: Some("pem".into()),
+        ..Wanted::shipped("")
+    };
+    let webhook = &text(wanted.validating())["webhooks"][0];
+    assert_eq!(webhook["clientConfig"], json!({"url": "https://127.0.0.1:8443/validate", "caBundle": "cGVt"}));
+    let left_out = &webhook["namespaceSelector"]["matchExpressions"][0]["values"];
+    assert_eq!(left_out, &json!(["kube-system", "kube-node-lease"]));
+}
+
+#[test]
+fn nothing_differs_from_what_is_wanted() {
+    let wanted = Wanted { deleted: vec![deletion("*", "*", true)], ..Wanted::shipped("gatepost") };
+    assert_eq!(compare::differences(&wanted.validating(), &wanted.validating()), []);
+    let with_probe: Vec<Entry> = wanted.validating().into_iter().chain([wanted.probe()]).collect();
+    assert_eq!(compare::differences(&with_probe, &wanted.validating()), [], "the probe is ours too");
+    assert_eq!(compare::differences(&wanted.mutating(), &wanted.mutating()), []);
+}
+
+/// Changes the shipped entry for namespaced objects and returns what is told, as field and text.
+fn told(change: impl Fn(&mut Entry)) -> Vec<(Field, String)> {
+    let wanted = Wanted { deleted: vec![deletion("apps", "deployments", true)], ..Wanted::shipped("gatepost") };
+    let mut live = wanted.validating();
+    change(&mut live[0]);
+    let found = compare::differences(&live, &wanted.validating());
+    found.into_iter().map(|difference| (difference.field, difference.says)).collect()
+}
+
+#[test]
+fn each_difference_is_told_with_what_follows() {
+    type Change = fn(&mut Entry);
+    let table: [(Change, Field, &str); 14] = [
+        (|entry| entry.failure_policy = Some("Fail".into()), Field::FailurePolicy, "requests are refused"),
+        (|entry| entry.failure_policy = None, Field::FailurePolicy, "is Fail, not Ignore"),
+        (|entry| entry.timeout_seconds = Some(10), Field::Manner, "timeoutSeconds is 10, not 3"),
+        (|entry| entry.match_policy = Some("Exact".into()), Field::Manner, "matchPolicy is Exact, not Equivalent"),
+        (
+            |entry| entry.client_config.service.as_mut().unwrap().namespace = "other".into(),
+            Field::Address,
+            "asks Service other/gatepost at port 443 and path /validate, not Service gatepost/gatepost",
+        ),
+        (|entry| entry.client_config.service = None, Field::Address, "asks nobody"),
+        (|entry| entry.rules = None, Field::Deletions, "does not ask about DELETE of apps/deployments"),
+        (
+            |entry| entry.rules.as_mut().unwrap()[0].operations = Some(vec!["CREATE".into()]),
+            Field::Rules,
+            "does not ask about UPDATE of */*, UPDATE of */pods/ephemeralcontainers",
+        ),
+        (
+            |entry| entry.rules.as_mut().unwrap()[0].resources = Some(vec!["*".into()]),
+            Field::Rules,
+            "does not ask about CREATE of */pods/ephemeralcontainers",
+        ),
+        (
+            |entry| entry.rules.as_mut().unwrap()[0].scope = Some("Cluster".into()),
+            Field::Rules,
+            "does not ask about CREATE of */*",
+        ),
+        (
+            |entry| entry.rules.as_mut().unwrap()[1].operations = Some(vec!["*".into()]),
+            Field::Rules,
+            "asks about more than is judged: * of apps/deployments",
+        ),
+        (
+            |entry| {
+                let expressions = entry.namespace_selector.as_mut().unwrap().match_expressions.as_mut().unwrap();
+                expressions[0].values.as_mut().unwrap().push("shop".into());
+            },
+            Field::NamespaceSelector,
+            "asks only about namespaces where kubernetes.io/metadata.name NotIn [gatepost, kube-node-lease, kube-system, shop]",
+        ),
+        (
+            |entry| entry.object_selector.as_mut().unwrap().match_labels = Some([("a".into(), "b".into())].into()),
+            Field::ObjectSelector,
+            "asks only about objects where a In [b]",
+        ),
+        (
+            |entry| {
+                let never = MatchCondition { name: "never".into(), expression: "false".into() };
+                entry.match_conditions.as_mut().unwrap().push(never);
+            },
+            Field::MatchConditions,
+            "asks only where the match condition never holds: false",
+        ),
+    ];
+    for (change, field, text) in table {
+        let told = told(change);
+        assert!(told.iter().any(|(at, says)| *at == field && says.contains(text)), "{field:?} {text}: {told:?}");
+    }
+    assert_eq!(
+        told(|entry| entry.match_conditions = None).len(),
+        Wanted::shipped("").validating()[0].match_conditions.as_ref().unwrap().len(),
+        "each missing condition is told"
+    );
+}
+
+#[test]
+fn wider_rules_cover_narrower_ones() {
+    let told = told(|entry| {
+        let rule = &mut entry.rules.as_mut().unwrap()[0];
+        rule.resources = Some(vec!["*/*".into()]);
+        rule.operations = Some(vec!["*".into()]);
+        rule.scope = Some("*".into());
+    });
+    assert_eq!(told.iter().map(|(field, _)| *field).collect::<Vec<_>>(), [Field::Rules], "{told:?}");
+    assert!(told[0].1.starts_with("asks about more"), "{told:?}");
+}
+
+#[test]
+fn missing_and_foreign_entries_are_told() {
+    let wanted = Wanted::shipped("gatepost").validating();
+    let mut live = wanted.clone();
+    live[0].name = "theirs.example.com".into();
+    let told: Vec<String> = compare::differences(&live, &wanted).iter().map(ToString::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].starts_with(&format!("{NAMESPACED}: is missing")), "{told:?}");
+    assert!(told[1].starts_with("theirs.example.com: is not one of Gatepost's"), "{told:?}");
+    assert_eq!(wanted[1].name, CLUSTER);
+}
+
+#[test]
+fn failure_policy_is_only_that_of_validation() {
+    let wanted = Wanted { failure_policy: FailurePolicy::Fail, ..Wanted::shipped("gatepost") };
+    assert!(wanted.validating().iter().all(|entry| entry.failure_policy.as_deref() == Some("Fail")));
+    assert_eq!(wanted.mutating()[0].failure_policy.as_deref(), Some("Ignore"));
+}
+
+/// Makes an authority that ends with a year.
+fn authority(name: &str, year: i32) -> String {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.not_after = date_time_ymd(year, 1, 1);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+#[test]
+fn bundles_are_compared_as_sets_of_certificates() {
+    let (old, new) = (authority("old", 2040), authority("new", 2040));
+    let parse = |text: &str| Authorities::parse(text.as_bytes());
+    let both = parse(&format!("{old}{new}"));
+    assert_eq!(both.missing_in(&parse(&format!("# comment\n{new}\n\n{old}{old}"))), 0);
+    assert_eq!(both.missing_in(&parse(&new)), 1);
+    assert_eq!(both.missing_in(&Authorities::default()), 2);
+    assert_eq!(parse(&both.to_pem()), both, "what is written is read back");
+    for garbage in ["", "\n", "no PEM", "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"] {
+        assert!(parse(garbage).is_empty(), "{garbage}");
+    }
+}
+
+#[test]
+fn what_another_replica_trusts_stays_until_it_expires() {
+    let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+    let (ours, theirs, expired) = (authority("ours", 2040), authority("theirs", 2040), authority("expired", 2026));
+    let live = Authorities::parse(format!("{expired}{theirs}").as_bytes());
+    let merged = Authorities::parse(ours.as_bytes()).with_unexpired_of(&live, now);
+    assert_eq!(merged, Authorities::parse(format!("{ours}{theirs}").as_bytes()));
+    // And the other replica has nothing left to write.
+    assert_eq!(Authorities::parse(theirs.as_bytes()).missing_in(&merged), 0);
+}
+
+#[test]
+fn the_state_remembers_each_kind_by_itself() {
+    let record = |uid: &str| Record { uid: Some(uid.into()), deleted: None };
+    let state = State::default().with("ValidatingWebhookConfiguration", record("a"));
+    let state = state.with("MutatingWebhookConfiguration", record("b"));
+    let now = "2026-06-01T00:00:00Z".parse().unwrap();
+    let state = state.with("ValidatingWebhookConfiguration", deleted(Some("a".into()), now));
+    let found = state.record("ValidatingWebhookConfiguration");
+    assert_eq!(found, Record { uid: Some("a".into()), deleted: Some("2026-06-01T00:00:00Z".into()) });
+    assert_eq!(state.record("MutatingWebhookConfiguration"), record("b"));
+    let cleared = state.with("ValidatingWebhookConfiguration", Record::default());
+    assert_eq!(cleared.record("ValidatingWebhookConfiguration"), Record::default());
+    assert_eq!(State::of(Some(&ConfigMap::default())), State::default());
+    assert_eq!(State::of(None), State::default());
+}
