@@ -72,6 +72,8 @@ impl ProgramCache {
 
     /// Returns how many programs are held.
     pub fn len(&self) -> u64 {
+        // moka counts in the background.
+        self.programs.run_pending_tasks();
         self.programs.entry_count()
     }
 
