@@ -5,7 +5,9 @@
 pub mod decide;
 pub mod envelope;
 pub mod fixture;
+pub mod mutate;
 pub mod owned;
+pub mod patch;
 pub mod request;
 pub mod speak;
 pub mod unchanged;
@@ -15,5 +17,6 @@ mod tests;
 
 pub use decide::{Action, Claim, Told, What, claims};
 pub use envelope::{Envelope, EnvelopeError};
+pub use mutate::Mutation;
 pub use owned::Controllers;
 pub use request::{Decision, Reason, Reviewer};

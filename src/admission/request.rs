@@ -324,11 +324,16 @@ fn objects(envelope: &Envelope) -> (Result<Value, EvalError>, Result<Value, Eval
     }
 }
 
-fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
+/// Returns an object's kind and name, for example `Deployment/web`.
+pub(super) fn subject(envelope: &Envelope, object: &Value) -> String {
     let text = |key| object.at(&["metadata", key]).and_then(crate::engine::Fields::as_text);
     let name = text("name").filter(|name| !name.is_empty()).or_else(|| text("generateName"));
     let name = name.filter(|name| !name.is_empty()).unwrap_or(&envelope.name);
-    let subject = format!("{}/{name}", envelope.kind.kind);
+    format!("{}/{name}", envelope.kind.kind)
+}
+
+fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
+    let subject = subject(envelope, object);
     Decision {
         allowed: true,
         reason,

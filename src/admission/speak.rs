@@ -3,9 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::decide::{Action, Told, What};
+use super::mutate::Mutation;
 use super::request::{Decision, Reason};
 use crate::engine::judge::container_depth;
 use crate::engine::{Path, Segment};
@@ -24,6 +27,8 @@ const CONTAINER_LENGTH: usize = 24;
 const PLACE_LENGTH: usize = 60;
 /// Other rules that a denial names.
 const OTHERS: usize = 10;
+/// Longest value of an audit annotation.
+const ANNOTATION_LENGTH: usize = 1024;
 /// Longest name of an object in a denial, whose first 200 characters say everything.
 const NAME_LENGTH: usize = 48;
 
@@ -186,6 +191,31 @@ struct Response<'a> {
     warnings: Vec<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     audit_annotations: BTreeMap<&'static str, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch_type: Option<&'static str>,
+    /// In base64.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patch: Option<String>,
+}
+
+impl<'a> Response<'a> {
+    fn allowed(uid: &'a str) -> Self {
+        Self {
+            uid,
+            allowed: true,
+            status: None,
+            warnings: Vec::new(),
+            audit_annotations: BTreeMap::new(),
+            patch_type: None,
+            patch: None,
+        }
+    }
+
+    /// Returns the AdmissionReview that carries the response, as JSON.
+    fn into_body(self) -> Vec<u8> {
+        let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response: self };
+        serde_json::to_vec(&review).unwrap_or_default()
+    }
 }
 
 #[derive(Serialize)]
@@ -218,11 +248,29 @@ pub fn answer(uid: &str, decision: &Decision) -> Answer {
     });
     let mut audit_annotations = BTreeMap::new();
     if !decision.told.is_empty() {
-        audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), 1024));
+        audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), ANNOTATION_LENGTH));
     }
-    let response = Response { uid, allowed: decision.allowed, status, warnings, audit_annotations };
-    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
-    Answer { body: serde_json::to_vec(&review).unwrap_or_default(), warnings: count }
+    let response =
+        Response { allowed: decision.allowed, status, warnings, audit_annotations, ..Response::allowed(uid) };
+    Answer { body: response.into_body(), warnings: count }
+}
+
+/// Returns the AdmissionReview that allows a request, with what was set in its object, and by which rule, in an audit
+/// annotation.
+pub fn mutation_answer(uid: &str, mutation: &Mutation) -> Vec<u8> {
+    let mut response = Response::allowed(uid);
+    if !mutation.patch.is_empty() {
+        response.patch_type = Some("JSONPatch");
+        response.patch = serde_json::to_vec(&mutation.patch).ok().map(|patch| STANDARD.encode(patch));
+        response.audit_annotations.insert("mutated", clip(&mutation.summary(), ANNOTATION_LENGTH));
+    }
+    let failures = mutation.failure.iter().map(ToString::to_string);
+    let faults = mutation.left_out.iter().map(|(rule, fault)| format!("{rule}: {fault}"));
+    let failed: Vec<String> = failures.chain(faults).collect();
+    if !failed.is_empty() {
+        response.audit_annotations.insert("not-mutated", clip(&failed.join("; "), ANNOTATION_LENGTH));
+    }
+    response.into_body()
 }
 
 /// Returns the ids of the rules that are told of, each once, in order.
@@ -236,10 +284,7 @@ pub fn rules<'a>(told: impl IntoIterator<Item = &'a Told>) -> Vec<&'a str> {
 /// Returns the answer to a request that could not be judged for a reason of ours.
 pub fn failure(uid: &str, message: &str) -> Vec<u8> {
     let status = Some(Status { outcome: "Failure", code: 500, reason: "InternalError", message: message.to_owned() });
-    let audit_annotations = BTreeMap::new();
-    let response = Response { uid, allowed: false, status, warnings: Vec::new(), audit_annotations };
-    let review = Review { api_version: "admission.k8s.io/v1", kind: "AdmissionReview", response };
-    serde_json::to_vec(&review).unwrap_or_default()
+    Response { allowed: false, status, ..Response::allowed(uid) }.into_body()
 }
 
 /// Returns the path as people write it, for logs.

@@ -13,6 +13,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::admission::AdmissionMetrics;
 use super::bundle::BundleMetrics;
 use super::connections::ConnectionMetrics;
+use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
 use super::rules::RuleMetrics;
 
@@ -28,6 +29,8 @@ pub struct Metrics {
     pub bundle: BundleMetrics,
     /// The webhook listener's connections.
     pub connections: ConnectionMetrics,
+    /// Mutation requests.
+    pub mutation: MutationMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
     /// What rules found.
@@ -58,6 +61,7 @@ impl Metrics {
             admission: AdmissionMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),
+            mutation: MutationMetrics::register(ours),
             namespaces: NamespaceMetrics::register(ours),
             rules: RuleMetrics::register(ours),
             registry,
@@ -67,6 +71,7 @@ impl Metrics {
     /// Shows the bundle in force; counters of the rules before it begin anew.
     pub fn set_bundle(&self, digest: &str, rules: usize, policies: usize) {
         self.rules.clear();
+        self.mutation.clear_rules();
         self.bundle.set(digest, rules, policies);
     }
 

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod connections;
 pub mod logging;
 pub mod metrics;
+pub mod mutation;
 pub mod namespaces;
 pub mod rules;
 
@@ -12,3 +13,4 @@ pub use admission::{Answered, InFlight};
 pub use connections::ConnectionMetrics;
 pub use logging::LogError;
 pub use metrics::Metrics;
+pub use mutation::Mutated;

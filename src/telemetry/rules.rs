@@ -12,8 +12,8 @@ use crate::admission::Action;
 use crate::policy::{RuleId, Severity};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct RuleLabels {
-    rule: RuleId,
+pub(super) struct RuleLabels {
+    pub(super) rule: RuleId,
 }
 
 impl EncodeLabelSet for RuleLabels {

@@ -1,4 +1,5 @@
-//! `POST /validate`: reads an AdmissionReview, has it judged on a worker, answers, and records what was decided.
+//! What all requests share, and `POST /validate`: reads an AdmissionReview, has it judged on a worker, answers, and
+//! records what was decided.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +15,11 @@ use jiff::Timestamp;
 
 use super::in_force::{InForce, Live};
 use super::intake::{Deadline, Received, receive};
+use super::mutate::mutate;
 use super::record::{Later, Record};
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Deferred, Means, NamespaceState};
-use crate::admission::{Decision, Envelope, speak};
+use crate::admission::{Decision, Envelope, Reviewer, speak};
 use crate::cluster::{InventoryWatch, Namespaces};
 use crate::engine::review::Inventory;
 use crate::engine::{Budget, Limits, Machines};
@@ -58,7 +60,12 @@ pub enum World {
 }
 
 impl App {
-    async fn namespace(&self, in_force: &InForce, envelope: &Envelope, remaining: Duration) -> NamespaceState {
+    pub(super) async fn namespace(
+        &self,
+        in_force: &InForce,
+        envelope: &Envelope,
+        remaining: Duration,
+    ) -> NamespaceState {
         let Some(name) = envelope.judging_namespace() else { return NamespaceState::None };
         match &self.world {
             World::Cluster { namespaces, .. } => namespaces
@@ -97,14 +104,16 @@ impl App {
         }
     }
 
-    fn review(
+    /// Has a reviewer of what is in force do something with a request.
+    pub(super) fn review_with<T>(
         &self,
         in_force: &InForce,
         envelope: &Envelope,
         namespace: NamespaceState,
         deadline: Deadline,
         machines: &mut Machines,
-    ) -> Decision {
+        act: impl FnOnce(&Reviewer<'_>, Means<'_>) -> T,
+    ) -> T {
         let means = Means {
             namespace,
             inventory: self.inventory(in_force, &envelope.namespace),
@@ -112,11 +121,11 @@ impl App {
             remaining: &|| deadline.remaining(),
             machines,
         };
-        in_force.reviewer().review(envelope, means)
+        act(&in_force.reviewer(), means)
     }
 
     /// Runs a job on a worker; none when no answer comes in time, or the job panics.
-    async fn on_a_worker<T: Send + 'static>(
+    pub(super) async fn on_a_worker<T: Send + 'static>(
         &self,
         uid: &str,
         deadline: Deadline,
@@ -137,7 +146,7 @@ impl App {
 
 /// Returns the routes of the webhook listener.
 pub fn routes(app: Arc<App>) -> Router {
-    Router::new().route("/validate", post(validate)).with_state(app)
+    Router::new().route("/validate", post(validate)).route("/mutate", post(mutate)).with_state(app)
 }
 
 async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
@@ -205,7 +214,11 @@ async fn decide(
     let job = {
         let (app, in_force) = (app.clone(), in_force.clone());
         let (envelope, namespace) = (envelope.clone(), namespace.clone());
-        move |machines: &mut Machines| app.review(&in_force, &envelope, namespace, deadline, machines)
+        move |machines: &mut Machines| {
+            app.review_with(&in_force, &envelope, namespace, deadline, machines, |reviewer, means| {
+                reviewer.review(&envelope, means)
+            })
+        }
     };
     let decision = app.on_a_worker(&envelope.uid, deadline, job).await?;
     Ok(decision.unwrap_or_else(|| in_force.reviewer().not_reached(envelope, &namespace, Timestamp::now())))

@@ -8,6 +8,7 @@ pub mod health;
 pub mod in_force;
 pub mod intake;
 pub mod listener;
+mod mutate;
 pub mod record;
 pub mod tls;
 pub mod workers;

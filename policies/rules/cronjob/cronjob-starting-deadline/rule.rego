@@ -13,14 +13,25 @@
 #   impact: After a long outage the CronJob may never run again, or run far too late.
 #   effort: medium
 #   kinds: [batch/CronJob]
+#   parameters:
+#     type: object
+#     properties:
+#       seconds:
+#         description: What a patch sets where there is none.
+#         type: integer
+#         minimum: 10
+#         default: 600
 #   fix: >-
 #     Set spec.startingDeadlineSeconds to how many seconds late a run is still of use, for example 600; the
 #     controller looks every 10 seconds, so not below that.
 package gatepost.rules.cronjob_starting_deadline
 
+place := ["spec", "startingDeadlineSeconds"]
+
 violation contains {
-	"message": "set startingDeadlineSeconds, for example 600",
-	"path": ["spec", "startingDeadlineSeconds"],
+	"message": sprintf("set startingDeadlineSeconds, for example %d", [input.parameters.seconds]),
+	"path": place,
+	"patch": [{"path": place, "value": input.parameters.seconds}],
 } if not has_deadline
 
 has_deadline if is_number(input.object.spec.startingDeadlineSeconds)
