@@ -32,9 +32,9 @@ pub struct Settings {
     /// Authorities in PEM; only clients with a certificate of one of them are served
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
-    /// Name that the client's certificate must bear
+    /// Name that the client's certificate must bear; may be repeated, and one of them is enough
     #[arg(long, value_name = "NAME", requires = "client_ca")]
-    pub client_name: Option<String>,
+    pub client_name: Vec<String>,
     /// Where certificates and addresses are kept
     #[arg(long, value_name = "DIR", default_value = "gatepost-data")]
     pub data_dir: PathBuf,

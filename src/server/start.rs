@@ -23,7 +23,7 @@ use crate::engine::{BackendChoice, Bundle, ProgramCache};
 use crate::input::Surroundings;
 use crate::policy::Operation;
 use crate::telemetry::Metrics;
-use crate::webhook::certificates::{self, Source};
+use crate::webhook::certificates::{self, Source, Trust};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
 use crate::webhook::in_force::{InForce, Live};
@@ -80,11 +80,13 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let in_force = InForce::new(bundle, given.config, surroundings, &settings);
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
+    let trust = Arc::new(Trust::default());
     tokio::spawn(certificates::keep_current(
         source,
         settings.data_dir.clone(),
         serving.clone(),
         store,
+        trust,
         CERTIFICATE_INTERVAL,
         stopped.clone(),
     ));
@@ -162,10 +164,10 @@ fn certificate_source(settings: &Settings) -> Source {
 
 fn routes(settings: &Settings, app: Arc<App>) -> Router {
     let routes = handlers::routes(app);
-    match &settings.client_name {
-        Some(name) => listener::require_client_name(routes, name),
-        None => routes,
+    if settings.client_name.is_empty() {
+        return routes;
     }
+    listener::require_client_name(routes, &settings.client_name)
 }
 
 fn http_routes() -> Router {

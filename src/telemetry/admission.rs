@@ -73,6 +73,8 @@ pub struct AdmissionMetrics {
     pub unchanged_updates: Counter,
     /// Audit-mode judgements given up because the webhook was busy.
     pub audit_dropped: Counter,
+    /// Requests of clients that did not prove to be the API server.
+    pub unverified: Counter,
 }
 
 /// Counts one request as in flight until it is dropped.
@@ -115,6 +117,11 @@ impl AdmissionMetrics {
                 "Requests for subresources that are not judged",
             ),
             unchanged_updates: add(registry, "unchanged_updates", "Updates that change nothing which is judged"),
+            unverified: add(
+                registry,
+                "admission_unverified_requests",
+                "Admission requests of clients without a certificate of --client-ca",
+            ),
             audit_dropped: add(registry, "audit_dropped", "Audit-mode judgements left to the next audit"),
         }
     }

@@ -148,6 +148,7 @@ mod tests {
             "gatepost_unregistered_subresource_total 0",
             "gatepost_unchanged_updates_total 0",
             "gatepost_audit_dropped_total 0",
+            "gatepost_admission_unverified_requests_total 0",
             "gatepost_open_connections 1",
             "gatepost_connections_refused_total 0",
             "gatepost_tls_handshake_failures_total 0",

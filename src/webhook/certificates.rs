@@ -2,6 +2,8 @@
 //!
 //! Whatever the source, `ca.crt` in the data directory holds what clients must trust. The clock is passed in.
 
+mod trust;
+
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -21,6 +23,8 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier as _;
 use rustls::pki_types::{ServerName, UnixTime};
 use tokio::sync::watch;
+
+pub use trust::Trust;
 
 use super::tls::{self, CertificateStore, TlsError};
 
@@ -139,9 +143,11 @@ pub async fn keep_current(
     data_dir: PathBuf,
     mut serving: Serving,
     store: Arc<CertificateStore>,
+    trust: Arc<Trust>,
     interval: Duration,
     mut shutdown: watch::Receiver<bool>,
 ) {
+    trust.set_authorities(&serving.authority_pem);
     while tokio::time::timeout(interval, shutdown.wait_for(|is_over| *is_over)).await.is_err() {
         let (source, data_dir) = (source.clone(), data_dir.clone());
         let look = tokio::task::spawn_blocking(move || current(&source, &data_dir, Timestamp::now()));
@@ -150,6 +156,7 @@ pub async fn keep_current(
             Ok(Ok(found)) => match store.swap(found.certificate_pem.as_bytes(), found.key_pem.as_bytes()) {
                 Ok(()) => {
                     tracing::info!("the serving certificate was replaced");
+                    trust.set_authorities(&found.authority_pem);
                     serving = found;
                 }
                 Err(error) => tracing::error!(%error, "the new serving certificate cannot be used; the old one stays"),

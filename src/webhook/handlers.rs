@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
@@ -17,6 +17,7 @@ use super::in_force::{InForce, Live};
 use super::intake::{Deadline, Received, receive};
 use super::mutate::mutate;
 use super::record::{Later, Record};
+use super::tls::ClientIdentity;
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Deferred, Means, NamespaceState};
 use crate::admission::{Decision, Envelope, Reviewer, speak};
@@ -149,7 +150,12 @@ pub fn routes(app: Arc<App>) -> Router {
     Router::new().route("/validate", post(validate)).route("/mutate", post(mutate)).with_state(app)
 }
 
-async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
+async fn validate(
+    State(app): State<Arc<App>>,
+    client: Option<Extension<ClientIdentity>>,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
     let in_force = app.in_force.load();
@@ -168,10 +174,10 @@ async fn validate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: 
     };
     let answer = speak::answer(&envelope.uid, &decision);
     let deferred = decision.deferred.take();
-    Record { envelope: &envelope, decision: &decision, warnings: answer.warnings, took: start.elapsed() }
-        .write(&app.metrics);
+    let (warnings, verified) = (answer.warnings, client.is_some());
+    Record { envelope: &envelope, decision: &decision, warnings, verified, took: start.elapsed() }.write(&app.metrics);
     if let Some(deferred) = deferred {
-        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision), size);
+        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), size);
     }
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
 }

@@ -119,18 +119,17 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
     let _ = timeout(limits.grace + limits.handshake, places.acquire_many(limits.connections)).await;
 }
 
-/// Lets only clients through whose certificate bears a name; all others get 403.
-pub fn require_client_name(router: Router, name: &str) -> Router {
-    router.layer(middleware::from_fn_with_state(Arc::<str>::from(name), check_client_name))
+/// Lets only clients through whose certificate bears one of the names; all others get 403.
+pub fn require_client_name(router: Router, names: &[String]) -> Router {
+    router.layer(middleware::from_fn_with_state(Arc::<[String]>::from(names), check_client_name))
 }
 
-async fn check_client_name(State(name): State<Arc<str>>, request: Request, next: Next) -> Response {
+async fn check_client_name(State(names): State<Arc<[String]>>, request: Request, next: Next) -> Response {
     let identity = request.extensions().get::<ClientIdentity>();
-    if identity.is_some_and(|identity| identity.has_name(&name)) {
+    if identity.is_some_and(|identity| identity.has_one_of(&names)) {
         return next.run(request).await;
     }
-    (StatusCode::FORBIDDEN, "the client certificate does not bear the name that --client-name asks for\n")
-        .into_response()
+    (StatusCode::FORBIDDEN, "the client certificate does not bear a name that --client-name asks for\n").into_response()
 }
 
 async fn ended(shutdown: &mut watch::Receiver<bool>) {

@@ -14,6 +14,8 @@ pub struct Record<'a> {
     pub decision: &'a Decision,
     /// How many warnings were sent.
     pub warnings: usize,
+    /// Whether the client proved that it is the API server: its certificate is one of `--client-ca`.
+    pub verified: bool,
     /// Time from the request's arrival to the answer.
     pub took: Duration,
 }
@@ -21,10 +23,13 @@ pub struct Record<'a> {
 impl Record<'_> {
     /// Logs and counts it.
     pub fn write(&self, metrics: &Metrics) {
-        let Self { envelope, decision, warnings, took } = self;
+        let Self { envelope, decision, warnings, verified, took } = self;
         let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
         metrics.admission.record(envelope.operation(), answered, envelope.dry_run, *took);
         metrics.admission.warnings.inc_by(u64::try_from(*warnings).unwrap_or(u64::MAX));
+        if !verified {
+            metrics.admission.unverified.inc();
+        }
         match decision.reason {
             Reason::SubResource => drop(metrics.admission.unregistered_subresources.inc()),
             Reason::Unchanged => drop(metrics.admission.unchanged_updates.inc()),
@@ -50,6 +55,7 @@ impl Record<'_> {
             user = envelope.user_name(),
             subresource = %envelope.sub_resource,
             dry_run = envelope.dry_run,
+            verified = *verified,
             allowed = decision.allowed,
             reason = decision.reason.as_str(),
             rules = %speak::rules(&decision.told).join(","),
@@ -66,13 +72,14 @@ pub struct Later {
     uid: String,
     object: String,
     namespace: String,
+    verified: bool,
 }
 
 impl Later {
     /// Keeps what the log line names.
-    pub fn of(envelope: &Envelope, decision: &Decision) -> Self {
+    pub fn of(envelope: &Envelope, decision: &Decision, verified: bool) -> Self {
         let (uid, namespace) = (envelope.uid.clone(), envelope.namespace.clone());
-        Self { uid, object: decision.subject.clone(), namespace }
+        Self { uid, object: decision.subject.clone(), namespace, verified }
     }
 
     /// Logs and counts what only records.
@@ -92,8 +99,8 @@ impl Later {
             }
         }
         if !rules.is_empty() {
-            let (uid, rules) = (&self.uid, rules.join(","));
-            tracing::info!(%uid, object = %self.object, namespace = %self.namespace, %rules, "audit record");
+            let (uid, rules, verified) = (&self.uid, rules.join(","), self.verified);
+            tracing::info!(%uid, object = %self.object, namespace = %self.namespace, verified, %rules, "audit record");
         }
     }
 }

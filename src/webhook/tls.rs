@@ -120,9 +120,9 @@ impl ClientIdentity {
         Self(names.unwrap_or_default().into())
     }
 
-    /// Returns whether the certificate bears this name, as common name or as an alternative one.
-    pub fn has_name(&self, name: &str) -> bool {
-        self.0.iter().any(|own| own == name)
+    /// Returns whether the certificate bears one of these names, as common name or as an alternative one.
+    pub fn has_one_of(&self, names: &[String]) -> bool {
+        self.0.iter().any(|own| names.contains(own))
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         for (name, expected) in
             [("kube-apiserver", true), ("api.example", true), ("10.0.0.1", true), ("::1", true), ("api", false)]
         {
-            assert_eq!(identity.has_name(name), expected, "{name}");
+            assert_eq!(identity.has_one_of(&["x".into(), name.to_owned()]), expected, "{name}");
         }
     }
 }

@@ -145,7 +145,8 @@ async fn serves_what_a_symbolic_link_is_turned_to() {
     let store = CertificateStore::load(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes()).unwrap();
     let (stop, stopped) = watch::channel(false);
     let data_dir = data.path().to_owned();
-    let task = tokio::spawn(keep_current(files, data_dir, serving, store, Duration::from_millis(5), stopped));
+    let task =
+        tokio::spawn(keep_current(files, data_dir, serving, store, Arc::default(), Duration::from_millis(5), stopped));
 
     let turned = data.path().join("..turned");
     std::os::unix::fs::symlink(new.path(), &turned).unwrap();

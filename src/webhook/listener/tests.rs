@@ -199,7 +199,7 @@ async fn a_client_that_comes_again_resumes_its_session() {
 async fn asks_for_a_client_certificate_and_its_name() {
     let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
     let config = server_config(store(&authority), Some(clients.pem().as_bytes())).unwrap();
-    let router = require_client_name(hello(), "kube-apiserver");
+    let router = require_client_name(hello(), &["kube-apiserver".to_owned()]);
     let running = Running::start(router, Some(config), Limits::default()).await;
     for (name, expected) in [("kube-apiserver", StatusCode::OK), ("kubelet", StatusCode::FORBIDDEN)] {
         for alpn in ["h2", "http/1.1"] {
@@ -217,7 +217,7 @@ async fn asks_for_a_client_certificate_and_its_name() {
 
 #[tokio::test]
 async fn a_router_without_tls_lets_no_name_through() {
-    let running = Running::start(require_client_name(hello(), "any"), None, Limits::default()).await;
+    let running = Running::start(require_client_name(hello(), &["any".to_owned()]), None, Limits::default()).await;
     assert_eq!(ask(running.connect().await, false).await.0, StatusCode::FORBIDDEN);
     running.stop().await;
 }
