@@ -1,8 +1,9 @@
 //! End to end: a real kube-apiserver with its controllers asks Gatepost, and kubectl shows what a user sees.
 //!
 //! All tests of one run share a control plane, built from `e2e/cluster` with Go the first time and kept under
-//! `target/e2e`; each test has its own Gatepost process and its own namespaces. Everything is ended by its pid, and
-//! the state removed, however the run ends.
+//! `target/e2e`; each test has its own Gatepost process and its own namespaces. Tests of what concerns a whole cluster,
+//! such as the manifests, have a control plane of their own. Everything is ended by its pid, and the state removed,
+//! however the run ends.
 //!
 //! | Variable | Means |
 //! |---|---|
@@ -27,6 +28,7 @@ mod budget;
 mod cluster_scope;
 mod deletion;
 mod harness;
+mod install;
 mod modes;
 mod owned;
 mod requests;

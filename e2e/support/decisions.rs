@@ -11,12 +11,15 @@ const MESSAGE: &str = "admission decision";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     pub operation: String,
+    pub api_version: String,
     pub kind: String,
     pub namespace: String,
     pub name: String,
     pub user: String,
     pub allowed: bool,
     pub dry_run: bool,
+    /// Why it was or was not judged: `judged`, `unchanged` and the like.
+    pub reason: String,
     /// How many warnings the requester got.
     pub warnings: u64,
     /// Ids of the rules that the object breaks, whatever the modes make of it.
@@ -36,12 +39,14 @@ fn decision(line: &Value) -> Option<Decision> {
     let flag = |key: &str| fields.get(key).is_some_and(|value| value == true || value == "true");
     (text("message") == MESSAGE).then(|| Decision {
         operation: text("operation").to_owned(),
+        api_version: text("api_version").to_owned(),
         kind: text("kind").to_owned(),
         namespace: text("namespace").to_owned(),
         name: text("name").to_owned(),
         user: text("user").to_owned(),
         allowed: flag("allowed"),
         dry_run: flag("dry_run"),
+        reason: text("reason").to_owned(),
         warnings: fields.get("warnings").and_then(Value::as_u64).unwrap_or_default(),
         rules: text("rules").split([',', ' ']).filter(|rule| !rule.is_empty()).map(str::to_owned).collect(),
     })

@@ -1,27 +1,25 @@
 //! One Gatepost process for one test, registered with the API server for the namespaces of that test alone.
 
 use std::borrow::Borrow;
-use std::fs::{self, File, OpenOptions};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::control_plane::{ControlPlane, last_lines};
-use super::decisions::{Decision, decisions};
-use super::http;
+use super::control_plane::ControlPlane;
+use super::decisions::Decision;
 use super::kubectl::{Answer, Kubectl, Request, apply, create, kubectl};
 use super::objects::{Object, namespace, untagged};
+use super::serving::{READY_WITHIN, Serving};
 use super::wait::wait_for;
-use super::watchdog::{Guarded, state_directory};
 
 /// The label by which the API server knows which test's Gatepost to ask.
 const TEST: &str = "e2e";
-const READY_WITHIN: Duration = Duration::from_mins(1);
 /// Rules and policies of a test's own: `role-wildcard.rego`, `own.yaml` and the like.
 pub type PolicyFiles = &'static [(&'static str, &'static str)];
 
@@ -51,10 +49,7 @@ impl Default for Options {
 pub struct Gatepost {
     test: String,
     control_plane: &'static ControlPlane,
-    directory: PathBuf,
-    process: Option<Guarded>,
-    /// Where the webhook listens, the same again after a restart.
-    address: String,
+    serving: Serving,
 }
 
 impl Gatepost {
@@ -62,10 +57,11 @@ impl Gatepost {
     pub fn start(options: &Options) -> Option<Self> {
         let control_plane = ControlPlane::shared()?;
         let test = format!("t{}", TESTS.fetch_add(1, Ordering::Relaxed));
-        let directory = state_directory().join(format!("gatepost-{test}"));
-        write_files(&directory, options).expect("files for Gatepost");
-        let mut gatepost = Self { test, control_plane, directory, process: None, address: "127.0.0.1:0".to_owned() };
-        gatepost.launch();
+        let mut serving = Serving::new(&format!("gatepost-{test}"));
+        serving.with(["--kubeconfig".into(), control_plane.kubeconfig().as_os_str().to_owned()]);
+        serving.with(write_files(serving.directory(), options).expect("files for Gatepost"));
+        serving.launch();
+        let gatepost = Self { test, control_plane, serving };
         gatepost.register(options);
         gatepost.wait_until_asked();
         Some(gatepost)
@@ -73,57 +69,23 @@ impl Gatepost {
 
     /// Runs the process, on the port it had before, and waits until it is ready.
     pub fn launch(&mut self) {
-        let addresses = self.directory.join("data/addresses.json");
-        let _ = fs::remove_file(&addresses);
-        self.process = Some(Guarded::spawn(&mut self.serve()).expect("Gatepost starts"));
-        let webhook = wait_for("Gatepost to be ready", READY_WITHIN, || {
-            let ended = self.process.as_mut().and_then(Guarded::ended);
-            assert!(ended.is_none(), "gatepost serve ended: {ended:?}\n{}", self.log_end());
-            let addresses: Value = serde_json::from_slice(&fs::read(&addresses).ok()?).ok()?;
-            let is_ready = http::status_of(addresses["metrics"].as_str()?, "/readyz") == Some(200);
-            if is_ready { addresses["webhook"].as_str().map(str::to_owned) } else { None }
-        });
-        self.address = webhook.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
-    }
-
-    fn serve(&self) -> Command {
-        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-        command.args(["serve", "--log-format", "json"]);
-        command.arg("--kubeconfig").arg(self.control_plane.kubeconfig());
-        command.arg("--data-dir").arg(self.directory.join("data"));
-        command.args([
-            "--listen-webhook",
-            &self.address,
-            "--listen-http",
-            "127.0.0.1:0",
-            "--listen-metrics",
-            "127.0.0.1:0",
-        ]);
-        for (flag, name) in [("--config", "config.yaml"), ("--policies", "policies")] {
-            let path = self.directory.join(name);
-            if path.exists() {
-                command.arg(flag).arg(path);
-            }
-        }
-        command.env_remove("KUBECONFIG").env_remove("RUST_LOG").current_dir(&self.directory);
-        command.stdout(log.try_clone().expect("a second handle of the log")).stderr(log);
-        command
+        self.serving.launch();
     }
 
     /// Kills the process as a crash would: no farewell, no draining.
     pub fn kill(&mut self) {
-        self.process = None;
+        self.serving.kill();
     }
 
     /// Tells the API server to ask this Gatepost about everything in, and every cluster-scoped object of, this test.
     fn register(&self, options: &Options) {
-        let authority = fs::read(self.directory.join("data/ca.crt")).expect("Gatepost's certificate authority");
+        let authority =
+            fs::read(self.serving.directory().join("data/ca.crt")).expect("Gatepost's certificate authority");
         let ours = json!({"matchLabels": {TEST: self.test}});
         let webhook = |name: &str, scope: &str, resources: &[&str], selector: &str| {
             json!({
                 "name": format!("{name}.{}.gatepost.dev", self.test),
-                "clientConfig": {"url": format!("https://{}/validate", self.address), "caBundle": ByteString(authority.clone())},
+                "clientConfig": {"url": format!("https://{}/validate", self.serving.webhook()), "caBundle": ByteString(authority.clone())},
                 "rules": [{
                     "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources, "scope": scope,
                     "operations": options.operations,
@@ -165,7 +127,7 @@ impl Gatepost {
             let answer = kubectl.run(create(&untagged("probe")).dry_run());
             (!answer.warnings().is_empty()).then_some(())
         });
-        asked.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
+        asked.unwrap_or_else(|error| panic!("{error}\n{}", self.serving.log_end()));
     }
 
     /// Returns the certificate authority, the kubeconfig and the like: what the API server and kubectl know.
@@ -206,22 +168,14 @@ impl Gatepost {
 
     /// Returns what Gatepost's log says it decided, the oldest first.
     pub fn decisions(&self) -> Vec<Decision> {
-        decisions(&fs::read_to_string(self.log()).unwrap_or_default())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.directory.join("gatepost.log")
-    }
-
-    fn log_end(&self) -> String {
-        format!("Gatepost's log ends:\n{}", last_lines(&self.log(), 20))
+        self.serving.decisions()
     }
 }
 
 impl Drop for Gatepost {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("{}", self.log_end());
+            eprintln!("{}", self.serving.log_end());
         }
         // First the registration: what is still written to the test's namespaces must not wait for a dead webhook.
         let name = self.registration();
@@ -230,16 +184,22 @@ impl Drop for Gatepost {
     }
 }
 
-fn write_files(directory: &Path, options: &Options) -> std::io::Result<()> {
-    fs::create_dir_all(directory)?;
-    File::create(directory.join("gatepost.log"))?;
+/// Writes the files of the options, and returns the arguments that name them.
+fn write_files(directory: &Path, options: &Options) -> std::io::Result<Vec<OsString>> {
+    let mut arguments = Vec::new();
+    let mut name = |flag: &str, path: &Path| arguments.extend([flag.into(), path.as_os_str().to_owned()]);
     if !options.config.is_empty() {
-        fs::write(directory.join("config.yaml"), options.config)?;
+        let path = directory.join("config.yaml");
+        fs::write(&path, options.config)?;
+        name("--config", &path);
     }
     if !options.policies.is_empty() {
-        fs::create_dir(directory.join("policies"))?;
+        let path = directory.join("policies");
+        fs::create_dir(&path)?;
+        options.policies.iter().try_for_each(|(file, text)| fs::write(path.join(file), text))?;
+        name("--policies", &path);
     }
-    options.policies.iter().try_for_each(|(name, text)| fs::write(directory.join("policies").join(name), text))
+    Ok(arguments)
 }
 
 /// Returns where a setting of a namespace stands: modes are labels, what goes with them annotations.

@@ -4,11 +4,17 @@ pub mod control_plane;
 pub mod decisions;
 pub mod gatepost;
 pub mod generate;
+pub mod go;
 pub mod http;
+pub mod installed;
 pub mod kubectl;
 pub mod load;
+pub mod manifests;
 pub mod objects;
 pub mod programs;
+pub mod rights;
+pub mod serving;
+pub mod skip;
 pub mod wait;
 pub mod watchdog;
 

@@ -128,3 +128,9 @@ pub fn namespace(name: &str) -> Object {
 pub fn config_map(name: &str, key: &str, value: &str) -> Object {
     Object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {key: value}}))
 }
+
+/// Reads a YAML stream of objects.
+pub fn read(stream: &str) -> Vec<Object> {
+    let documents = stream.split("\n---\n");
+    documents.map(|document| serde_saphyr::from_str(document).expect("an object in YAML")).collect()
+}

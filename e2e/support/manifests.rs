@@ -1,0 +1,75 @@
+//! What `manifests/install.yaml` ships, put to work beside a control plane that has no nodes.
+//!
+//! Two things are changed for that, and no others: the Service leads to this machine, and the registration names the
+//! port where Gatepost listens here, for the API server does not look up the port of a Service of type ExternalName.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::control_plane::ControlPlane;
+use super::kubectl::kubectl;
+use super::objects::{Object, read};
+use super::serving::Serving;
+
+/// Where the manifests install Gatepost.
+pub const NAMESPACE: &str = "gatepost";
+
+const INSTALL: &str = include_str!("../../manifests/install.yaml");
+
+/// Returns the objects of `install.yaml`, in order.
+pub fn objects() -> Vec<Object> {
+    read(INSTALL)
+}
+
+/// Returns the one object of a kind.
+pub fn object(kind: &str) -> Object {
+    objects().into_iter().find(|object| object.text("/kind") == kind).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+/// Returns the Service, leading to this machine.
+pub fn service() -> Object {
+    object("Service").with("/spec", json!({"type": "ExternalName", "externalName": "localhost"}))
+}
+
+/// Returns the registration, with the port of an address on this machine.
+pub fn registration(address: &str) -> Object {
+    let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let registration = object("ValidatingWebhookConfiguration");
+    let entries = registration.0["webhooks"].as_array().expect("webhooks").len();
+    (0..entries).fold(registration, |registration, entry| {
+        registration.with(&format!("/webhooks/{entry}/clientConfig/service/port"), port)
+    })
+}
+
+/// Returns a Gatepost that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and
+/// a token of the ServiceAccount, which must be there.
+pub fn serving(name: &str, control_plane: &ControlPlane) -> Serving {
+    let mut serving = Serving::new(name);
+    let directory = serving.directory().to_owned();
+    let kubectl_there = control_plane.kubectl().in_namespace(NAMESPACE);
+    kubectl_there.accepts(kubectl("wait --for=create serviceaccount/gatepost --timeout=50s"));
+    let token = kubectl_there.accepts(kubectl("create token gatepost --duration=2h"));
+    let kubeconfig = directory.join("kubeconfig");
+    control_plane.kubeconfig_for(token.stdout.trim(), &kubeconfig);
+    fs::create_dir_all(directory.join("policies")).expect("an empty directory of policies");
+    fs::write(directory.join("config.yaml"), object("ConfigMap").text("/data/config.yaml")).expect("a file");
+    serving.with(arguments(&directory));
+    serving.with([OsString::from("--kubeconfig"), kubeconfig.into()]);
+    serving.with(["--namespace", NAMESPACE]);
+    serving
+}
+
+/// Returns the container's arguments, with the paths of this machine.
+fn arguments(directory: &Path) -> Vec<String> {
+    let deployment = object("Deployment");
+    let arguments = deployment.0.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
+    let arguments = arguments.expect("arguments").iter().map(|argument| argument.as_str().expect("a text"));
+    let (command, flags): (Vec<&str>, Vec<&str>) = arguments.partition(|argument| !argument.starts_with('-'));
+    assert_eq!(command, ["serve"]);
+    // A process of the tests has its data where the tests look for it.
+    let flags = flags.into_iter().filter(|flag| !flag.starts_with("--data-dir="));
+    flags.map(|flag| flag.replace("/etc/gatepost", &directory.to_string_lossy())).collect()
+}

@@ -1,0 +1,102 @@
+//! A `gatepost serve` process, with its directory of files, data and log.
+
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::control_plane::last_lines;
+use super::decisions::{Decision, decisions};
+use super::http;
+use super::wait::wait_for;
+use super::watchdog::{Guarded, state_directory};
+
+/// How long a start may take.
+pub const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A process that can be killed and started again on the same port.
+#[derive(Debug)]
+pub struct Serving {
+    directory: PathBuf,
+    arguments: Vec<OsString>,
+    process: Option<Guarded>,
+    /// Where the webhook listens, the same again after a restart.
+    webhook: String,
+    metrics: String,
+}
+
+impl Serving {
+    /// Makes the directory; nothing runs yet.
+    pub fn new(name: &str) -> Self {
+        let directory = state_directory().join(name);
+        fs::create_dir_all(&directory).expect("a directory for Gatepost");
+        let anywhere = "127.0.0.1:0".to_owned();
+        Self { directory, arguments: Vec::new(), process: None, webhook: anywhere.clone(), metrics: anywhere }
+    }
+
+    /// Returns the directory that all of its files are in.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Adds arguments for the next start, beside listeners, log format and data directory.
+    pub fn with(&mut self, arguments: impl IntoIterator<Item = impl Into<OsString>>) {
+        self.arguments.extend(arguments.into_iter().map(Into::into));
+    }
+
+    /// Runs the process, on the port it had before, and waits until it is ready.
+    pub fn launch(&mut self) {
+        let addresses = self.directory.join("data/addresses.json");
+        let _ = fs::remove_file(&addresses);
+        self.process = Some(Guarded::spawn(&mut self.serve()).expect("Gatepost starts"));
+        let listens = wait_for("Gatepost to be ready", READY_WITHIN, || {
+            let ended = self.process.as_mut().and_then(Guarded::ended);
+            assert!(ended.is_none(), "gatepost serve ended: {ended:?}\n{}", self.log_end());
+            let addresses: Value = serde_json::from_slice(&fs::read(&addresses).ok()?).ok()?;
+            let address = |name: &str| addresses[name].as_str().map(str::to_owned);
+            let metrics = address("metrics")?;
+            if http::status_of(&metrics, "/readyz") == Some(200) { Some((address("webhook")?, metrics)) } else { None }
+        });
+        (self.webhook, self.metrics) = listens.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
+    }
+
+    fn serve(&self) -> Command {
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("a log file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["serve", "--log-format", "json"]);
+        command.arg("--data-dir").arg(self.directory.join("data"));
+        command.args(["--listen-webhook", &self.webhook]);
+        command.args(["--listen-http", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"]);
+        command.args(&self.arguments);
+        command.env_remove("KUBECONFIG").env_remove("RUST_LOG").current_dir(&self.directory);
+        command.stdout(log.try_clone().expect("a second handle of the log")).stderr(log);
+        command
+    }
+
+    /// Kills the process as a crash would: no farewell, no draining.
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Returns where the webhook listens, as `127.0.0.1:PORT`.
+    pub fn webhook(&self) -> &str {
+        &self.webhook
+    }
+
+    /// Returns what Gatepost's log says it decided, the oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        decisions(&fs::read_to_string(self.log()).unwrap_or_default())
+    }
+
+    /// Returns the end of the log.
+    pub fn log_end(&self) -> String {
+        format!("Gatepost's log ends:\n{}", last_lines(&self.log(), 20))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.join("gatepost.log")
+    }
+}
