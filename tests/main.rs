@@ -10,6 +10,7 @@
 )]
 
 mod manifests;
+mod metrics;
 mod rules;
 mod scan;
 mod shape;

@@ -1,5 +1,6 @@
 //! Judging one AdmissionRequest from beginning to end.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use crate::engine::{
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin};
+use crate::policy::{Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity};
 
 /// What is known of the namespace that a request is about.
 #[derive(Debug, Clone)]
@@ -81,12 +82,19 @@ pub struct Decision {
 pub struct Deferred {
     input: Input,
     checks: Vec<Arc<Check>>,
+    /// What the policies say of the checks' severities, by the check's id.
+    severities: HashMap<usize, Severity>,
 }
 
 impl Deferred {
     /// Evaluates the checks.
     pub fn judge(&self, machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
         judge(&self.input, &self.checks, machines, budget)
+    }
+
+    /// Returns the severity of a check, as the policy has it that asks for it.
+    pub fn severity(&self, check: &Check) -> Severity {
+        self.severities.get(&check.id).copied().unwrap_or(check.rule.rule.severity)
     }
 
     /// Returns those of the judgements that are due to be repeated on the interpreter.
@@ -228,7 +236,10 @@ impl Reviewer<'_> {
             judgements
         });
         let reason = if now_checks.is_empty() && later_checks.is_empty() { Reason::NoRule } else { Reason::Judged };
-        let deferred = (!later_checks.is_empty()).then_some(Deferred { input, checks: later_checks });
+        let deferred = (!later_checks.is_empty()).then(|| {
+            let severities = self.severities(&later_checks, &grants);
+            Deferred { input, checks: later_checks, severities }
+        });
         Decision {
             allowed: told.iter().all(|told| told.action != Action::Deny),
             told,
@@ -303,6 +314,17 @@ impl Reviewer<'_> {
         later.retain(|check| !now.iter().any(|told| told.id == check.id) && !is_excused(check));
         now.retain(|check| !is_excused(check));
         (now, later)
+    }
+
+    /// Returns the severities of checks in the first policy that asks for them.
+    fn severities(&self, checks: &[Arc<Check>], grants: &[Grant]) -> HashMap<usize, Severity> {
+        let policies: Vec<&ResolvedPolicy> =
+            grants.iter().filter_map(|grant| self.bundle.policy(&grant.policy)).map(Arc::as_ref).collect();
+        let severity = |check: &Arc<Check>| {
+            let entry = policies.iter().find_map(|policy| policy.entries.get(&check.id))?;
+            Some((check.id, entry.severity))
+        };
+        checks.iter().filter_map(severity).collect()
     }
 
     fn judged_owner(&self, envelope: &Envelope, review: &Review) -> Option<GroupVersionKind> {

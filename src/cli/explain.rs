@@ -1,18 +1,22 @@
 //! `gatepost explain`: what a rule wants, why, and how to fix a violation.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::catalogue::{PolicyArgs, rule};
 use super::{UsageError, output};
 use crate::engine::Catalogue;
-use crate::policy::{KindSelector, Rule};
+use crate::engine::compiled::compile_one;
+use crate::policy::{KindSelector, Provenance, Rule};
+use crate::server::bundle;
 
 const WIDTH: usize = 100;
 /// Column in which the facts at the head stand.
-const FACTS: usize = 13;
+const FACTS: usize = 14;
 
 /// Arguments of `gatepost explain`.
 #[derive(Debug, clap::Args)]
@@ -29,7 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.rule {
         None => output::print(&list(&catalogue)),
         Some(name) => match rule(&catalogue, name) {
-            Ok(rule) => output::print(&explanation(rule)),
+            Ok(rule) => output::print(&explanation(rule, evaluator(&catalogue, rule)?)),
             Err(UsageError(cause)) => Err(UsageError(format!("{cause}; `gatepost explain` lists them")).into()),
         },
     }
@@ -44,7 +48,17 @@ fn list(catalogue: &Catalogue) -> String {
     text
 }
 
-fn explanation(rule: &Rule) -> String {
+/// Returns what evaluates a user's rule in `gatepost serve`, and why.
+fn evaluator(catalogue: &Catalogue, rule: &Arc<Rule>) -> anyhow::Result<String> {
+    if rule.provenance == Provenance::BuiltIn {
+        return Ok(String::new());
+    }
+    let compiled = bundle::with_trial(NonZeroU64::MIN, |choice| compile_one(catalogue, rule, choice))?;
+    let because = compiled.verdict.as_ref().map(ToString::to_string).unwrap_or_default();
+    Ok(format!("{}: {because}", compiled.program().backend().as_str()))
+}
+
+fn explanation(rule: &Rule, evaluator: String) -> String {
     let mut text = format!("{}\n{}\n\n", rule.id, rule.title);
     let kinds: Vec<String> = rule.kinds.iter().map(kind).collect();
     let facts = [
@@ -52,6 +66,7 @@ fn explanation(rule: &Rule) -> String {
         ("Category", rule.category.clone()),
         ("Kinds", kinds.join(", ")),
         ("Effort", rule.effort.as_str().to_owned()),
+        ("Evaluated by", evaluator),
         ("Also called", rule.aliases.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
     ];
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {

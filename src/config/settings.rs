@@ -1,7 +1,7 @@
 //! Settings of `gatepost serve` that are single values or lists of words.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -63,6 +63,9 @@ pub struct Settings {
     /// Instructions that one rule may take for one object, where it runs on the virtual machine
     #[arg(long, value_name = "N", default_value_t = 5_000_000)]
     pub rule_instructions: usize,
+    /// Of so many evaluations of an own rule on the virtual machine, one is repeated on the interpreter afterwards
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub vm_repeat_one_in: NonZeroU64,
     /// Largest request that is judged, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub max_body_bytes: usize,

@@ -1,5 +1,6 @@
 //! Puts the parts together: one process that listens, watches and answers.
 
+pub mod bundle;
 mod files;
 mod manifests;
 mod start;

@@ -16,10 +16,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::files::{self, Addresses};
-use super::{Given, ServeError, manifests};
+use super::{Given, ServeError, bundle, manifests};
 use crate::cluster::{self, InventoryWatch, Namespaces};
 use crate::config::Settings;
-use crate::engine::{BackendChoice, Bundle, ProgramCache};
+use crate::engine::{Bundle, ProgramCache};
 use crate::input::Surroundings;
 use crate::policy::Operation;
 use crate::telemetry::Metrics;
@@ -43,7 +43,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::new());
     let cache = ProgramCache::default();
-    let bundle = Bundle::build(given.catalogue.clone(), &cache, BackendChoice::Proven)?;
+    let bundle = bundle::build(given.catalogue.clone(), &cache, &settings)?;
     given.config.check_policies(&bundle)?;
     readiness.set(Condition::Bundle, true);
 
@@ -144,14 +144,14 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
 
 /// Keeps the figures of bundle, cache and queue where metrics are read.
 fn show(app: &Arc<App>, cache: &ProgramCache) {
-    let bundle = app.in_force.load().bundle.clone();
-    app.metrics.set_bundle(bundle.digest(), bundle.catalogue().rules().len(), bundle.policies().len());
+    bundle::show(&app.metrics, &app.in_force.load().bundle);
     let (cache, weak) = (cache.clone(), Arc::downgrade(app));
     app.metrics.refresh_with(move |metrics| {
-        metrics.bundle.set_programs(cache.len(), cache.compilations());
+        metrics.bundle.set_programs(cache.len(), cache.compilations(), cache.hits());
         let Some(app) = weak.upgrade() else { return };
         metrics.admission.queue_depth.set(i64::try_from(app.workers.queued()).unwrap_or(i64::MAX));
-        metrics.namespaces.unknown_policies.set(i64::try_from(app.unknown_policies()).unwrap_or(i64::MAX));
+        app.show_namespaces();
+        bundle::show_backends(metrics, &app.in_force.load().bundle);
     });
 }
 

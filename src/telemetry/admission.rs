@@ -58,6 +58,8 @@ struct OperationLabels {
 pub struct AdmissionMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<OperationLabels, Histogram>,
+    evaluations: Histogram,
+    queue_waits: Histogram,
     in_flight: Gauge,
     /// Requests that were refused because too many waited.
     pub overloaded: Counter,
@@ -93,8 +95,13 @@ impl AdmissionMetrics {
         let requests = Family::default();
         registry.register("admission_requests", "Admission requests by what they were answered", requests.clone());
         let durations = Family::new_with_constructor((|| Histogram::new(DURATIONS)) as fn() -> Histogram);
-        let help = "Time from an admission request's last byte to its answer";
+        let help = "Time from an admission request's first byte to its answer";
         registry.register_with_unit("admission_request_duration", help, Unit::Seconds, durations.clone());
+        let (evaluations, queue_waits) = (Histogram::new(DURATIONS), Histogram::new(DURATIONS));
+        let help = "Time that an admission request is evaluated";
+        registry.register_with_unit("evaluation_duration", help, Unit::Seconds, evaluations.clone());
+        let help = "Time that an admission request waits for evaluation";
+        registry.register_with_unit("evaluation_queue_wait", help, Unit::Seconds, queue_waits.clone());
         for operation in [Operation::Create, Operation::Update] {
             for (answered, dry_run) in Answered::ALL.into_iter().flat_map(|each| [(each, false), (each, true)]) {
                 drop(requests.get_or_create(&request_labels(operation, answered, dry_run)));
@@ -106,6 +113,8 @@ impl AdmissionMetrics {
         Self {
             requests,
             durations,
+            evaluations,
+            queue_waits,
             in_flight: add(registry, "admission_in_flight", "Admission requests that wait for their answer"),
             overloaded: add(registry, "admission_overloaded", "Admission requests refused for overload"),
             warnings: add(registry, "admission_warnings", "Warnings sent to users"),
@@ -130,6 +139,12 @@ impl AdmissionMetrics {
     pub fn enter(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
+    }
+
+    /// Counts the time that a request waited for a thread, and the time that the thread took.
+    pub fn record_evaluation(&self, waited: Duration, took: Duration) {
+        self.queue_waits.observe(waited.as_secs_f64());
+        self.evaluations.observe(took.as_secs_f64());
     }
 
     /// Counts a request that was answered, and the time that it took.

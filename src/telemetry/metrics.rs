@@ -3,6 +3,7 @@
 //! Each area has a struct of its own in a file of its own, which registers it. A label is never an object's name, a
 //! user's or a message; a rule's name labels only counters of rules in force.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -12,10 +13,14 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::admission::AdmissionMetrics;
 use super::bundle::BundleMetrics;
+use super::by_rule::RuleSeries;
 use super::connections::ConnectionMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
+use super::process::Process;
 use super::rules::RuleMetrics;
+use super::vm::VmMetrics;
+use crate::policy::RuleId;
 
 type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 
@@ -23,6 +28,7 @@ type Refresh = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     registry: Registry,
     refresh: Mutex<Vec<Refresh>>,
+    series: RuleSeries,
     /// Admission requests.
     pub admission: AdmissionMetrics,
     /// The bundle in force.
@@ -35,6 +41,8 @@ pub struct Metrics {
     pub namespaces: NamespaceMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
+    /// Users' rules on the VM.
+    pub vm: VmMetrics,
 }
 
 impl fmt::Debug for Metrics {
@@ -53,26 +61,34 @@ impl Metrics {
     /// Registers everything.
     pub fn new() -> Self {
         let mut registry = Registry::default();
+        registry.register_collector(Box::new(Process));
         let ours = registry.sub_registry_with_prefix("gatepost");
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        let series = RuleSeries::default();
+        // The revision is given by whoever builds a release; a working copy has none.
+        let revision = option_env!("GATEPOST_REVISION").unwrap_or("unknown");
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION")), ("revision", revision)]);
         ours.register("build", "The version that runs", version);
         Self {
             refresh: Mutex::default(),
             admission: AdmissionMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),
-            mutation: MutationMetrics::register(ours),
+            mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
-            rules: RuleMetrics::register(ours),
+            rules: RuleMetrics::register(ours, &series),
+            vm: VmMetrics::register(ours),
+            series,
             registry,
         }
     }
 
-    /// Shows the bundle in force; counters of the rules before it begin anew.
-    pub fn set_bundle(&self, digest: &str, rules: usize, policies: usize) {
-        self.rules.clear();
-        self.mutation.clear_rules();
-        self.bundle.set(digest, rules, policies);
+    /// Shows the bundle in force; series of rules that are not in it go.
+    pub fn set_bundle<'a>(&self, digest: &str, rules: impl Iterator<Item = &'a RuleId>, policies: usize) {
+        let rules: HashSet<RuleId> = rules.cloned().collect();
+        self.bundle.set(digest, rules.len(), policies);
+        self.series.set_in_force(rules);
+        self.mutation.retain();
+        self.rules.retain();
     }
 
     /// Has a function set what is asked for only when metrics are read, such as the length of a queue.
@@ -116,8 +132,11 @@ mod tests {
     #[test]
     fn every_metric_has_its_name_and_labels() {
         let metrics = Metrics::new();
-        metrics.set_bundle("sha256:ab", 21, 4);
-        metrics.bundle.set_programs(21, 23);
+        let rules = ["container-image-tag", "other"].map(RuleId::from);
+        metrics.set_bundle("sha256:ab", rules.iter(), 4);
+        metrics.bundle.set_backends(1, 1);
+        metrics.bundle.set_programs(21, 23, 5);
+        metrics.namespaces.set_modes([2, 1, 0]);
         let in_flight = metrics.admission.enter();
         metrics.admission.record(Operation::Create, Answered::Denied, true, Duration::from_micros(300));
         metrics.rules.record_violation(&"container-image-tag".into(), Severity::High, Action::Warn);
@@ -126,7 +145,7 @@ mod tests {
         metrics.refresh_with(|metrics| _ = metrics.admission.queue_depth.set(3));
         let text = metrics.encode();
         for line in [
-            concat!("gatepost_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+            concat!("gatepost_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\",revision=\"unknown\"} 1"),
             "gatepost_admission_requests_total{operation=\"CREATE\",decision=\"denied\",dry_run=\"true\"} 1",
             "gatepost_admission_requests_total{operation=\"UPDATE\",decision=\"allowed\",dry_run=\"false\"} 0",
             "gatepost_admission_request_duration_seconds_bucket{le=\"0.00025\",operation=\"CREATE\"} 0",
@@ -135,10 +154,18 @@ mod tests {
             "gatepost_rule_violations_total{rule=\"container-image-tag\",severity=\"high\",action=\"warn\"} 1",
             "gatepost_rule_errors_total{rule=\"container-image-tag\"} 1",
             "gatepost_bundle_info{digest=\"sha256:ab\"} 1",
-            "gatepost_bundle_rules 21",
+            "gatepost_bundle_rules 2",
+            "gatepost_bundle_rules_by_backend{backend=\"interpreter\"} 1",
             "gatepost_bundle_policies 4",
             "gatepost_programs_cached 21",
             "gatepost_program_compilations_total 23",
+            "gatepost_program_cache_hits_total 5",
+            "gatepost_vm_repeats_total 0",
+            "gatepost_vm_differences_total 0",
+            "gatepost_evaluation_duration_seconds_count 0",
+            "gatepost_evaluation_queue_wait_seconds_count 0",
+            "gatepost_namespaces{mode=\"enforce\"} 2",
+            "gatepost_namespace_unread_total 0",
             "gatepost_admission_in_flight 1",
             "gatepost_admission_overloaded_total 0",
             "gatepost_admission_warnings_total 0",
@@ -160,11 +187,11 @@ mod tests {
     }
 
     #[test]
-    fn a_new_bundle_forgets_the_rules_before_it() {
+    fn a_new_bundle_takes_the_place_of_the_one_before() {
         let metrics = Metrics::new();
-        metrics.set_bundle("sha256:ab", 1, 1);
+        metrics.set_bundle("sha256:ab", ["gone".into()].iter(), 1);
         metrics.rules.record_violation(&"gone".into(), Severity::Low, Action::Record);
-        metrics.set_bundle("sha256:cd", 1, 1);
+        metrics.set_bundle("sha256:cd", ["other".into()].iter(), 1);
         let text = metrics.encode();
         assert!(!text.contains("gone") && !text.contains("sha256:ab") && text.contains("sha256:cd"), "{text}");
     }

@@ -2,12 +2,15 @@
 
 pub mod admission;
 pub mod bundle;
+pub mod by_rule;
 pub mod connections;
 pub mod logging;
 pub mod metrics;
 pub mod mutation;
 pub mod namespaces;
+pub mod process;
 pub mod rules;
+pub mod vm;
 
 pub use admission::{Answered, InFlight};
 pub use connections::ConnectionMetrics;

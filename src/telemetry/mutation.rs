@@ -8,8 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::by_rule::{ByRule, RuleLabels, RuleSeries};
 use super::metrics::add;
-use super::rules::RuleLabels;
 use crate::policy::RuleId;
 
 /// Upper bounds in seconds: the API server waits for 2 s.
@@ -49,13 +49,13 @@ struct ResultLabels {
 pub struct MutationMetrics {
     requests: Family<ResultLabels, Counter>,
     duration: Histogram,
-    patches: Family<RuleLabels, Counter>,
-    errors: Family<RuleLabels, Counter>,
+    patches: ByRule<RuleLabels>,
+    errors: ByRule<RuleLabels>,
 }
 
 impl MutationMetrics {
     /// Registers them; each result is there from the start, at 0.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub fn register(registry: &mut Registry, series: &RuleSeries) -> Self {
         let requests: Family<ResultLabels, Counter> =
             add(registry, "mutation_requests", "Mutation requests by what became of their objects");
         for result in Mutated::ALL {
@@ -64,11 +64,13 @@ impl MutationMetrics {
         let duration = Histogram::new(DURATIONS);
         let help = "Time from a mutation request's last byte to its answer";
         registry.register_with_unit("mutation_request_duration", help, Unit::Seconds, duration.clone());
+        let patches = "Objects in which a rule's patches set something";
+        let errors = "Objects for which a rule's patches were left out";
         Self {
             requests,
             duration,
-            patches: add(registry, "mutation_patches", "Objects in which a rule's patches set something"),
-            errors: add(registry, "mutation_errors", "Objects for which a rule's patches were left out"),
+            patches: ByRule::register(registry, series, "mutation_patches", patches),
+            errors: ByRule::register(registry, series, "mutation_errors", errors),
         }
     }
 
@@ -80,31 +82,30 @@ impl MutationMetrics {
 
     /// Counts an object in which a rule set something.
     pub fn record_patch(&self, rule: &RuleId) {
-        self.patches.get_or_create(&RuleLabels { rule: rule.clone() }).inc();
+        self.patches.count(&RuleLabels { rule: rule.clone() });
     }
 
     /// Counts an object for which a rule was left out.
     pub fn record_error(&self, rule: &RuleId) {
-        self.errors.get_or_create(&RuleLabels { rule: rule.clone() }).inc();
+        self.errors.count(&RuleLabels { rule: rule.clone() });
     }
 
-    /// Forgets every rule: those of a new bundle begin anew.
-    pub fn clear_rules(&self) {
-        self.patches.clear();
-        self.errors.clear();
+    /// Takes away the series of rules that are not in force any more.
+    pub(super) fn retain(&self) {
+        self.patches.retain();
+        self.errors.retain();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::Mutated;
+    use super::*;
     use crate::telemetry::Metrics;
 
     #[test]
     fn results_are_there_from_the_start_and_rules_only_while_they_are_in_force() {
         let metrics = Metrics::new();
+        metrics.set_bundle("sha256:ab", ["mends", "fails"].map(RuleId::from).iter(), 1);
         metrics.mutation.record(Mutated::Patched, Duration::from_micros(300));
         metrics.mutation.record_patch(&"mends".into());
         metrics.mutation.record_error(&"fails".into());
@@ -119,7 +120,7 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }
-        metrics.set_bundle("sha256:cd", 1, 1);
+        metrics.set_bundle("sha256:cd", ["other".into()].iter(), 1);
         let text = metrics.encode();
         assert!(!text.contains("mends") && !text.contains("fails"), "{text}");
     }

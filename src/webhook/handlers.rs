@@ -2,7 +2,7 @@
 //! records what was decided.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -15,23 +15,20 @@ use jiff::Timestamp;
 
 use super::in_force::{InForce, Live};
 use super::intake::{Deadline, Received, receive};
+use super::later::{judge_later, repeat_later};
 use super::mutate::mutate;
 use super::record::{Later, Record};
 use super::tls::ClientIdentity;
 use super::workers::{Overloaded, Workers};
-use crate::admission::request::{Deferred, Means, NamespaceState};
+use crate::admission::request::{Means, NamespaceState};
 use crate::admission::{Decision, Envelope, Reviewer, speak};
 use crate::cluster::{InventoryWatch, Namespaces};
+use crate::engine::Machines;
 use crate::engine::review::Inventory;
-use crate::engine::{Budget, Limits, Machines};
+use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{NamespaceMeta, Operation};
+use crate::policy::{Mode, NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
-
-/// Requests of so many bytes may wait to be judged for the record only; parsed they take about ten times as much.
-const DEFERRED_BYTES: usize = 8 << 20;
-/// Time for what only records, for one object.
-const AUDIT_TIME: Duration = Duration::from_secs(1);
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
@@ -88,14 +85,20 @@ impl App {
         }
     }
 
-    /// Returns how many slots of known namespaces name a policy that does not exist.
-    pub fn unknown_policies(&self) -> usize {
+    /// Shows how the known namespaces are judged.
+    pub fn show_namespaces(&self) {
         let in_force = self.in_force.load();
-        let of = |namespace: &Arc<NamespaceMeta>| {
-            let notices = in_force.config.modes.grants(namespace, &*in_force.bundle).notices;
-            notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count()
-        };
-        self.known_namespaces(&in_force).iter().map(of).sum()
+        let mut modes = [0_usize; Mode::ALL.len()];
+        let mut unknown = 0_usize;
+        for namespace in self.known_namespaces(&in_force) {
+            let Grants { grants, notices } = in_force.config.modes.grants(&namespace, &*in_force.bundle);
+            for (count, mode) in modes.iter_mut().zip(Mode::ALL) {
+                *count += usize::from(grants.iter().any(|grant| grant.mode == mode));
+            }
+            unknown += notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count();
+        }
+        self.metrics.namespaces.set_modes(modes);
+        self.metrics.namespaces.unknown_policies.set(i64::try_from(unknown).unwrap_or(i64::MAX));
     }
 
     fn inventory(&self, in_force: &InForce, namespace: &str) -> Inventory {
@@ -132,7 +135,13 @@ impl App {
         deadline: Deadline,
         job: impl FnOnce(&mut Machines) -> T + Send + 'static,
     ) -> Result<Option<T>, Overloaded> {
-        let answer = self.workers.try_submit(job)?;
+        let (metrics, submitted) = (self.metrics.clone(), Instant::now());
+        let answer = self.workers.try_submit(move |machines| {
+            let begun = Instant::now();
+            let done = job(machines);
+            metrics.admission.record_evaluation(begun - submitted, begun.elapsed());
+            done
+        })?;
         match tokio::time::timeout(deadline.patience(), answer).await {
             Ok(Ok(done)) => Ok(Some(done)),
             Ok(Err(panicked)) => {
@@ -167,45 +176,23 @@ async fn validate(
         }
     };
     let namespace = app.namespace(&in_force, &envelope, deadline.remaining()).await;
+    if matches!(namespace, NamespaceState::Unread(_)) {
+        app.metrics.namespaces.unread.inc();
+    }
     let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline).await else {
         app.metrics.admission.overloaded.inc();
         app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
     let answer = speak::answer(&envelope.uid, &decision);
-    let deferred = decision.deferred.take();
+    let (deferred, repeats) = (decision.deferred.take(), std::mem::take(&mut decision.repeats));
     let (warnings, verified) = (answer.warnings, client.is_some());
     Record { envelope: &envelope, decision: &decision, warnings, verified, took: start.elapsed() }.write(&app.metrics);
     if let Some(deferred) = deferred {
         judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), size);
     }
+    repeat_later(&app, in_force.limits, repeats, size);
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
-}
-
-/// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
-fn judge_later(app: &Arc<App>, limits: Limits, deferred: Deferred, later: Later, size: usize) {
-    let waiting = app.deferred_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
-    let place = Place { app: app.clone(), size };
-    let job = move |machines: &mut Machines| {
-        let app = &place.app;
-        let budget = Budget { limits, remaining: &|| AUDIT_TIME };
-        later.write(&deferred.judge(machines, &budget), &app.metrics);
-    };
-    if waiting > DEFERRED_BYTES || app.workers.try_submit_background(job).is_err() {
-        app.metrics.admission.audit_dropped.inc();
-    }
-}
-
-/// The room that a request takes among those that wait for the record; free again however its job ends.
-struct Place {
-    app: Arc<App>,
-    size: usize,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.app.deferred_bytes.fetch_sub(self.size, Ordering::Relaxed);
-    }
 }
 
 /// Judges on a worker. When no answer comes in time, or the worker panics, the request is judged without time, so that

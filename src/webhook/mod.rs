@@ -7,6 +7,7 @@ pub mod handlers;
 pub mod health;
 pub mod in_force;
 pub mod intake;
+mod later;
 pub mod listener;
 mod mutate;
 pub mod record;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::admission::request::Deferred;
 use crate::admission::{Action, Decision, Envelope, Reason, What, speak};
 use crate::engine::{Judgement, Outcome};
 use crate::telemetry::{Answered, Metrics};
@@ -83,16 +84,17 @@ impl Later {
     }
 
     /// Logs and counts what only records.
-    pub fn write(&self, judgements: &[Judgement], metrics: &Metrics) {
+    pub fn write(&self, deferred: &Deferred, judgements: &[Judgement], metrics: &Metrics) {
         let mut rules = Vec::new();
         for judgement in judgements {
             let rule = &judgement.check.rule.rule;
+            let severity = deferred.severity(&judgement.check);
             match &judgement.outcome {
                 Outcome::Failed(_) => metrics.rules.record_error(&rule.id),
                 Outcome::Judged { violations, .. } if violations.is_empty() => {}
                 Outcome::Judged { violations, .. } => {
                     for _ in violations {
-                        metrics.rules.record_violation(&rule.id, rule.severity, Action::Record);
+                        metrics.rules.record_violation(&rule.id, severity, Action::Record);
                     }
                     rules.push(rule.id.as_str());
                 }

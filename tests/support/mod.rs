@@ -2,3 +2,4 @@
 
 pub mod generated;
 pub mod opa;
+pub mod server;

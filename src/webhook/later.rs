@@ -1,0 +1,75 @@
+//! What is done after the answer has gone out, when there is nothing more urgent: judging for the record, and repeating
+//! evaluations of users' rules on the interpreter. Under load it is given up.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::handlers::App;
+use super::record::Later;
+use crate::admission::request::Deferred;
+use crate::engine::{Budget, Limits, Machines, Repeat, Repeated};
+use crate::telemetry::Metrics;
+
+/// Requests of so many bytes may wait to be judged for the record only; parsed they take about ten times as much.
+const DEFERRED_BYTES: usize = 8 << 20;
+/// Time for what only records, for one object.
+const AUDIT_TIME: Duration = Duration::from_secs(1);
+
+/// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
+pub(super) fn judge_later(app: &Arc<App>, limits: Limits, deferred: Deferred, later: Later, size: usize) {
+    let is_queued = in_background(app, size, move |app, machines| {
+        let budget = Budget { limits, remaining: &|| AUDIT_TIME };
+        let recorded = deferred.judge(machines, &budget);
+        later.write(&deferred, &recorded, &app.metrics);
+        repeat(&deferred.repeats(&recorded), limits, machines, &app.metrics);
+    });
+    if !is_queued {
+        app.metrics.admission.audit_dropped.inc();
+    }
+}
+
+/// Has evaluations repeated when there is nothing more urgent, or not at all under load: others will be.
+pub(super) fn repeat_later(app: &Arc<App>, limits: Limits, repeats: Vec<Repeat>, size: usize) {
+    if !repeats.is_empty() {
+        in_background(app, size, move |app, machines| repeat(&repeats, limits, machines, &app.metrics));
+    }
+}
+
+fn repeat(repeats: &[Repeat], limits: Limits, machines: &mut Machines, metrics: &Metrics) {
+    let budget = Budget { limits, remaining: &|| AUDIT_TIME };
+    for repeated in repeats.iter().map(|repeat| repeat.run(machines, &budget)) {
+        metrics.vm.repeats.inc();
+        if let Repeated::Different(difference) = repeated {
+            metrics.vm.differences.inc();
+            tracing::error!(
+                rule = %difference.rule,
+                digest = difference.digest,
+                "the virtual machine judged otherwise than the interpreter, which evaluates the rule from now on",
+            );
+        }
+    }
+}
+
+/// Queues a job that keeps a request of so many bytes; returns whether there was room.
+fn in_background(app: &Arc<App>, size: usize, job: impl FnOnce(&App, &mut Machines) + Send + 'static) -> bool {
+    let waiting = app.deferred_bytes.fetch_add(size, Ordering::Relaxed).saturating_add(size);
+    let place = Place { app: app.clone(), size };
+    let job = move |machines: &mut Machines| {
+        let place = place;
+        job(&place.app, machines);
+    };
+    waiting <= DEFERRED_BYTES && app.workers.try_submit_background(job).is_ok()
+}
+
+/// The room that a request takes among those that wait for the record; free again however its job ends.
+struct Place {
+    app: Arc<App>,
+    size: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.app.deferred_bytes.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
