@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod decisions;
 mod manifests;
 mod metrics;
 mod rules;

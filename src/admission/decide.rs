@@ -106,6 +106,8 @@ pub struct Told {
     pub what: What,
     /// From when it will be denied, where only the date holds it back.
     pub denied_from: Option<Timestamp>,
+    /// Whether only broken glass keeps it from being denied.
+    pub under_break_glass: bool,
 }
 
 /// A violation, or a rule that could not be evaluated.
@@ -126,6 +128,8 @@ pub struct Circumstances<'a> {
     pub grants: &'a [Grant],
     /// The object and what is done with it.
     pub review: &'a Review,
+    /// Whether enforce only warns now, where its grant yields to that.
+    pub is_glass_broken: bool,
     /// Now.
     pub now: Timestamp,
 }
@@ -137,13 +141,18 @@ pub fn decide(
     judgements: &[Judgement],
     judge_old: impl FnOnce(&[Arc<Check>]) -> Vec<Judgement>,
 ) -> Vec<Told> {
-    let Circumstances { bundle, grants, review, now } = circumstances;
+    let Circumstances { bundle, grants, review, is_glass_broken, now } = circumstances;
     let claimed: Vec<(&Judgement, Vec<Claim<'_>>)> = judgements
         .iter()
         .filter(|judgement| judgement.found_something())
         .map(|judgement| {
             let failed = matches!(judgement.outcome, Outcome::Failed(_));
-            (judgement, claims(bundle, grants, &judgement.check, failed, Origin::Admission, now))
+            let mut claims = claims(bundle, grants, &judgement.check, failed, Origin::Admission, now);
+            // Of those who deny, one that broken glass cannot soften speaks first.
+            claims.sort_by_key(|claim| {
+                (std::cmp::Reverse(claim.action), is_glass_broken && claim.grant.yields_to_break_glass)
+            });
+            (judgement, claims)
         })
         .collect();
     let past = if review.operation == Operation::Update {
@@ -157,10 +166,11 @@ pub fn decide(
         Past::default()
     };
     let redactor = Redactor::of_all([&review.object, &review.old_object]);
-    let mut told: Vec<Told> =
-        claimed.iter().flat_map(|(judgement, claims)| tell(judgement, claims, &past, review, &redactor)).collect();
+    let tell =
+        |(judgement, claims): &(&Judgement, Vec<Claim<'_>>)| tell(judgement, claims, &past, circumstances, &redactor);
+    let mut told: Vec<Told> = claimed.iter().flat_map(tell).collect();
     told.sort_by(|a, b| {
-        let key = |told: &Told| (told.action, told.severity);
+        let key = |told: &Told| (told.action, told.under_break_glass, told.severity);
         key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
     });
     once_per_place(told)
@@ -179,7 +189,14 @@ impl Judgement {
 }
 
 /// A policy or a rule of a user's may put what a Secret holds into a message; it goes no further than this.
-fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Review, redactor: &Redactor) -> Vec<Told> {
+fn tell(
+    judgement: &Judgement,
+    claims: &[Claim<'_>],
+    past: &Past,
+    circumstances: Circumstances<'_>,
+    redactor: &Redactor,
+) -> Vec<Told> {
+    let Circumstances { review, is_glass_broken, .. } = circumstances;
     let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
         let effective = claims.iter().map(|claim| {
             let excused = claim.may_be_excused() && excuse(claim);
@@ -190,6 +207,9 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
             Some(best) if best.0 >= next.0 => Some(best),
             _ => Some(next),
         })?;
+        // Only now: what would be denied is found out as if the glass were whole.
+        let under_break_glass = is_glass_broken && action == Action::Deny && claim.grant.yields_to_break_glass;
+        let action = if under_break_glass { Action::Warn } else { action };
         let what = match what {
             What::Violation(violation) => What::Violation(Violation {
                 message: redactor.redact(render_message(claim.entry, &violation, review)),
@@ -205,6 +225,7 @@ fn tell(judgement: &Judgement, claims: &[Claim<'_>], past: &Past, review: &Revie
             action,
             what,
             denied_from: claim.denied_from,
+            under_break_glass,
         })
     };
     match &judgement.outcome {

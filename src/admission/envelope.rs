@@ -8,10 +8,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Vis
 
 use serde_json::value::RawValue;
 
+use super::authority::metadata_of;
 use super::unchanged;
 
 use crate::engine::{EvalError, Fields as _, Value, json};
-use crate::policy::{GroupVersionKind, Operation};
+use crate::policy::{GroupVersionKind, NamespaceMeta, Operation};
 
 /// An AdmissionRequest whose objects are still text.
 #[derive(Debug, Clone)]
@@ -100,6 +101,16 @@ impl Envelope {
     /// Returns the object as it stood before; null where there was none.
     pub fn old_object(&self) -> Result<Value, EvalError> {
         self.read(self.old_object.as_deref())
+    }
+
+    /// Returns name, labels and annotations of the object, also where it cannot be read as a whole.
+    pub fn metadata(&self) -> Option<NamespaceMeta> {
+        self.object.as_deref().and_then(metadata_of)
+    }
+
+    /// Returns name, labels and annotations of the object as it stood before.
+    pub fn metadata_before(&self) -> Option<NamespaceMeta> {
+        self.old_object.as_deref().and_then(metadata_of)
     }
 
     fn read(&self, raw: Option<&RawValue>) -> Result<Value, EvalError> {

@@ -2,6 +2,7 @@
 //!
 //! Pure: values in, values out; the clock is passed in, and evaluation is a function of the caller's.
 
+pub mod authority;
 pub mod decide;
 pub mod envelope;
 pub mod fixture;
@@ -15,6 +16,7 @@ pub mod unchanged;
 #[cfg(test)]
 mod tests;
 
+pub use authority::{Ground, NamespaceWrite, Refusal, Ruling};
 pub use decide::{Action, Claim, Told, What, claims};
 pub use envelope::{Envelope, EnvelopeError};
 pub use mutate::Mutation;

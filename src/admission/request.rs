@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::authority::NamespaceWrite;
 use super::decide::{self, Action, Circumstances, Told};
 use super::envelope::Envelope;
 use super::owned::Controllers;
@@ -17,7 +18,7 @@ use crate::engine::{
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity};
+use crate::policy::{BreakGlass, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity};
 
 /// What is known of the namespace that a request is about.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub enum Reason {
     NoRule,
     /// A Namespace write that brings in a label or annotation which names nothing.
     NamespaceFault,
+    /// A Namespace write that weakens modes or breaks glass, of one who may not.
+    NotAuthorized,
 }
 
 impl Reason {
@@ -54,6 +57,7 @@ impl Reason {
             Self::SubResource => "subresource",
             Self::NoRule => "no-rule",
             Self::NamespaceFault => "namespace-fault",
+            Self::NotAuthorized => "not-authorized",
         }
     }
 }
@@ -71,10 +75,29 @@ pub struct Decision {
     pub told: Vec<Told>,
     /// What the namespace's owner should know; under [`Reason::NamespaceFault`] what the write is refused for.
     pub notices: Vec<Notice>,
+    /// What a Namespace write makes of the modes, if it changes any.
+    pub write: Option<Box<NamespaceWrite>>,
+    /// Glass that is broken in the namespace now.
+    pub break_glass: Option<BreakGlass>,
     /// What only records, and is judged when the answer has gone out.
     pub deferred: Option<Deferred>,
     /// Evaluations on the VM that are due to be repeated on the interpreter when the answer has gone out.
     pub repeats: Vec<Repeat>,
+}
+
+impl Decision {
+    /// Returns the object's name, or what its name is to be made of.
+    pub fn name(&self) -> &str {
+        self.subject.split_once('/').map_or("", |(_, name)| name)
+    }
+
+    /// Returns the glass under which a request was admitted that would have been denied, and the rules that would have
+    /// denied it.
+    pub fn under_break_glass(&self) -> Option<(&BreakGlass, Vec<&str>)> {
+        let glass = self.break_glass.as_ref().filter(|_| self.allowed)?;
+        let rules = super::speak::rules(self.told.iter().filter(|told| told.under_break_glass));
+        (!rules.is_empty()).then_some((glass, rules))
+    }
 }
 
 /// Checks that only record.
@@ -167,8 +190,14 @@ impl Envelope {
 }
 
 impl Reviewer<'_> {
-    /// Judges a request.
-    pub fn review(&self, envelope: &Envelope, mut means: Means<'_>) -> Decision {
+    /// Judges a request. Of a Namespace write that weakens modes the answer may be open until the cluster's roles are
+    /// asked: [`Decision::open_question`].
+    pub fn review(&self, envelope: &Envelope, means: Means<'_>) -> Decision {
+        let write = self.namespace_write(envelope, &means.namespace, means.now);
+        self.judge_request(envelope, means).with_write(write)
+    }
+
+    fn judge_request(&self, envelope: &Envelope, mut means: Means<'_>) -> Decision {
         if !envelope.is_judged_resource() {
             return allowed(envelope, &Value::Null, Reason::SubResource);
         }
@@ -197,7 +226,7 @@ impl Reviewer<'_> {
                 return Decision { allowed: false, notices: faults, ..refused };
             }
         }
-        let grants = self.grants(&means.namespace, subject_meta.as_ref());
+        let grants = self.grants(&means.namespace, subject_meta.as_ref(), means.now);
         let namespace = match (&means.namespace, subject_meta) {
             (_, Some(meta)) => Some(Arc::new(meta)),
             (NamespaceState::Known(meta), None) => Some(meta.clone()),
@@ -214,17 +243,19 @@ impl Reviewer<'_> {
         envelope: &Envelope,
         review: &Review,
         old_error: Option<&EvalError>,
-        grants: Grants,
+        judging: Judging,
         means: Means<'_>,
     ) -> Decision {
-        let Grants { grants, notices } = grants;
+        let Judging { grants, notices, break_glass } = judging;
         let input = Input::new(review);
         let (now_checks, later_checks) = self.checks(envelope, review, input.has_template(), &grants);
         let budget = Budget { limits: self.limits, remaining: means.remaining };
         let machines = means.machines;
         let judgements = judge(&input, &now_checks, machines, &budget);
         let mut repeats = Repeat::due(&input, &judgements);
-        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review, now: means.now };
+        let is_glass_broken = break_glass.is_some();
+        let circumstances =
+            Circumstances { bundle: self.bundle, grants: &grants, review, is_glass_broken, now: means.now };
         let told = decide::decide(circumstances, &judgements, |checks| {
             if let Some(error) = old_error {
                 return not_judged(checks, error);
@@ -244,6 +275,7 @@ impl Reviewer<'_> {
             allowed: told.iter().all(|told| told.action != Action::Deny),
             told,
             notices,
+            break_glass,
             deferred,
             repeats,
             ..allowed(envelope, &review.object, reason)
@@ -252,6 +284,11 @@ impl Reviewer<'_> {
 
     /// Answers when there is no time or no way to judge: every rule that could look at the object is an error.
     pub fn not_reached(&self, envelope: &Envelope, namespace: &NamespaceState, now: Timestamp) -> Decision {
+        let write = self.namespace_write(envelope, namespace, now);
+        self.answer_unreached(envelope, namespace, now).with_write(write)
+    }
+
+    fn answer_unreached(&self, envelope: &Envelope, namespace: &NamespaceState, now: Timestamp) -> Decision {
         if !envelope.is_judged_resource() {
             return allowed(envelope, &Value::Null, Reason::SubResource);
         }
@@ -271,26 +308,36 @@ impl Reviewer<'_> {
         error: &EvalError,
         old_error: Option<&EvalError>,
     ) -> Decision {
-        let meta = envelope.kind.is_namespace().then(|| NamespaceMeta::named(&envelope.name));
-        let Grants { grants, notices } = self.grants(namespace, meta.as_ref());
+        let named = || NamespaceMeta::named(&envelope.name);
+        let meta = envelope.kind.is_namespace().then(|| envelope.metadata().unwrap_or_else(named));
+        let Judging { grants, notices, break_glass } = self.grants(namespace, meta.as_ref(), now);
         let review = envelope.review(Value::Null, Value::Null, None, Inventory::new());
         // Nobody can tell whether it holds a pod template; kinds of others may.
         let (checks, _) = self.checks(envelope, &review, !envelope.kind.is_built_in_group(), &grants);
-        let circumstances = Circumstances { bundle: self.bundle, grants: &grants, review: &review, now };
+        let is_glass_broken = break_glass.is_some();
+        let circumstances =
+            Circumstances { bundle: self.bundle, grants: &grants, review: &review, is_glass_broken, now };
         let told = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
             not_judged(checks, old_error.unwrap_or(&EvalError::NotReached))
         });
         let allowed_all = told.iter().all(|told| told.action != Action::Deny);
-        Decision { allowed: allowed_all, told, notices, ..allowed(envelope, &Value::Null, Reason::Judged) }
+        let unread = allowed(envelope, &Value::Null, Reason::Judged);
+        Decision { allowed: allowed_all, told, notices, break_glass, ..unread }
     }
 
-    fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>) -> Grants {
-        match (subject, namespace) {
-            (Some(meta), _) => self.modes.grants(meta, self.bundle),
-            (None, NamespaceState::Known(meta)) => self.modes.grants(meta, self.bundle),
-            (None, NamespaceState::Unread(name)) => self.modes.grants_of_unread(name, self.bundle),
-            (None, NamespaceState::None) => self.modes.cluster_scoped_grants(),
+    fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>, now: Timestamp) -> Judging {
+        let meta = match (subject, namespace) {
+            (Some(meta), _) => meta,
+            (None, NamespaceState::Known(meta)) => meta,
+            (None, NamespaceState::Unread(name)) => return self.modes.grants_of_unread(name, self.bundle).into(),
+            (None, NamespaceState::None) => return self.modes.cluster_scoped_grants().into(),
+        };
+        let mut judging = Judging::from(self.modes.grants(meta, self.bundle));
+        match BreakGlass::active(meta, now) {
+            Ok(break_glass) => judging.break_glass = break_glass,
+            Err(fault) => judging.notices.push(Notice::BreakGlass(fault)),
         }
+        judging
     }
 
     /// Returns what is evaluated before the answer, and what only after it because it only records.
@@ -335,6 +382,19 @@ impl Reviewer<'_> {
     }
 }
 
+/// What judges a request.
+struct Judging {
+    grants: Vec<Grant>,
+    notices: Vec<Notice>,
+    break_glass: Option<BreakGlass>,
+}
+
+impl From<Grants> for Judging {
+    fn from(Grants { grants, notices }: Grants) -> Self {
+        Self { grants, notices, break_glass: None }
+    }
+}
+
 /// Returns the object that is judged and the one before; on DELETE the one that goes stands for the object.
 fn objects(envelope: &Envelope) -> (Result<Value, EvalError>, Result<Value, EvalError>) {
     match envelope.operation() {
@@ -362,6 +422,8 @@ fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
         subject,
         told: Vec::new(),
         notices: Vec::new(),
+        write: None,
+        break_glass: None,
         deferred: None,
         repeats: Vec::new(),
     }

@@ -7,11 +7,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
+use super::authority::refusal;
 use super::decide::{Action, Told, What};
 use super::mutate::Mutation;
 use super::request::{Decision, Reason};
 use crate::engine::judge::container_depth;
 use crate::engine::{Path, Segment};
+use crate::policy::BreakGlass;
 
 /// kubectl shows more, but nobody reads more.
 const WARNINGS: usize = 5;
@@ -31,6 +33,8 @@ const OTHERS: usize = 10;
 const ANNOTATION_LENGTH: usize = 1024;
 /// Longest name of an object in a denial, whose first 200 characters say everything.
 const NAME_LENGTH: usize = 48;
+/// Longest name of an incident in a line.
+const INCIDENT_LENGTH: usize = 40;
 
 /// Everything that is told of one rule, its containers joined.
 struct Line<'a> {
@@ -48,13 +52,10 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
     let rules = by_rule(&decision.told, Action::Warn);
     lines.extend(rules.iter().map(|line| {
         let Told { rule, severity, .. } = line.told;
-        let from =
-            line.told.denied_from.map_or(String::new(), |from| format!(" (denied from {})", from.strftime("%Y-%m-%d")));
-        format!(
-            "gatepost: {subject}: {rule} ({severity}): {}{}{from}",
-            containers(&line.containers),
-            message(line.told)
-        )
+        let why = reason_to_warn(line.told, decision.break_glass.as_ref());
+        let text =
+            format!("gatepost: {subject}: {rule} ({severity}): {}{}", containers(&line.containers), message(line.told));
+        clip(&text, WARNING_LENGTH.saturating_sub(why.chars().count())) + &why
     }));
     let rest = lines.len().saturating_sub(WARNINGS);
     lines.truncate(WARNINGS);
@@ -64,6 +65,17 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
     lines.into_iter().map(|line| clip(&line, WARNING_LENGTH)).collect()
 }
 
+/// Returns why something is only warned of that would be denied otherwise; it is never cut off.
+fn reason_to_warn(told: &Told, break_glass: Option<&BreakGlass>) -> String {
+    let from = told.denied_from.map_or(String::new(), |from| format!(" (denied from {})", from.strftime("%Y-%m-%d")));
+    match break_glass.filter(|_| told.under_break_glass) {
+        Some(BreakGlass { incident, until }) => {
+            format!("{from} (break-glass {} until {until})", clip(incident, INCIDENT_LENGTH))
+        }
+        None => from,
+    }
+}
+
 /// Returns what a denial says: object, rule, place and fix of the gravest in its first 200 characters, then the rest.
 pub fn denial(decision: &Decision) -> String {
     let subject = clip(&decision.subject, NAME_LENGTH);
@@ -71,10 +83,21 @@ pub fn denial(decision: &Decision) -> String {
         let faults: Vec<String> = decision.notices.iter().map(ToString::to_string).collect();
         return format!("{subject}: {}", faults.join("; "));
     }
+    let refused = decision.write.as_deref().map(refusal).unwrap_or_default();
+    match (refused.is_empty(), denied_rules(decision)) {
+        (true, None) => format!("{subject}: denied"),
+        (true, Some(rules)) => format!("{subject}: {rules}"),
+        (false, None) => format!("{subject}: {refused}"),
+        (false, Some(rules)) => format!("{subject}: {refused}; and {rules}"),
+    }
+}
+
+/// Returns what a denial says of rules.
+fn denied_rules(decision: &Decision) -> Option<String> {
     let rules = by_rule(&decision.told, Action::Deny);
-    let Some((first, others)) = rules.split_first() else { return format!("{subject}: denied") };
+    let (first, others) = rules.split_first()?;
     let Told { rule, severity, .. } = first.told;
-    let mut text = format!("{subject}: {rule} ({severity}){}: {}", place(first.told), message(first.told));
+    let mut text = format!("{rule} ({severity}){}: {}", place(first.told), message(first.told));
     if first.containers.len() > 1 {
         text = format!(
             "{text} (also in {})",
@@ -91,7 +114,10 @@ pub fn denial(decision: &Decision) -> String {
         let dots = if others.len() > OTHERS { ", …" } else { "" };
         text = format!("{text}; {} more: {}{dots}", others.len(), named.join(", "));
     }
-    printable(&text).into_owned()
+    if let Some(BreakGlass { incident, .. }) = &decision.break_glass {
+        text = format!("{text}; a floor denies this, and holds under break-glass {}", clip(incident, INCIDENT_LENGTH));
+    }
+    Some(printable(&text).into_owned())
 }
 
 /// Groups what leads to one action by rule, in the order of the decision.
@@ -155,7 +181,7 @@ fn dotted(segments: &[Segment]) -> String {
 }
 
 /// Cuts a text at so many characters, saying that it did, and takes out what a header line cannot carry.
-fn clip(text: &str, length: usize) -> String {
+pub(super) fn clip(text: &str, length: usize) -> String {
     let text = printable(text);
     // Most are short and plain; characters are counted only where bytes do not settle it.
     if text.len() <= length || text.chars().count() <= length {
@@ -249,6 +275,13 @@ pub fn answer(uid: &str, decision: &Decision) -> Answer {
     let mut audit_annotations = BTreeMap::new();
     if !decision.told.is_empty() {
         audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), ANNOTATION_LENGTH));
+    }
+    if let Some(write) = decision.write.as_deref().filter(|write| !write.changes.is_empty()) {
+        let text = format!("{} (authority: {})", write.in_words(), write.ruling.as_str());
+        audit_annotations.insert("mode-change", clip(&text, ANNOTATION_LENGTH));
+    }
+    if let Some((glass, rules)) = decision.under_break_glass() {
+        audit_annotations.insert("break-glass", clip(&format!("{glass}: {}", rules.join(",")), ANNOTATION_LENGTH));
     }
     let response =
         Response { allowed: decision.allowed, status, warnings, audit_annotations, ..Response::allowed(uid) };

@@ -15,6 +15,8 @@ use crate::config::Config;
 use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, Machines, ProgramCache};
 use crate::policy::{Modes, NamespaceMeta, Source};
 
+mod authority;
+
 const RULES: &[(&str, &str)] = &[
     (
         "fails.rego",

@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod completion;
+mod decisions;
 mod explain;
 pub(crate) mod output;
 mod policies;
@@ -47,6 +48,8 @@ enum Command {
     Policies(policies::Args),
     /// Say what a rule wants, why, and how to fix it
     Explain(explain::Args),
+    /// List what admission let in under break-glass
+    Decisions(decisions::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// Print the version
@@ -100,6 +103,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Scan(args) => scan::run(&args),
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Decisions(args) => decisions::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => output::print(concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Test { files } => {

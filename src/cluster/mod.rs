@@ -1,5 +1,6 @@
 //! The cluster that is judged: connecting to it, and what is watched of it.
 
+pub mod access;
 pub mod installation;
 pub mod inventory;
 pub mod namespaces;
@@ -14,6 +15,7 @@ use std::time::Duration;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
+pub use access::Access;
 pub use installation::Installation;
 pub use inventory::InventoryWatch;
 pub use namespaces::Namespaces;

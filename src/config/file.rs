@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Config;
+use super::authority::AuthorityText;
 use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
 use crate::policy::{Modes, NamespaceMeta, Scope, Selector, Severity, nearest};
@@ -36,6 +37,7 @@ struct FileConfig {
     #[serde(rename = "static")]
     static_namespaces: BTreeMap<String, NamespaceMeta>,
     controllers: BTreeMap<String, Vec<String>>,
+    modes: AuthorityText,
 }
 
 #[derive(Debug, Deserialize)]
@@ -44,6 +46,8 @@ struct EntryText {
     #[serde(rename = "match", default)]
     matches: MatchText,
     set: SetText,
+    #[serde(rename = "breakGlass", default)]
+    break_glass: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -105,6 +109,7 @@ fn convert(file: FileConfig) -> Result<Config, String> {
         cluster_scoped: over_shipped("clusterScoped", file.cluster_scoped)?,
         namespaces: entries("namespaces", file.namespaces)?,
         floors: entries("floors", file.floors)?,
+        authority: file.modes.convert().map_err(|cause| format!("modes.{cause}"))?,
     };
     only_namespaces_mutate(&modes)?;
     let name = |(name, meta): (String, NamespaceMeta)| (name.clone(), NamespaceMeta { name, ..meta });
@@ -133,7 +138,11 @@ fn only_namespaces_mutate(modes: &Modes) -> Result<(), String> {
 fn entry(place: &str, text: EntryText) -> Result<(Selector, SlotSet), String> {
     let selector = Selector::new(&text.matches.names, text.matches.labels)
         .map_err(|cause| format!("{place}.match.names: {cause}"))?;
-    Ok((selector, set(text.set).map_err(|cause| format!("{place}.set.{cause}"))?))
+    if text.break_glass.is_some() && !place.starts_with("floors") {
+        return Err(format!("{place}.breakGlass: goes with floors; break-glass makes everything else warn anyway"));
+    }
+    let set = set(text.set).map_err(|cause| format!("{place}.set.{cause}"))?;
+    Ok((selector, SlotSet { break_glass: text.break_glass.unwrap_or_default(), ..set }))
 }
 
 fn set(text: SetText) -> Result<SlotSet, String> {
@@ -153,6 +162,7 @@ fn set(text: SetText) -> Result<SlotSet, String> {
         severity: severity.transpose()?,
         scope: scope.transpose()?,
         from: from.transpose()?,
+        break_glass: false,
     })
 }
 

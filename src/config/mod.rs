@@ -1,5 +1,6 @@
 //! The configuration: file and settings, checked, and turned into what the core understands.
 
+mod authority;
 mod file;
 mod settings;
 

@@ -14,7 +14,7 @@ use crate::policy::kinds::KindSelector;
 use crate::policy::metadata::CONTROLLERS;
 use crate::policy::modes::PolicyNames;
 use crate::policy::set::{self, Entry};
-use crate::policy::{GroupVersionKind, Rule, RuleId};
+use crate::policy::{GroupVersionKind, PolicyEntries, Rule, RuleId};
 
 /// One thing to evaluate: a rule with certain parameters, however many policies ask for it.
 #[derive(Debug)]
@@ -175,6 +175,16 @@ impl PolicyNames for Bundle {
 
     fn policy_names(&self) -> Vec<&str> {
         self.policies.keys().map(|name| &**name).collect()
+    }
+}
+
+impl PolicyEntries for Bundle {
+    fn entries(&self, policy: &str) -> Option<&BTreeMap<usize, Entry>> {
+        self.policies.get(policy).map(|policy| &policy.entries)
+    }
+
+    fn rule_of(&self, check: usize) -> Option<&Rule> {
+        self.checks.get(check).map(|check| &*check.rule.rule)
     }
 }
 

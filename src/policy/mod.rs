@@ -2,6 +2,8 @@
 //!
 //! Pure: values in, values out. Nothing here reads files, clocks or the network.
 
+pub mod authority;
+pub mod break_glass;
 pub mod embedded;
 pub mod kinds;
 pub mod metadata;
@@ -12,10 +14,13 @@ pub mod notices;
 pub mod rule;
 pub mod set;
 mod suggest;
+pub mod weakening;
 
 #[cfg(test)]
 mod tests;
 
+pub use authority::{Authority, Requester, Standing, Verb};
+pub use break_glass::{BreakGlass, BreakGlassFault};
 pub use kinds::{GroupVersionKind, KindSelector};
 pub use metadata::{AtMost, Dialect, Effort, Operation, Origin, Severity};
 pub use modes::{Grant, GrantOrigin, Mode, Modes, Scope};
@@ -23,3 +28,4 @@ pub use namespace::{NamespaceMeta, Selector};
 pub use rule::{Fixture, Provenance, Rule, RuleId, Source};
 pub use set::{OnError, PolicySpec};
 pub use suggest::nearest;
+pub use weakening::{ModeChange, Part, PolicyEntries};

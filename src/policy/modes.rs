@@ -9,6 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Serialize;
 
+use super::authority::Authority;
 use super::metadata::{Severity, UnknownWord};
 use super::namespace::{NamespaceMeta, Selector};
 use super::notices::{Notice, unknown_keys};
@@ -112,6 +113,8 @@ pub struct Grant {
     pub from: Option<Timestamp>,
     /// Where it comes from.
     pub origin: GrantOrigin,
+    /// Whether it only warns while glass is broken: every slot does, and a floor whose entry says so.
+    pub yields_to_break_glass: bool,
 }
 
 /// A slot's value: a policy, or explicitly none.
@@ -140,6 +143,8 @@ pub struct SlotSet {
     pub scope: Option<Scope>,
     /// Goes with `enforce`.
     pub from: Option<Timestamp>,
+    /// Of a floor: whether break-glass makes it warn, as it does with every slot.
+    pub break_glass: bool,
 }
 
 impl SlotSet {
@@ -180,6 +185,7 @@ impl SlotSet {
             scope: self.scope.filter(|_| enforce).unwrap_or_default(),
             from: self.from.filter(|_| enforce),
             origin,
+            yields_to_break_glass: origin != GrantOrigin::Floor || self.break_glass,
         })
     }
 }
@@ -195,6 +201,8 @@ pub struct Modes {
     pub namespaces: Vec<(Selector, SlotSet)>,
     /// All matches add up.
     pub floors: Vec<(Selector, SlotSet)>,
+    /// Who may weaken what these and the labels say.
+    pub authority: Authority,
 }
 
 impl Default for Modes {
@@ -204,6 +212,7 @@ impl Default for Modes {
             cluster_scoped: SlotSet::shipped(),
             namespaces: Vec::new(),
             floors: Vec::new(),
+            authority: Authority::default(),
         }
     }
 }
@@ -265,6 +274,12 @@ impl Modes {
         let mut notices = self.grants(new, policies).notices;
         notices.retain(|notice| notice.refuses_write() && !before.contains(notice));
         notices
+    }
+
+    /// Returns the label keys by which entries of the configuration and floors select, the floors' first.
+    pub fn selecting_labels(&self) -> Vec<&str> {
+        let selectors = self.floors.iter().chain(&self.namespaces).map(|(selector, _)| selector);
+        selectors.flat_map(Selector::label_keys).collect()
     }
 
     /// Returns every policy that the configuration names, with the place that names it.
@@ -344,7 +359,15 @@ pub(super) fn labelled_slot(
 }
 
 fn labelled(mode: Mode, policy: Arc<str>, namespace: &NamespaceMeta, notices: &mut Vec<Notice>) -> Grant {
-    let mut grant = Grant { mode, policy, severity: None, scope: Scope::New, from: None, origin: GrantOrigin::Label };
+    let mut grant = Grant {
+        mode,
+        policy,
+        severity: None,
+        scope: Scope::New,
+        from: None,
+        origin: GrantOrigin::Label,
+        yields_to_break_glass: true,
+    };
     if mode == Mode::Enforce {
         grant.severity = annotation(namespace, ENFORCE_SEVERITY, notices, str::parse);
         let unreadable_means_all = namespace.annotations.contains_key(ENFORCE_SCOPE).then_some(Scope::All);

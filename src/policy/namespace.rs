@@ -58,6 +58,11 @@ impl Selector {
         self.names.is_empty() || self.names.iter().any(|glob| glob.is_match(name))
     }
 
+    /// Returns the keys of the labels that a namespace must have.
+    pub fn label_keys(&self) -> impl Iterator<Item = &str> {
+        self.labels.keys().map(String::as_str)
+    }
+
     /// Returns whether a namespace is selected.
     pub fn matches(&self, namespace: &NamespaceMeta) -> bool {
         self.could_match(&namespace.name)

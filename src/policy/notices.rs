@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::break_glass::{BREAK_GLASS, BREAK_GLASS_UNTIL, BreakGlassFault};
 use super::modes::{ENFORCE_FROM, ENFORCE_SCOPE, ENFORCE_SEVERITY, Mode, PREFIX};
 use super::mutation::{MUTATE, SLOT_LABELS};
 use super::namespace::NamespaceMeta;
@@ -39,6 +40,8 @@ pub enum Notice {
         /// What was most likely meant.
         nearest: Option<&'static str>,
     },
+    /// Annotations that should break glass do nothing, or no more.
+    BreakGlass(BreakGlassFault),
     /// The namespace could not be read, so only what is certain judges it.
     UnreadNamespace,
 }
@@ -46,7 +49,12 @@ pub enum Notice {
 impl Notice {
     /// Returns whether a Namespace write that brings this in is refused.
     pub fn refuses_write(&self) -> bool {
-        matches!(self, Self::UnknownPolicy { .. } | Self::Unreadable { .. } | Self::UnknownKey { .. })
+        match self {
+            Self::UnknownPolicy { .. } | Self::Unreadable { .. } | Self::UnknownKey { .. } | Self::BreakGlass(_) => {
+                true
+            }
+            Self::WithoutLabel { .. } | Self::UnreadNamespace => false,
+        }
     }
 }
 
@@ -68,6 +76,7 @@ impl fmt::Display for Notice {
                 write!(f, "{key} means nothing here")?;
                 nearest.map_or(Ok(()), |nearest| write!(f, ", did you mean the {nearest}?"))
             }
+            Self::BreakGlass(fault) => fault.fmt(f),
             Self::UnreadNamespace => {
                 f.write_str("the namespace could not be read in time, its labels were not taken into account")
             }
@@ -76,7 +85,7 @@ impl fmt::Display for Notice {
 }
 
 /// Keys under [`PREFIX`], each with what it is.
-const KEYS: [(&str, &str); 7] = [
+const KEYS: [(&str, &str); 9] = [
     ("gatepost.dev/enforce", "label gatepost.dev/enforce"),
     ("gatepost.dev/warn", "label gatepost.dev/warn"),
     ("gatepost.dev/audit", "label gatepost.dev/audit"),
@@ -84,6 +93,8 @@ const KEYS: [(&str, &str); 7] = [
     (ENFORCE_SEVERITY, "annotation gatepost.dev/enforce-severity"),
     (ENFORCE_SCOPE, "annotation gatepost.dev/enforce-scope"),
     (ENFORCE_FROM, "annotation gatepost.dev/enforce-from"),
+    (BREAK_GLASS, "annotation gatepost.dev/break-glass"),
+    (BREAK_GLASS_UNTIL, "annotation gatepost.dev/break-glass-until"),
 ];
 
 /// Returns a notice for each key of ours that is none: it would have to be seen as a mode that does not hold.

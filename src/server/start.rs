@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::files::{self, Addresses};
 use super::{Given, ServeError, bundle, manifests};
-use crate::cluster::{self, InventoryWatch, Namespaces};
+use crate::cluster::{self, Access, InventoryWatch, Namespaces};
 use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
 use crate::input::Surroundings;
@@ -27,6 +27,7 @@ use crate::webhook::certificates::{self, Source, Trust};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
 use crate::webhook::in_force::{InForce, Live};
+use crate::webhook::journal::Journal;
 use crate::webhook::listener::{self, Options};
 use crate::webhook::tls::{self, CertificateStore};
 use crate::webhook::workers::Workers;
@@ -137,6 +138,8 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         in_force: Live::new(in_force),
         world,
         workers: Workers::new(settings.workers, settings.queue).map_err(ServeError::System)?,
+        journal: Journal::start(&settings.data_dir, metrics.modes.break_glass_unrecorded.clone())
+            .map_err(ServeError::System)?,
         metrics,
         deferred_bytes: AtomicUsize::new(0),
     })
@@ -182,7 +185,8 @@ async fn world(settings: &Settings, bundle: &Bundle, readiness: &Arc<Readiness>)
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());
     tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
-    Ok(World::Cluster { namespaces, inventory: InventoryWatch::start(&client, inventory_kinds(bundle)) })
+    let inventory = InventoryWatch::start(&client, inventory_kinds(bundle));
+    Ok(World::Cluster { namespaces, inventory, access: Arc::new(Access::new(client)) })
 }
 
 fn inventory_kinds(bundle: &Bundle) -> BTreeSet<String> {

@@ -15,6 +15,7 @@ use super::admission::AdmissionMetrics;
 use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::connections::ConnectionMetrics;
+use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
 use super::process::Process;
@@ -35,6 +36,8 @@ pub struct Metrics {
     pub bundle: BundleMetrics,
     /// The webhook listener's connections.
     pub connections: ConnectionMetrics,
+    /// Changes of modes, and break-glass.
+    pub modes: ModeMetrics,
     /// Mutation requests.
     pub mutation: MutationMetrics,
     /// Known namespaces.
@@ -73,6 +76,7 @@ impl Metrics {
             admission: AdmissionMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),
+            modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),

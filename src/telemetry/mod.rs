@@ -6,6 +6,7 @@ pub mod by_rule;
 pub mod connections;
 pub mod logging;
 pub mod metrics;
+pub mod modes;
 pub mod mutation;
 pub mod namespaces;
 pub mod process;

@@ -15,19 +15,21 @@ use jiff::Timestamp;
 
 use super::in_force::{InForce, Live};
 use super::intake::{Deadline, Received, receive};
+use super::journal::Journal;
 use super::later::{judge_later, repeat_later};
+use super::modes;
 use super::mutate::mutate;
 use super::record::{Later, Record};
 use super::tls::ClientIdentity;
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Means, NamespaceState};
 use crate::admission::{Decision, Envelope, Reviewer, speak};
-use crate::cluster::{InventoryWatch, Namespaces};
+use crate::cluster::{Access, InventoryWatch, Namespaces};
 use crate::engine::Machines;
 use crate::engine::review::Inventory;
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{Mode, NamespaceMeta, Operation};
+use crate::policy::{BreakGlass, Mode, NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics};
 
 /// Everything that answering needs; shared by all requests.
@@ -40,6 +42,8 @@ pub struct App {
     pub workers: Workers,
     /// Counters and histograms.
     pub metrics: Arc<Metrics>,
+    /// Lists what comes in under break-glass.
+    pub journal: Journal,
     /// Bytes of the requests that wait to be judged for the record only.
     pub deferred_bytes: AtomicUsize,
 }
@@ -52,6 +56,8 @@ pub enum World {
         namespaces: Arc<Namespaces>,
         /// Objects that rules look up.
         inventory: Arc<InventoryWatch>,
+        /// Whose roles say who may weaken modes.
+        access: Arc<Access>,
     },
     /// No cluster: what stands in for it is in force with the configuration; any other namespace has no labels.
     Static,
@@ -64,6 +70,10 @@ impl App {
         envelope: &Envelope,
         remaining: Duration,
     ) -> NamespaceState {
+        if envelope.kind.is_namespace() {
+            // Judged by what it carries itself; how it stood counts only where the request does not say.
+            return self.known(in_force, &envelope.name).map_or(NamespaceState::None, NamespaceState::Known);
+        }
         let Some(name) = envelope.judging_namespace() else { return NamespaceState::None };
         match &self.world {
             World::Cluster { namespaces, .. } => namespaces
@@ -71,9 +81,16 @@ impl App {
                 .await
                 .map_or_else(|| NamespaceState::Unread(name.to_owned()), NamespaceState::Known),
             World::Static => {
-                let found = in_force.surroundings.namespace(name).cloned();
+                let found = self.known(in_force, name);
                 NamespaceState::Known(found.unwrap_or_else(|| Arc::new(NamespaceMeta::named(name))))
             }
+        }
+    }
+
+    fn known(&self, in_force: &InForce, name: &str) -> Option<Arc<NamespaceMeta>> {
+        match &self.world {
+            World::Cluster { namespaces, .. } => namespaces.get(name),
+            World::Static => in_force.surroundings.namespace(name).cloned(),
         }
     }
 
@@ -89,14 +106,17 @@ impl App {
     pub fn show_namespaces(&self) {
         let in_force = self.in_force.load();
         let mut modes = [0_usize; Mode::ALL.len()];
-        let mut unknown = 0_usize;
+        let (mut unknown, mut broken_glass) = (0_usize, 0_usize);
+        let now = Timestamp::now();
         for namespace in self.known_namespaces(&in_force) {
             let Grants { grants, notices } = in_force.config.modes.grants(&namespace, &*in_force.bundle);
             for (count, mode) in modes.iter_mut().zip(Mode::ALL) {
                 *count += usize::from(grants.iter().any(|grant| grant.mode == mode));
             }
+            broken_glass += usize::from(BreakGlass::active(&namespace, now).is_ok_and(|glass| glass.is_some()));
             unknown += notices.iter().filter(|notice| matches!(notice, Notice::UnknownPolicy { .. })).count();
         }
+        self.metrics.modes.break_glass_namespaces.set(i64::try_from(broken_glass).unwrap_or(i64::MAX));
         self.metrics.namespaces.set_modes(modes);
         self.metrics.namespaces.unknown_policies.set(i64::try_from(unknown).unwrap_or(i64::MAX));
     }
@@ -184,10 +204,14 @@ async fn validate(
         app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
+    modes::authorize(&app.world, &mut decision, deadline.remaining(), &app.metrics).await;
     let answer = speak::answer(&envelope.uid, &decision);
     let (deferred, repeats) = (decision.deferred.take(), std::mem::take(&mut decision.repeats));
     let (warnings, verified) = (answer.warnings, client.is_some());
     Record { envelope: &envelope, decision: &decision, warnings, verified, took: start.elapsed() }.write(&app.metrics);
+    if let Some(admitted) = modes::admitted(&envelope, &decision, verified) {
+        app.journal.keep(admitted);
+    }
     if let Some(deferred) = deferred {
         judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), size);
     }
@@ -213,6 +237,13 @@ async fn decide(
             })
         }
     };
-    let decision = app.on_a_worker(&envelope.uid, deadline, job).await?;
-    Ok(decision.unwrap_or_else(|| in_force.reviewer().not_reached(envelope, &namespace, Timestamp::now())))
+    let not_reached = || in_force.reviewer().not_reached(envelope, &namespace, Timestamp::now());
+    match app.on_a_worker(&envelope.uid, deadline, job).await {
+        Ok(decision) => Ok(decision.unwrap_or_else(not_reached)),
+        // Nobody may weaken modes by keeping every worker busy: to tell that takes no worker.
+        Err(overloaded) if envelope.kind.is_namespace() => {
+            Some(not_reached()).filter(Decision::needs_authority).ok_or(overloaded)
+        }
+        Err(overloaded) => Err(overloaded),
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::modes;
 use crate::admission::request::Deferred;
 use crate::admission::{Action, Decision, Envelope, Reason, What, speak};
 use crate::engine::{Judgement, Outcome};
@@ -34,7 +35,7 @@ impl Record<'_> {
         match decision.reason {
             Reason::SubResource => drop(metrics.admission.unregistered_subresources.inc()),
             Reason::Unchanged => drop(metrics.admission.unchanged_updates.inc()),
-            Reason::Judged | Reason::NoRule | Reason::NamespaceFault => {}
+            Reason::Judged | Reason::NoRule | Reason::NamespaceFault | Reason::NotAuthorized => {}
         }
         for told in &decision.told {
             match &told.what {
@@ -52,7 +53,7 @@ impl Record<'_> {
             api_version = %envelope.kind.api_version(),
             kind = %envelope.kind.kind,
             namespace = %envelope.namespace,
-            name = %decision.subject.split_once('/').map_or("", |(_, name)| name),
+            name = %decision.name(),
             user = envelope.user_name(),
             subresource = %envelope.sub_resource,
             dry_run = envelope.dry_run,
@@ -61,10 +62,13 @@ impl Record<'_> {
             reason = decision.reason.as_str(),
             rules = %speak::rules(&decision.told).join(","),
             denied = %speak::rules(denied()).join(","),
+            break_glass = decision.break_glass.as_ref().map(|glass| &*glass.incident),
+            break_glass_until = decision.break_glass.as_ref().map(|glass| tracing::field::display(glass.until)),
             warnings = *warnings,
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "admission decision",
         );
+        modes::record(envelope, decision, *verified, metrics);
     }
 }
 

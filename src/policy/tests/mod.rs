@@ -1,9 +1,12 @@
 //! Rules' METADATA, kinds, and modes: each sentence of what a namespace's labels mean.
 
+mod authority;
+mod break_glass;
 mod kinds;
 mod metadata_block;
 mod modes;
 mod selectors;
+mod weakening;
 
 use std::collections::BTreeMap;
 

@@ -153,6 +153,7 @@ fn only_the_enforce_grant_carries_severity_scope_and_date() {
         scope: Some(Scope::All),
         from: Some(Timestamp::UNIX_EPOCH),
         mutate: None,
+        break_glass: false,
     };
     let modes = Modes {
         defaults: set.clone(),
@@ -278,6 +279,7 @@ fn floors_add_up_and_no_label_takes_them_away() {
         scope: Scope::All,
         from: None,
         origin: Floor,
+        yields_to_break_glass: false,
     };
     assert!(grants.grants.contains(&expected), "{grants:?}");
     assert!(modes.cluster_scoped_grants().grants.iter().all(|grant| grant.origin != Floor));
@@ -386,6 +388,7 @@ fn every_policy_that_the_configuration_names_is_given_with_its_place() {
             (selector(&[], &[]), SlotSet { mutate: policy("f"), ..enforcing("d") }),
         ],
         floors: vec![(selector(&[], &[]), SlotSet { warn: policy("e"), ..SlotSet::default() })],
+        ..Modes::default()
     };
     let named: Vec<String> = modes.named_policies().iter().map(|(place, name)| format!("{place}={name}")).collect();
     assert_eq!(
