@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod configuration;
 mod decisions;
 mod manifests;
 mod metrics;

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::{cluster, config};
+use crate::config;
 
 /// What the program says to the shell; of several, the first of 2, 5, 4, 3, 1.
 pub mod exit {
@@ -89,10 +89,9 @@ pub fn main() -> ExitCode {
 
 fn parse() -> Result<Cli, clap::Error> {
     let command = Cli::command();
-    let command = if cluster::is_in_pod() {
-        command.mut_subcommand("serve", |serve| config::in_pod(serve, cluster::installation::pod_namespace()))
-    } else {
-        command
+    let command = match serve::pod() {
+        Some(pod) => command.mut_subcommand("serve", |serve| config::in_pod(serve, &pod)),
+        None => command,
     };
     Cli::from_arg_matches(&command.try_get_matches()?)
 }

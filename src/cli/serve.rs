@@ -3,38 +3,57 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::catalogue;
-use super::exit;
-use crate::cluster::ConnectError;
-use crate::config::{Config, Settings};
+use super::{catalogue, exit, output};
+use crate::cluster::{self, ConnectError};
+use crate::config::{Flags, Layers, Pod, Read, unknown_variables};
 use crate::server::{self, Given, ServeError};
 use crate::telemetry::logging;
 
 /// Arguments of `gatepost serve`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Configuration file
+    /// Configuration file [env: GATEPOST_CONFIG]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Print every setting, its value and where it comes from, and do nothing else
+    #[arg(long)]
+    print_config: bool,
     #[command(flatten)]
-    settings: Settings,
+    flags: Flags,
+}
+
+/// Returns the Pod that this process runs in.
+pub fn pod() -> Option<Pod> {
+    cluster::is_in_pod().then(|| Pod { namespace: cluster::installation::pod_namespace() })
 }
 
 /// Serves until the process is told to stop.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let Args { config, settings } = args;
-    logging::init(settings.log_format, &settings.log_level)?;
+    let layers = Layers::new(&args.flags, args.config, pod().as_ref(), std::env::vars_os());
+    let read = layers.resolve(layers.text()?.as_deref())?;
+    if args.print_config {
+        return output::print(&read.to_yaml());
+    }
+    logging::init(read.settings.log_format, &read.settings.log_level)?;
+    warn_of_unknown_variables();
     // A panic on one request's thread is caught there; a provider must be there before any TLS is configured.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let config = Config::read(config.as_deref())?;
+    let Read { settings, config, .. } = read;
     let given = Given { config, catalogue: catalogue::read(&settings.policies)?, settings };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost-io").build()?;
     match runtime.block_on(server::serve(given)) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ ServeError::OutOfReach(ConnectError::ServiceAccount(_) | ConnectError::Client(_))) => {
-            super::output::tell(&format!("error: {:#}", anyhow::Error::new(error)));
+            output::tell(&format!("error: {:#}", anyhow::Error::new(error)));
             Ok(ExitCode::from(exit::OUT_OF_REACH))
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+fn warn_of_unknown_variables() {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    for (variable, nearest) in unknown_variables(names.iter().map(String::as_str)) {
+        tracing::warn!(variable, nearest, "this environment variable means nothing");
     }
 }

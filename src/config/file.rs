@@ -1,43 +1,45 @@
-//! The YAML form of the configuration.
+//! The sections of the configuration file that are no settings: selectors, namespaces, controllers.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_saphyr::Spanned;
 
-use super::Config;
 use super::authority::AuthorityText;
+use super::slots::Slots;
 use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
-use crate::policy::{Modes, NamespaceMeta, Scope, Selector, Severity, nearest};
+use crate::policy::{Authority, Modes, NamespaceMeta, Scope, Selector, Severity, nearest};
 
-/// A configuration that cannot be used, with its place.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}{}: {cause}", path.display(), line.map_or(String::new(), |line| format!(":{line}")))]
-pub struct ConfigError {
-    path: PathBuf,
-    line: Option<u64>,
-    cause: String,
+/// What is wrong in the file; the line where it is known, and else the key of the setting that is at fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// In a section.
+    Section {
+        /// Counted from 1.
+        line: Option<u64>,
+        /// The key, and what is wrong with it.
+        cause: String,
+    },
+    /// In a setting, wherever that comes from.
+    Setting {
+        /// `defaults.severity`.
+        key: String,
+        /// What is wrong with it.
+        cause: String,
+    },
 }
 
-impl ConfigError {
-    /// Builds an error about a file.
-    pub fn new(path: &Path, line: Option<u64>, cause: String) -> Self {
-        Self { path: path.to_owned(), line, cause }
-    }
-}
-
+/// What the sections of a file hold. [`super::outline`] has refused keys that are not known.
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-struct FileConfig {
-    defaults: SetText,
-    cluster_scoped: SetText,
+#[serde(default)]
+pub(super) struct Sections {
     namespaces: Vec<EntryText>,
     floors: Vec<EntryText>,
     #[serde(rename = "static")]
     static_namespaces: BTreeMap<String, NamespaceMeta>,
-    controllers: BTreeMap<String, Vec<String>>,
-    modes: AuthorityText,
+    controllers: BTreeMap<String, Spanned<Vec<String>>>,
+    modes: Option<Spanned<AuthorityText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,41 +49,83 @@ struct EntryText {
     matches: MatchText,
     set: SetText,
     #[serde(rename = "breakGlass", default)]
-    break_glass: Option<bool>,
+    break_glass: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct MatchText {
-    names: Vec<String>,
+    names: Vec<Spanned<String>>,
     labels: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct SetText {
-    enforce: Option<String>,
-    warn: Option<String>,
-    audit: Option<String>,
-    mutate: Option<String>,
-    severity: Option<String>,
-    scope: Option<String>,
-    from: Option<String>,
+    enforce: Option<Spanned<String>>,
+    warn: Option<Spanned<String>>,
+    audit: Option<Spanned<String>>,
+    mutate: Option<Spanned<String>>,
+    severity: Option<Spanned<String>>,
+    scope: Option<Spanned<String>>,
+    from: Option<Spanned<String>>,
 }
 
-/// Reads the configuration's text; the path is for error messages.
-pub(super) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    if text.trim().is_empty() {
-        return Ok(Config { path: Some(path.to_owned()), ..Config::default() });
+/// What the sections and the slots of settings amount to.
+#[derive(Debug)]
+pub(super) struct Converted {
+    pub modes: Modes,
+    pub static_namespaces: BTreeMap<String, NamespaceMeta>,
+    pub controllers: Controllers,
+    /// The line of each policy that is named: `namespaces[0].set.enforce`.
+    pub lines: BTreeMap<String, u64>,
+}
+
+impl Sections {
+    /// Reads the file's text; the error has a line where it is known.
+    pub(super) fn read(text: &str) -> Result<Self, Fault> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_saphyr::from_str(text).map_err(|error| {
+            let error = error.without_snippet();
+            Fault::Section { line: error.location().map(|at| at.line()), cause: with_hint(&error.to_string()) }
+        })
     }
-    let file: FileConfig = serde_saphyr::from_str(text).map_err(|error| {
-        let error = error.without_snippet();
-        ConfigError::new(path, error.location().map(|at| at.line()), with_hint(&error.to_string()))
-    })?;
-    convert(file).map(|config| Config { path: Some(path.to_owned()), ..config }).map_err(|cause| {
-        let line = cause.rsplit('"').nth(1).and_then(|word| text.lines().position(|line| line.contains(word)));
-        ConfigError::new(path, line.and_then(|line| u64::try_from(line.saturating_add(1)).ok()), cause)
-    })
+
+    /// Checks every value, and adds the slots that are settings.
+    pub(super) fn convert(self, slots: &Slots) -> Result<Converted, Fault> {
+        let mut lines = BTreeMap::new();
+        let mut entries = |place: &str, list: Vec<EntryText>| -> Result<Vec<(Selector, SlotSet)>, Fault> {
+            let place = |index: usize| format!("{place}[{index}]");
+            list.into_iter().enumerate().map(|(index, text)| entry(&place(index), text, &mut lines)).collect()
+        };
+        let (namespaces, floors) = (entries("namespaces", self.namespaces)?, entries("floors", self.floors)?);
+        let modes = Modes {
+            defaults: group(slots, "defaults")?,
+            cluster_scoped: group(slots, "clusterScoped")?,
+            namespaces,
+            floors,
+            authority: authority(self.modes)?,
+        };
+        only_namespaces_mutate(&modes, &lines)?;
+        let name = |(name, meta): (String, NamespaceMeta)| (name.clone(), NamespaceMeta { name, ..meta });
+        let static_namespaces = self.static_namespaces.into_iter().map(name).collect();
+        let mut controllers = Controllers::default();
+        for (kind, users) in self.controllers {
+            if !kind.contains('/') {
+                let cause = format!("controllers: \"{kind}\" is not apiGroup/Kind, for example apps/ReplicaSet");
+                return Err(Fault::Section { line: Some(users.referenced.line()), cause });
+            }
+            controllers.0.insert(kind, users.value);
+        }
+        Ok(Converted { modes, static_namespaces, controllers, lines })
+    }
+}
+
+fn authority(text: Option<Spanned<AuthorityText>>) -> Result<Authority, Fault> {
+    let Some(Spanned { value, referenced, .. }) = text else { return Ok(Authority::default()) };
+    value.convert().map_err(|cause| Fault::Section { line: Some(referenced.line()), cause: format!("modes.{cause}") })
 }
 
 /// Adds the nearest known key to what serde says of an unknown one: "unknown field `x`, expected one of a, b".
@@ -95,70 +139,84 @@ fn with_hint(cause: &str) -> String {
     near.map_or_else(|| cause.to_owned(), |near| format!("{cause}; did you mean `{near}`?"))
 }
 
-fn convert(file: FileConfig) -> Result<Config, String> {
-    let shipped = SlotSet::shipped();
-    let over_shipped = |place: &str, text| -> Result<SlotSet, String> {
-        let set = set(text).map_err(|cause| format!("{place}.{cause}"))?;
-        Ok(SlotSet { warn: set.warn.or(shipped.warn.clone()), audit: set.audit.or(shipped.audit.clone()), ..set })
-    };
-    let entries = |place: &str, list: Vec<EntryText>| -> Result<Vec<(Selector, SlotSet)>, String> {
-        list.into_iter().enumerate().map(|(index, text)| entry(&format!("{place}[{index}]"), text)).collect()
-    };
-    let modes = Modes {
-        defaults: over_shipped("defaults", file.defaults)?,
-        cluster_scoped: over_shipped("clusterScoped", file.cluster_scoped)?,
-        namespaces: entries("namespaces", file.namespaces)?,
-        floors: entries("floors", file.floors)?,
-        authority: file.modes.convert().map_err(|cause| format!("modes.{cause}"))?,
-    };
-    only_namespaces_mutate(&modes)?;
-    let name = |(name, meta): (String, NamespaceMeta)| (name.clone(), NamespaceMeta { name, ..meta });
-    let static_namespaces = file.static_namespaces.into_iter().map(name).collect();
-    let mut controllers = Controllers::default();
-    for (kind, users) in file.controllers {
-        if !kind.contains('/') {
-            return Err(format!("controllers: \"{kind}\" is not apiGroup/Kind, for example apps/ReplicaSet"));
-        }
-        controllers.0.insert(kind, users);
-    }
-    Ok(Config { modes, static_namespaces, controllers, path: None })
-}
-
 /// Refuses `mutate` where it would do nothing.
-fn only_namespaces_mutate(modes: &Modes) -> Result<(), String> {
-    if modes.cluster_scoped.mutate.is_some() {
-        return Err("clusterScoped.mutate: only objects in namespaces are mutated".into());
+fn only_namespaces_mutate(modes: &Modes, lines: &BTreeMap<String, u64>) -> Result<(), Fault> {
+    let Some(index) = modes.floors.iter().position(|(_, set)| set.mutate.is_some()) else { return Ok(()) };
+    let key = format!("floors[{index}].set.mutate");
+    let cause = format!("{key}: a floor only judges; use defaults or namespaces");
+    Err(Fault::Section { line: lines.get(&key).copied(), cause })
+}
+
+fn entry(place: &str, text: EntryText, lines: &mut BTreeMap<String, u64>) -> Result<(Selector, SlotSet), Fault> {
+    let MatchText { names, labels } = text.matches;
+    let line = names.first().map(|name| name.referenced.line());
+    let names: Vec<String> = names.into_iter().map(|name| name.value).collect();
+    let selector = Selector::new(&names, labels)
+        .map_err(|cause| Fault::Section { line, cause: format!("{place}.match.names: {cause}") })?;
+    if let Some(given) = text.break_glass.as_ref().filter(|_| !place.starts_with("floors")) {
+        let cause = format!("{place}.breakGlass: goes with floors; break-glass makes everything else warn anyway");
+        return Err(Fault::Section { line: Some(given.referenced.line()), cause });
     }
-    match modes.floors.iter().position(|(_, set)| set.mutate.is_some()) {
-        Some(index) => Err(format!("floors[{index}].set.mutate: a floor only judges; use defaults or namespaces")),
-        None => Ok(()),
+    let set_lines = text.set.lines();
+    let line_of = |name: &str| set_lines.iter().find(|(key, _)| *key == name).map(|(_, line)| *line);
+    let set = set(&text.set).map_err(|(name, cause)| Fault::Section {
+        line: line_of(name),
+        cause: format!("{place}.set.{name}: {cause}"),
+    })?;
+    lines.extend(set_lines.iter().map(|(name, line)| (format!("{place}.set.{name}"), *line)));
+    let break_glass = text.break_glass.is_some_and(|given| given.value);
+    Ok((selector, SlotSet { break_glass, ..set }))
+}
+
+impl SetText {
+    fn entries(&self) -> [(&'static str, Option<&Spanned<String>>); 7] {
+        [
+            ("enforce", self.enforce.as_ref()),
+            ("warn", self.warn.as_ref()),
+            ("audit", self.audit.as_ref()),
+            ("mutate", self.mutate.as_ref()),
+            ("severity", self.severity.as_ref()),
+            ("scope", self.scope.as_ref()),
+            ("from", self.from.as_ref()),
+        ]
+    }
+
+    fn lines(&self) -> Vec<(&'static str, u64)> {
+        let line = |(name, text): (_, Option<&Spanned<String>>)| Some((name, text?.referenced.line()));
+        self.entries().into_iter().filter_map(line).collect()
     }
 }
 
-fn entry(place: &str, text: EntryText) -> Result<(Selector, SlotSet), String> {
-    let selector = Selector::new(&text.matches.names, text.matches.labels)
-        .map_err(|cause| format!("{place}.match.names: {cause}"))?;
-    if text.break_glass.is_some() && !place.starts_with("floors") {
-        return Err(format!("{place}.breakGlass: goes with floors; break-glass makes everything else warn anyway"));
-    }
-    let set = set(text.set).map_err(|cause| format!("{place}.set.{cause}"))?;
-    Ok((selector, SlotSet { break_glass: text.break_glass.unwrap_or_default(), ..set }))
+/// Reads the slots of `defaults` or `clusterScoped`.
+fn group(slots: &Slots, group: &str) -> Result<SlotSet, Fault> {
+    slot_set(&|name| slots.get(group, name))
+        .map_err(|(name, cause)| Fault::Setting { key: format!("{group}.{name}"), cause })
 }
 
-fn set(text: SetText) -> Result<SlotSet, String> {
-    let slot = |name: String| if name == OFF { Slot::Off } else { Slot::Policy(name.as_str().into()) };
-    let depends = [("severity", &text.severity), ("scope", &text.scope), ("from", &text.from)];
-    if let Some((name, _)) = depends.into_iter().find(|(_, value)| value.is_some() && text.enforce.is_none()) {
-        return Err(format!("{name}: goes with enforce, which \"set\" does not set here"));
+fn set(text: &SetText) -> Result<SlotSet, (&'static str, String)> {
+    let entries = text.entries();
+    slot_set(&|name| {
+        let found = entries.iter().find(|(key, _)| *key == name);
+        found.and_then(|(_, text)| text.map(|text| text.value.as_str()))
+    })
+}
+
+/// Reads a set of slots; the error names the one that is at fault.
+fn slot_set<'a>(get: &dyn Fn(&str) -> Option<&'a str>) -> Result<SlotSet, (&'static str, String)> {
+    let slot = |name| get(name).map(|name| if name == OFF { Slot::Off } else { Slot::Policy(name.into()) });
+    let depends = ["severity", "scope", "from"].into_iter().find(|name| get(name).is_some());
+    if let Some(name) = depends.filter(|_| get("enforce").is_none()) {
+        return Err((name, "goes with enforce, which is not set here".into()));
     }
-    let severity = text.severity.map(|text| text.parse::<Severity>().map_err(|cause| format!("severity: {cause}")));
-    let scope = text.scope.map(|text| text.parse::<Scope>().map_err(|cause| format!("scope: {cause}")));
-    let from = text.from.map(|text| parse_from(&text).map_err(|cause| format!("from: {cause}")));
+    let severity =
+        get("severity").map(|text| text.parse::<Severity>().map_err(|cause| ("severity", cause.to_string())));
+    let scope = get("scope").map(|text| text.parse::<Scope>().map_err(|cause| ("scope", cause.to_string())));
+    let from = get("from").map(|text| parse_from(text).map_err(|cause| ("from", cause)));
     Ok(SlotSet {
-        enforce: text.enforce.map(slot),
-        warn: text.warn.map(slot),
-        audit: text.audit.map(slot),
-        mutate: text.mutate.map(slot),
+        enforce: slot("enforce"),
+        warn: slot("warn"),
+        audit: slot("audit"),
+        mutate: slot("mutate"),
         severity: severity.transpose()?,
         scope: scope.transpose()?,
         from: from.transpose()?,
@@ -170,35 +228,73 @@ fn set(text: SetText) -> Result<SlotSet, String> {
 mod tests {
     use std::path::Path;
 
-    use super::parse;
+    use super::super::Config;
+    use super::super::layers::Layers;
     use crate::policy::modes::{Mode, Slot};
 
+    fn config(text: &str) -> Result<Config, String> {
+        let layers = Layers::of_file(Path::new("gatepost.yaml"));
+        layers.resolve(Some(text)).map(|read| read.config).map_err(|error| error.to_string())
+    }
+
     fn fault(text: &str) -> String {
-        parse(Path::new("gatepost.yaml"), text).map_or_else(|error| error.to_string(), |_| String::new())
+        config(text).err().unwrap_or_default()
     }
 
     #[test]
     fn what_is_left_out_stays_as_shipped() {
-        let config = parse(Path::new("c"), "defaults: {warn: baseline}").unwrap_or_default();
-        assert_eq!(config.modes.defaults.get(Mode::Warn), Some(&Slot::Policy("baseline".into())));
-        assert_eq!(config.modes.defaults.get(Mode::Audit), Some(&Slot::Policy("strict".into())));
+        for text in ["defaults: {warn: baseline}", "defaults:\n  warn: baseline\n  audit:\n"] {
+            let config = config(text).unwrap();
+            assert_eq!(config.modes.defaults.get(Mode::Warn), Some(&Slot::Policy("baseline".into())));
+            assert_eq!(config.modes.defaults.get(Mode::Audit), Some(&Slot::Policy("strict".into())));
+        }
+        assert_eq!(config("defaults: {warn: off}").unwrap().modes.defaults.get(Mode::Warn), Some(&Slot::Off));
     }
 
     #[test]
-    fn names_place_and_nearest_key() {
-        for (text, near) in
-            [("namespace: []", "namespaces"), ("defalts: {}", "defaults"), ("defaults: {wran: a}", "warn")]
-        {
-            assert!(fault(text).contains(&format!("did you mean `{near}`?")), "{}", fault(text));
+    fn names_the_nearest_key() {
+        for (text, near) in [
+            ("namespacs: []", "namespaces"),
+            ("namespace: []", "namespaces"),
+            ("defalts: {}", "defaults"),
+            ("defaults: {wran: a}", "warn"),
+            ("listenWebhok: 127.0.0.1:1", "listenWebhook"),
+            ("floors: [{mach: {}, set: {}}]", "match"),
+        ] {
+            let fault = fault(text);
+            assert!(
+                fault.starts_with("gatepost.yaml:1: ") && fault.contains(&format!("did you mean `{near}`?")),
+                "{fault}"
+            );
         }
-        assert!(fault("namespace: []").starts_with("gatepost.yaml:1"), "{}", fault("namespace: []"));
-        let severity = fault("floors:\n  - set: {enforce: baseline, severity: hihg}\n");
-        assert!(severity.starts_with("gatepost.yaml:2: floors[0].set.severity: \"hihg\""), "{severity}");
-        let mutate = fault("floors:\n  - set: {mutate: baseline}\n");
-        assert!(mutate.contains("floors[0].set.mutate: a floor only judges"), "{mutate}");
-        let mutate = fault("clusterScoped: {mutate: baseline}\n");
-        assert!(mutate.contains("clusterScoped.mutate: only objects in namespaces"), "{mutate}");
-        let date = fault("namespaces:\n  - match: {names: [a]}\n    set: {enforce: baseline, from: tomorrow}\n");
-        assert!(date.starts_with("gatepost.yaml:3: namespaces[0].set.from: \"tomorrow\""), "{date}");
+    }
+
+    #[test]
+    fn names_the_place() {
+        for (text, expected) in [
+            ("floors:\n  - set: {enforce: baseline, severity: hihg}\n", ":2: floors[0].set.severity: \"hihg\""),
+            ("floors:\n  - set: {mutate: baseline}\n", ":2: floors[0].set.mutate: a floor only judges"),
+            ("clusterScoped: {mutate: baseline}\n", ":1: unknown key `clusterScoped.mutate`"),
+            ("\ndefaults:\n  severity: high\n", ":3: defaults.severity: goes with enforce"),
+            (
+                "namespaces:\n  - match: {names: [a]}\n    set: {enforce: baseline,\n      from: tomorrow}\n",
+                ":4: namespaces[0].set.from: \"tomorrow\"",
+            ),
+            (
+                "namespaces:\n  - match: {names: [\"a[\"]}\n    set: {warn: off}\n",
+                ":2: namespaces[0].match.names: \"a[\"",
+            ),
+            ("static: {}\ncontrollers:\n  ReplicaSet: [a]\n", ":3: controllers: \"ReplicaSet\" is not apiGroup/Kind"),
+            ("queue: 5\nqueue: 6\n", ":2: "),
+            ("namespaces:\n- set: {warn: off}\n  breakGlass: true\n", ":3: namespaces[0].breakGlass: goes with floors"),
+            ("\nmodes: {admins: {users: [\"\"]}}\n", ":2: modes.admins.users[0]: \"\" names nobody"),
+            ("\nqueue: [1]\n", ":2: `queue` takes a single value"),
+            ("namespaces: {}\n", ":1: "),
+            ("\npolicies: a\n", ":2: `policies` takes a list"),
+            ("- a\n", ":1: "),
+        ] {
+            let fault = fault(text);
+            assert!(fault.starts_with(&format!("gatepost.yaml{expected}")), "{text}: {fault}");
+        }
     }
 }

@@ -2,10 +2,17 @@
 
 mod authority;
 mod file;
+mod layers;
+mod origin;
+mod outline;
+mod print;
+mod scalars;
 mod settings;
+mod slots;
+mod variables;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::admission::Controllers;
@@ -14,8 +21,12 @@ use crate::policy::modes::PolicyNames;
 use crate::policy::mutation::SLOT_LABELS;
 use crate::policy::{Modes, NamespaceMeta, nearest};
 
-pub use file::ConfigError;
+pub use layers::{Layers, Pod, Read, Value};
+pub use origin::{ConfigError, Origin};
+pub use scalars::{Flags, Scalar, scalars};
 pub use settings::{LogFormat, Registration, Settings, in_pod};
+pub use slots::Slots;
+pub use variables::unknown_variables;
 
 /// The whole configuration, valid in itself.
 #[derive(Debug, Clone, Default)]
@@ -26,17 +37,16 @@ pub struct Config {
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
     /// Whose objects were judged as templates; entries replace the shipped ones for their kind.
     pub controllers: Controllers,
-    /// Where it was read from.
-    pub path: Option<PathBuf>,
+    /// Where each policy is named: `namespaces[0].set.enforce`, `defaults.warn`, and the sections as a whole.
+    pub places: BTreeMap<String, Origin>,
 }
 
 impl Config {
     /// Reads a configuration file; none gives the defaults.
     pub fn read(path: Option<&Path>) -> Result<Self, ConfigError> {
         let Some(path) = path else { return Ok(Self::default()) };
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| ConfigError::new(path, None, format!("cannot be read: {cause}")))?;
-        file::parse(path, &text)
+        let layers = Layers::of_file(path);
+        Ok(layers.resolve(layers.text()?.as_deref())?.config)
     }
 
     /// Checks that every policy that the configuration names exists; the error names the nearest one.
@@ -53,7 +63,15 @@ impl Config {
         let Some((place, name)) = unknown else { return Ok(()) };
         let hint =
             nearest(&name, policies.policy_names()).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
-        let path = self.path.clone().unwrap_or_default();
-        Err(ConfigError::new(&path, None, format!("{place}: there is no policy \"{name}\"{hint}")))
+        Err(ConfigError { origin: self.origin(&place), cause: format!("{place}: there is no policy \"{name}\"{hint}") })
+    }
+
+    /// Returns where something was said, or at least where its section begins.
+    fn origin(&self, place: &str) -> Origin {
+        let section = || self.places.get(place.split(['.', '[']).next().unwrap_or(place));
+        self.places.get(place).or_else(section).cloned().unwrap_or(Origin::Default)
     }
 }
+
+#[cfg(test)]
+mod tests;

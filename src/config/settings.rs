@@ -8,7 +8,22 @@ use std::time::Duration;
 
 use clap::{Arg, Command};
 
+use super::layers::Pod;
+use super::slots::Slots;
+
+/// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
+pub(super) const LIVE: [&str; 5] =
+    ["policies", "judge_owned", "rule_timeout_ms", "rule_instructions", "max_body_bytes"];
+
+/// Settings that mean nothing without another one.
+pub(super) const NEEDS: [(&str, &str); 3] = [("tlsCert", "tlsKey"), ("tlsKey", "tlsCert"), ("clientName", "clientCa")];
+
+/// Settings that contradict each other.
+pub(super) const EXCLUDES: [(&str, &str); 2] = [("tlsName", "tlsCert"), ("manifests", "kubeconfig")];
+
 /// Every setting: a field here is a flag, and by its name a variable and a key of the configuration file.
+///
+/// What goes with what stands in [`NEEDS`] and [`EXCLUDES`] and not in attributes: those see the command line only.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
     /// Where the API server asks, over TLS; in a Pod on all of its addresses
@@ -21,25 +36,25 @@ pub struct Settings {
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9090")]
     pub listen_metrics: SocketAddr,
     /// Certificate chain in PEM; with none, an own authority makes one
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     pub tls_cert: Option<PathBuf>,
     /// Private key of --tls-cert in PEM
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
     /// Further DNS name or IP address in the certificate that is made; may be repeated
-    #[arg(long, value_name = "NAME", conflicts_with = "tls_cert")]
+    #[arg(long, value_name = "NAME")]
     pub tls_name: Vec<String>,
     /// Authorities in PEM; only clients with a certificate of one of them are served
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
     /// Name that the client's certificate must bear; may be repeated, and one of them is enough
-    #[arg(long, value_name = "NAME", requires = "client_ca")]
+    #[arg(long, value_name = "NAME")]
     pub client_name: Vec<String>,
     /// Where certificates and addresses are kept
     #[arg(long, value_name = "DIR", default_value = "gatepost-data")]
     pub data_dir: PathBuf,
     /// Read rules and policies from a directory, over those that ship; may be given more than once
-    #[arg(long, value_name = "DIR", env = "GATEPOST_POLICIES", value_delimiter = ',')]
+    #[arg(long, value_name = "DIR", value_delimiter = ',')]
     pub policies: Vec<PathBuf>,
     /// The cluster; in a Pod its ServiceAccount is the default, elsewhere there is no cluster
     #[arg(long, value_name = "FILE")]
@@ -48,7 +63,7 @@ pub struct Settings {
     #[arg(long, value_name = "NS")]
     pub namespace: Option<String>,
     /// Manifests that stand in for a cluster when there is none: their Namespaces and autoscalers count
-    #[arg(long, value_name = "DIR", conflicts_with = "kubeconfig")]
+    #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// Who writes the webhook configuration: it comes from a manifest and only its caBundle is written, or all of it is,
     /// or nothing
@@ -76,8 +91,11 @@ pub struct Settings {
     #[arg(long, value_name = "N", default_value_t = 2048)]
     pub queue: usize,
     /// Seconds to go on answering after the signal to stop, until others have seen it; in a Pod 5
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub shutdown_delay: u64,
+    #[arg(long, alias = "shutdown-delay", value_name = "SECONDS", default_value_t = 0)]
+    pub shutdown_delay_seconds: u64,
+    /// Which policies judge what, where nothing else is said.
+    #[command(flatten)]
+    pub slots: Slots,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -102,16 +120,16 @@ fn one_a_core() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
-/// Gives the command the defaults that suit a Pod, whose own namespace is passed in.
-pub fn in_pod(serve: Command, namespace: Option<String>) -> Command {
+/// Gives the command the defaults that suit a Pod.
+pub fn in_pod(serve: Command, pod: &Pod) -> Command {
     let everywhere = |port: u16| move |arg: Arg| arg.default_value(format!("0.0.0.0:{port}"));
     let serve = serve
         .mut_arg("listen_webhook", everywhere(8443))
         .mut_arg("listen_http", everywhere(8080))
         .mut_arg("listen_metrics", everywhere(9090))
-        .mut_arg("shutdown_delay", |arg| arg.default_value("5"));
-    match namespace {
-        Some(namespace) => serve.mut_arg("namespace", |arg| arg.default_value(namespace)),
+        .mut_arg("shutdown_delay_seconds", |arg| arg.default_value("5"));
+    match &pod.namespace {
+        Some(namespace) => serve.mut_arg("namespace", |arg| arg.default_value(namespace.clone())),
         None => serve,
     }
 }

@@ -104,7 +104,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     readiness.set(Condition::Accepting, false);
     tracing::info!("stopping: requests in flight are answered first");
     // Whoever balances the load needs a moment to see that this replica goes; until then it answers.
-    tokio::time::sleep(Duration::from_secs(settings.shutdown_delay)).await;
+    tokio::time::sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
     let _ = stop.send(true);
     let _ = serving_webhook.await;
     Ok(())
