@@ -13,6 +13,7 @@ mod configuration;
 mod decisions;
 mod manifests;
 mod metrics;
+mod mutation;
 mod rules;
 mod scan;
 mod shape;

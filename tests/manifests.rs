@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use gatepost::cluster::registration::{Configuration as _, Wanted};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -127,4 +127,15 @@ fn the_registration_is_the_one_that_gatepost_expects_and_holds_no_certificate() 
         assert_eq!(client["service"]["namespace"], service["metadata"]["namespace"]);
         assert_eq!(client["service"]["port"], service["spec"]["ports"][0]["port"]);
     }
+}
+
+#[test]
+fn the_mutating_registration_is_the_one_that_gatepost_expects_and_goes_with_the_base() {
+    let [registration]: [Value; 1] = objects("components/mutation/webhook.yaml").try_into().expect("one registration");
+    let base = &of_kind("ValidatingWebhookConfiguration")[0];
+    assert_eq!(registration["metadata"], base["metadata"]);
+    let built = MutatingWebhookConfiguration::new(ObjectMeta::default(), Wanted::shipped("gatepost").mutating());
+    let built = serde_json::to_value(built).expect("JSON");
+    assert_eq!(registration["webhooks"], built["webhooks"], "`gatepost doctor` would find fault with what is shipped");
+    assert_eq!(registration["webhooks"][0]["matchConditions"], base["webhooks"][0]["matchConditions"]);
 }

@@ -19,6 +19,9 @@ use crate::admission::{Envelope, Mutation, speak};
 use crate::engine::Machines;
 use crate::telemetry::{Metrics, Mutated};
 
+#[cfg(test)]
+mod tests;
+
 pub(super) async fn mutate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
