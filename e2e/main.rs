@@ -30,6 +30,7 @@ mod deletion;
 mod harness;
 mod install;
 mod modes;
+mod mutation;
 mod owned;
 mod requests;
 mod resilience;

@@ -20,12 +20,14 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// A port found free can be taken before its server listens there.
 const ATTEMPTS: u32 = 3;
 
-/// What of its requests the API server writes down: those of the ServiceAccount that the manifests make.
+/// What of its requests the API server writes down: those of the ServiceAccount that the manifests make, and CronJobs
+/// that are made.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: Metadata, users: ['system:serviceaccount:gatepost:gatepost']}
+- {level: Metadata, verbs: [create], resources: [{group: batch, resources: [cronjobs]}]}
 - {level: None}
 ";
 
@@ -137,7 +139,7 @@ impl ControlPlane {
         fs::write(path, admin.replace(ADMIN_TOKEN, token)).expect("a kubeconfig");
     }
 
-    /// Returns what the API server says Gatepost's ServiceAccount asked of it: a JSON Event a line.
+    /// Returns the API server's audit log: a JSON Event a line.
     pub fn audit_log(&self) -> String {
         fs::read_to_string(&self.audit_log).unwrap_or_default()
     }

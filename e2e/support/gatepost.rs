@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use k8s_openapi::ByteString;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
 use super::decisions::Decision;
@@ -79,13 +79,11 @@ impl Gatepost {
 
     /// Tells the API server to ask this Gatepost about everything in, and every cluster-scoped object of, this test.
     fn register(&self, options: &Options) {
-        let authority =
-            fs::read(self.serving.directory().join("data/ca.crt")).expect("Gatepost's certificate authority");
-        let ours = json!({"matchLabels": {TEST: self.test}});
+        let ours = self.selector();
         let webhook = |name: &str, scope: &str, resources: &[&str], selector: &str| {
             json!({
                 "name": format!("{name}.{}.gatepost.dev", self.test),
-                "clientConfig": {"url": format!("https://{}/validate", self.serving.webhook()), "caBundle": ByteString(authority.clone())},
+                "clientConfig": self.client_config("/validate"),
                 "rules": [{
                     "apiGroups": ["*"], "apiVersions": ["*"], "resources": resources, "scope": scope,
                     "operations": options.operations,
@@ -111,8 +109,21 @@ impl Gatepost {
         self.kubectl().accepts(create(&registration));
     }
 
-    fn registration(&self) -> String {
+    /// Returns the name of this test's registrations.
+    pub fn registration(&self) -> String {
         format!("e2e-{}", self.test)
+    }
+
+    /// Returns where the API server finds this Gatepost, and what it must trust.
+    pub fn client_config(&self, path: &str) -> Value {
+        let authority =
+            fs::read(self.serving.directory().join("data/ca.crt")).expect("Gatepost's certificate authority");
+        json!({"url": format!("https://{}{path}", self.serving.webhook()), "caBundle": ByteString(authority)})
+    }
+
+    /// Returns the label selector of what belongs to this test.
+    pub fn selector(&self) -> Value {
+        json!({"matchLabels": {TEST: self.test}})
     }
 
     /// Waits until the API server has seen the registration.

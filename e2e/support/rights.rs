@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::objects::Object;
 
+/// Who Gatepost is, as the manifests make it.
+const SERVICE_ACCOUNT: &str = "system:serviceaccount:gatepost:gatepost";
+
 /// One verb on one resource, and on one name where the right is limited to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Right {
@@ -66,10 +69,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads an audit log: one Event a line.
+    /// Reads from an audit log, one Event a line, what Gatepost's ServiceAccount asked for.
     pub fn read(log: &str) -> Self {
         let mut asked = Self::default();
-        for event in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        for event in events.filter(|event| event["user"]["username"] == SERVICE_ACCOUNT) {
             let object = &event["objectRef"];
             // What has no resource, such as /api, every user may read.
             let Some(resource) = object["resource"].as_str() else { continue };

@@ -66,7 +66,7 @@ async fn work_out(
     Ok(mutation.unwrap_or_else(|| Mutation::failed(envelope, Failure::NotReached)))
 }
 
-/// Logs and counts what became of an object. One that nobody asked to mend is no news.
+/// Logs and counts what became of an object. One that is as it was, and was to be, is no news.
 fn record(envelope: &Envelope, mutation: &Mutation, took: Duration, metrics: &Metrics) {
     let mutated = match (mutation.patch.is_empty(), mutation.has_failed()) {
         (false, _) => Mutated::Patched,
@@ -82,7 +82,7 @@ fn record(envelope: &Envelope, mutation: &Mutation, took: Duration, metrics: &Me
     if let Some(failure) = &mutation.failure {
         tracing::warn!(uid = %envelope.uid, error = %failure, "object left as it was");
     }
-    if mutation.policy.is_none() && !mutation.has_failed() {
+    if mutated == Mutated::Unchanged {
         return;
     }
     tracing::info!(

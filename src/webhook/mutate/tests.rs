@@ -11,6 +11,7 @@ use axum::http::{Request, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
+use prometheus_client::metrics::counter::Counter;
 use serde_json::{Value as Json, json};
 use tower::ServiceExt as _;
 
@@ -22,6 +23,7 @@ use crate::policy::mutation::MUTATE;
 use crate::telemetry::Metrics;
 use crate::webhook::handlers::{App, World, routes};
 use crate::webhook::in_force::{InForce, Live};
+use crate::webhook::journal::Journal;
 use crate::webhook::workers::Workers;
 
 const LARGEST: usize = 16 << 10;
@@ -48,6 +50,8 @@ fn app(queue: usize) -> Arc<App> {
         world: World::Static,
         workers: Workers::new(NonZeroUsize::MIN, queue).expect("a thread"),
         metrics: Arc::new(Metrics::new()),
+        // Nothing comes to be listed there.
+        journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
         deferred_bytes: AtomicUsize::new(0),
     })
 }
