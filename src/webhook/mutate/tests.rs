@@ -33,6 +33,8 @@ fn app(queue: usize) -> Arc<App> {
     let bundle = Catalogue::read(&[])
         .and_then(|catalogue| Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::Proven))
         .expect("the shipped policies");
+    let metrics = Arc::new(Metrics::new());
+    metrics.set_bundle(bundle.digest(), bundle.rules().keys(), bundle.policies().len());
     let labels = BTreeMap::from([(MUTATE.to_owned(), "recommended".to_owned())]);
     let mut surroundings = Surroundings::new([]);
     let shop = NamespaceMeta { labels, ..NamespaceMeta::named("shop") };
@@ -49,7 +51,7 @@ fn app(queue: usize) -> Arc<App> {
         in_force: Live::new(in_force),
         world: World::Static,
         workers: Workers::new(NonZeroUsize::MIN, queue).expect("a thread"),
-        metrics: Arc::new(Metrics::new()),
+        metrics,
         // Nothing comes to be listed there.
         journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
         deferred_bytes: AtomicUsize::new(0),
