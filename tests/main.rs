@@ -18,3 +18,4 @@ mod rules;
 mod scan;
 mod shape;
 mod support;
+mod traces;

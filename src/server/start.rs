@@ -22,7 +22,7 @@ use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
 use crate::input::Surroundings;
 use crate::policy::Operation;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, otlp};
 use crate::webhook::certificates::{self, Source, Trust};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
@@ -107,6 +107,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     tokio::time::sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
     let _ = stop.send(true);
     let _ = serving_webhook.await;
+    app.traces.clone().end().await;
     Ok(())
 }
 
@@ -140,6 +141,7 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         workers: Workers::new(settings.workers, settings.queue).map_err(ServeError::System)?,
         journal: Journal::start(&settings.data_dir, metrics.modes.break_glass_unrecorded.clone())
             .map_err(ServeError::System)?,
+        traces: otlp::start(&metrics.traces),
         metrics,
         deferred_bytes: AtomicUsize::new(0),
     })

@@ -32,7 +32,8 @@ pub enum Answered {
 impl Answered {
     const ALL: [Self; 3] = [Self::Allowed, Self::Denied, Self::Error];
 
-    const fn as_str(self) -> &'static str {
+    /// Returns the word of metrics and traces.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Denied => "denied",

@@ -18,6 +18,7 @@ use super::connections::ConnectionMetrics;
 use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
+use super::otlp::TraceMetrics;
 use super::process::Process;
 use super::rules::RuleMetrics;
 use super::vm::VmMetrics;
@@ -44,6 +45,8 @@ pub struct Metrics {
     pub namespaces: NamespaceMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
+    /// Deliveries of traces.
+    pub traces: TraceMetrics,
     /// Users' rules on the VM.
     pub vm: VmMetrics,
 }
@@ -80,6 +83,7 @@ impl Metrics {
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
+            traces: TraceMetrics::register(ours),
             vm: VmMetrics::register(ours),
             series,
             registry,

@@ -9,8 +9,10 @@ pub mod metrics;
 pub mod modes;
 pub mod mutation;
 pub mod namespaces;
+pub mod otlp;
 pub mod process;
 pub mod rules;
+pub mod traces;
 pub mod vm;
 
 pub use admission::{Answered, InFlight};
@@ -18,3 +20,4 @@ pub use connections::ConnectionMetrics;
 pub use logging::LogError;
 pub use metrics::Metrics;
 pub use mutation::Mutated;
+pub use traces::{Trace, Traces};

@@ -21,6 +21,7 @@ use super::modes;
 use super::mutate::mutate;
 use super::record::{Later, Record};
 use super::tls::ClientIdentity;
+use super::trace::attributes;
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Means, NamespaceState};
 use crate::admission::{Decision, Envelope, Reviewer, speak};
@@ -30,7 +31,7 @@ use crate::engine::review::Inventory;
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
 use crate::policy::{BreakGlass, Mode, NamespaceMeta, Operation};
-use crate::telemetry::{Answered, Metrics};
+use crate::telemetry::{Answered, Metrics, Trace, Traces};
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
@@ -44,6 +45,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Lists what comes in under break-glass.
     pub journal: Journal,
+    /// Where traces of requests begin.
+    pub traces: Traces,
     /// Bytes of the requests that wait to be judged for the record only.
     pub deferred_bytes: AtomicUsize,
 }
@@ -153,23 +156,30 @@ impl App {
         &self,
         uid: &str,
         deadline: Deadline,
+        trace: &Trace,
         job: impl FnOnce(&mut Machines) -> T + Send + 'static,
     ) -> Result<Option<T>, Overloaded> {
-        let (metrics, submitted) = (self.metrics.clone(), Instant::now());
+        let submitted = Instant::now();
         let answer = self.workers.try_submit(move |machines| {
             let begun = Instant::now();
-            let done = job(machines);
-            metrics.admission.record_evaluation(begun - submitted, begun.elapsed());
-            done
+            (job(machines), begun, Instant::now())
         })?;
         match tokio::time::timeout(deadline.patience(), answer).await {
-            Ok(Ok(done)) => Ok(Some(done)),
+            Ok(Ok((done, begun, ended))) => {
+                self.metrics.admission.record_evaluation(begun - submitted, ended - begun);
+                trace.part("queue", submitted, begun);
+                trace.part("evaluation", begun, ended);
+                Ok(Some(done))
+            }
             Ok(Err(panicked)) => {
                 self.metrics.admission.panics.inc();
                 tracing::error!(%uid, error = %panicked, "evaluation panicked");
                 Ok(None)
             }
-            Err(_) => Ok(None),
+            Err(_) => {
+                trace.part("evaluation without an answer", submitted, Instant::now());
+                Ok(None)
+            }
         }
     }
 }
@@ -182,6 +192,7 @@ pub fn routes(app: Arc<App>) -> Router {
 async fn validate(
     State(app): State<Arc<App>>,
     client: Option<Extension<ClientIdentity>>,
+    trace: Trace,
     RawQuery(query): RawQuery,
     body: Body,
 ) -> Response {
@@ -191,24 +202,37 @@ async fn validate(
     let Received { envelope, deadline, size } = match receive(start, query.as_deref(), body, in_force.max_body).await {
         Ok(received) => received,
         Err(refused) => {
+            trace.fail("no AdmissionReview");
             app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
             return refused.into_response();
         }
     };
+    let received = Instant::now();
+    trace.part("body", start, received);
     let namespace = app.namespace(&in_force, &envelope, deadline.remaining()).await;
+    trace.part("namespace", received, Instant::now());
     if matches!(namespace, NamespaceState::Unread(_)) {
         app.metrics.namespaces.unread.inc();
     }
-    let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline).await else {
+    let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline, &trace).await else {
+        trace.describe(|| attributes(&envelope, Answered::Error.as_str()));
+        trace.fail("overloaded");
         app.metrics.admission.overloaded.inc();
         app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
+    let asked = decision.open_question().is_some().then(Instant::now);
     modes::authorize(&app.world, &mut decision, deadline.remaining(), &app.metrics).await;
+    if let Some(asked) = asked {
+        trace.part("authorization", asked, Instant::now());
+    }
     let answer = speak::answer(&envelope.uid, &decision);
     let (deferred, repeats) = (decision.deferred.take(), std::mem::take(&mut decision.repeats));
     let (warnings, verified) = (answer.warnings, client.is_some());
-    Record { envelope: &envelope, decision: &decision, warnings, verified, took: start.elapsed() }.write(&app.metrics);
+    let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
+    trace.describe(|| attributes(&envelope, answered.as_str()));
+    let (took, trace_id) = (start.elapsed(), trace.id());
+    Record { envelope: &envelope, decision: &decision, warnings, verified, took, trace_id }.write(&app.metrics);
     if let Some(admitted) = modes::admitted(&envelope, &decision, verified) {
         app.journal.keep(admitted);
     }
@@ -227,6 +251,7 @@ async fn decide(
     envelope: &Arc<Envelope>,
     namespace: NamespaceState,
     deadline: Deadline,
+    trace: &Trace,
 ) -> Result<Decision, Overloaded> {
     let job = {
         let (app, in_force) = (app.clone(), in_force.clone());
@@ -238,7 +263,7 @@ async fn decide(
         }
     };
     let not_reached = || in_force.reviewer().not_reached(envelope, &namespace, Timestamp::now());
-    match app.on_a_worker(&envelope.uid, deadline, job).await {
+    match app.on_a_worker(&envelope.uid, deadline, trace, job).await {
         Ok(decision) => Ok(decision.unwrap_or_else(not_reached)),
         // Nobody may weaken modes by keeping every worker busy: to tell that takes no worker.
         Err(overloaded) if envelope.kind.is_namespace() => {

@@ -14,4 +14,5 @@ pub mod modes;
 mod mutate;
 pub mod record;
 pub mod tls;
+mod trace;
 pub mod workers;

@@ -13,32 +13,42 @@ use axum::response::{IntoResponse as _, Response};
 use super::handlers::App;
 use super::in_force::InForce;
 use super::intake::{Deadline, Received, receive};
+use super::trace::attributes;
 use super::workers::Overloaded;
 use crate::admission::mutate::Failure;
 use crate::admission::{Envelope, Mutation, speak};
 use crate::engine::Machines;
-use crate::telemetry::{Metrics, Mutated};
+use crate::telemetry::{Metrics, Mutated, Trace};
 
 #[cfg(test)]
 mod tests;
 
-pub(super) async fn mutate(State(app): State<Arc<App>>, RawQuery(query): RawQuery, body: Body) -> Response {
+pub(super) async fn mutate(
+    State(app): State<Arc<App>>,
+    trace: Trace,
+    RawQuery(query): RawQuery,
+    body: Body,
+) -> Response {
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
     let in_force = app.in_force.load();
     let Received { envelope, deadline, .. } = match receive(start, query.as_deref(), body, in_force.max_body).await {
         Ok(received) => received,
         Err(refused) => {
+            trace.fail("no AdmissionReview");
             app.metrics.mutation.record(Mutated::Error, start.elapsed());
             return refused.into_response();
         }
     };
-    let Ok(mutation) = work_out(&app, &in_force, &envelope, deadline).await else {
+    let Ok(mutation) = work_out(&app, &in_force, &envelope, deadline, &trace).await else {
+        trace.describe(|| attributes(&envelope, Mutated::Error.as_str()));
+        trace.fail("overloaded");
         app.metrics.admission.overloaded.inc();
         app.metrics.mutation.record(Mutated::Error, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
     let body = speak::mutation_answer(&envelope.uid, &mutation);
+    trace.describe(|| attributes(&envelope, result(&mutation).as_str()));
     record(&envelope, &mutation, start.elapsed(), &app.metrics);
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
@@ -49,6 +59,7 @@ async fn work_out(
     in_force: &Arc<InForce>,
     envelope: &Arc<Envelope>,
     deadline: Deadline,
+    trace: &Trace,
 ) -> Result<Mutation, Overloaded> {
     if !envelope.may_be_mutated() {
         return Ok(Mutation::none(envelope));
@@ -62,17 +73,21 @@ async fn work_out(
             })
         }
     };
-    let mutation = app.on_a_worker(&envelope.uid, deadline, job).await?;
+    let mutation = app.on_a_worker(&envelope.uid, deadline, trace, job).await?;
     Ok(mutation.unwrap_or_else(|| Mutation::failed(envelope, Failure::NotReached)))
+}
+
+fn result(mutation: &Mutation) -> Mutated {
+    match (mutation.patch.is_empty(), mutation.has_failed()) {
+        (false, _) => Mutated::Patched,
+        (true, true) => Mutated::Error,
+        (true, false) => Mutated::Unchanged,
+    }
 }
 
 /// Logs and counts what became of an object. One that is as it was, and was to be, is no news.
 fn record(envelope: &Envelope, mutation: &Mutation, took: Duration, metrics: &Metrics) {
-    let mutated = match (mutation.patch.is_empty(), mutation.has_failed()) {
-        (false, _) => Mutated::Patched,
-        (true, true) => Mutated::Error,
-        (true, false) => Mutated::Unchanged,
-    };
+    let mutated = result(mutation);
     metrics.mutation.record(mutated, took);
     mutation.rules().into_iter().for_each(|rule| metrics.mutation.record_patch(rule));
     for (rule, error) in &mutation.left_out {

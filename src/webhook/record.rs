@@ -20,12 +20,14 @@ pub struct Record<'a> {
     pub verified: bool,
     /// Time from the request's arrival to the answer.
     pub took: Duration,
+    /// Id of the request's trace, if it was sampled.
+    pub trace_id: Option<String>,
 }
 
 impl Record<'_> {
     /// Logs and counts it.
     pub fn write(&self, metrics: &Metrics) {
-        let Self { envelope, decision, warnings, verified, took } = self;
+        let Self { envelope, decision, warnings, verified, took, trace_id } = self;
         let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
         metrics.admission.record(envelope.operation(), answered, envelope.dry_run, *took);
         metrics.admission.warnings.inc_by(u64::try_from(*warnings).unwrap_or(u64::MAX));
@@ -66,6 +68,7 @@ impl Record<'_> {
             break_glass_until = decision.break_glass.as_ref().map(|glass| tracing::field::display(glass.until)),
             warnings = *warnings,
             duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            trace_id,
             "admission decision",
         );
         modes::record(envelope, decision, *verified, metrics);

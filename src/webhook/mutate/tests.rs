@@ -20,7 +20,7 @@ use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use crate::input::Surroundings;
 use crate::policy::NamespaceMeta;
 use crate::policy::mutation::MUTATE;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World, routes};
 use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::journal::Journal;
@@ -53,6 +53,7 @@ fn app(queue: usize) -> Arc<App> {
         workers: Workers::new(NonZeroUsize::MIN, queue).expect("a thread"),
         metrics,
         // Nothing comes to be listed there.
+        traces: Traces::default(),
         journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
         deferred_bytes: AtomicUsize::new(0),
     })
