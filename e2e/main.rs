@@ -8,6 +8,7 @@
 //! | Variable | Means |
 //! |---|---|
 //! | `GATEPOST_E2E_CLUSTER=FILE` | a program built elsewhere from `e2e/cluster` |
+//! | `GATEPOST_E2E_ARGOCD=FILE` | a program built elsewhere from `e2e/argocd` |
 //! | `KUBEBUILDER_ASSETS=DIR` | etcd, kube-apiserver and kubectl to use instead of that program's |
 //! | `GATEPOST_E2E_KEEP=1` | keep the state, with all logs, under the temporary directory |
 //! | `CI=true` | no Go and no program is a failure; elsewhere the tests say so and pass |
@@ -27,6 +28,7 @@ mod agreement;
 mod budget;
 mod cluster_scope;
 mod deletion;
+mod gitops;
 mod harness;
 mod install;
 mod modes;

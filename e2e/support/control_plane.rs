@@ -187,7 +187,7 @@ pub fn last_lines(log: &Path, count: usize) -> String {
 }
 
 /// Returns ports that nothing listens on at this moment.
-fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
+pub fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
     // All are held until the last is known, so that they differ.
     let listeners: Vec<TcpListener> = (0..N).map(|_| TcpListener::bind(("127.0.0.1", 0))).collect::<Result<_, _>>()?;
     let mut ports = [0; N];

@@ -44,6 +44,14 @@ impl Module {
         Ok(Ok(program))
     }
 
+    /// Returns the folder that holds the sources of a module which this one requires, downloading it if need be.
+    pub fn source_of(&self, module: &str) -> anyhow::Result<PathBuf> {
+        let found = Command::new("go").args(["mod", "download", "-json", module]).current_dir(self.path()).output()?;
+        let found: serde_json::Value = serde_json::from_slice(&found.stdout).context("go mod download answers JSON")?;
+        let folder = found["Dir"].as_str().with_context(|| format!("{module} is not to be had: {found}"))?;
+        Ok(PathBuf::from(folder))
+    }
+
     fn path(&self) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e").join(self.folder)
     }

@@ -1,15 +1,13 @@
 //! Gatepost as `kubectl apply` of its manifests installs it, on a control plane of its own.
 
-use std::fs;
 use std::sync::OnceLock;
 use std::thread;
 
-use k8s_openapi::ByteString;
 use serde_json::json;
 
 use super::control_plane::ControlPlane;
 use super::decisions::Decision;
-use super::kubectl::{Answer, Kubectl, Request, create, kubectl, patch, replace};
+use super::kubectl::{Answer, Kubectl, create, kubectl, replace};
 use super::manifests;
 use super::objects::{Object, config_map, namespace, untagged};
 use super::serving::Serving;
@@ -42,7 +40,7 @@ impl Installed {
         kubectl_there.accepts(replace(&manifests::service()).with("--force"));
         let registration = manifests::registration(serving.webhook());
         kubectl_there.accepts(kubectl("apply --server-side -f -").reading([&registration]));
-        kubectl_there.accepts(trusting(&serving));
+        kubectl_there.accepts(manifests::trusting(&serving));
         let installed = Self { control_plane, serving, applied };
         installed.wait_until_asked();
         Some(installed)
@@ -93,13 +91,6 @@ impl Drop for Installed {
             eprintln!("{}", self.serving.log_end());
         }
     }
-}
-
-/// Returns the request by which the API server comes to trust this Gatepost's certificate.
-fn trusting(serving: &Serving) -> Request {
-    let authority = ByteString(fs::read(serving.directory().join("data/ca.crt")).expect("a certificate authority"));
-    let set = |entry: usize| json!({"op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": authority});
-    patch("validatingwebhookconfiguration/gatepost", &json!([set(0), set(1)]))
 }
 
 /// KEDA's kind, with as much of it as a watch needs.

@@ -7,10 +7,11 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
-use super::kubectl::kubectl;
+use super::kubectl::{Request, kubectl, patch};
 use super::objects::{Object, read};
 use super::serving::Serving;
 
@@ -72,4 +73,11 @@ fn arguments(directory: &Path) -> Vec<String> {
     // A process of the tests has its data where the tests look for it.
     let flags = flags.into_iter().filter(|flag| !flag.starts_with("--data-dir="));
     flags.map(|flag| flag.replace("/etc/gatepost", &directory.to_string_lossy())).collect()
+}
+
+/// Returns the request by which the API server comes to trust this Gatepost's certificate.
+pub fn trusting(serving: &Serving) -> Request {
+    let authority = ByteString(fs::read(serving.directory().join("data/ca.crt")).expect("a certificate authority"));
+    let set = |entry: usize| json!({"op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": authority});
+    patch("validatingwebhookconfiguration/gatepost", &json!([set(0), set(1)]))
 }

@@ -1,7 +1,9 @@
 //! What the tests stand on: the control plane, Gatepost beside it, kubectl, and objects to send.
 
+pub mod argocd;
 pub mod control_plane;
 pub mod decisions;
+pub mod delivered;
 pub mod gatepost;
 pub mod generate;
 pub mod go;
@@ -12,6 +14,7 @@ pub mod load;
 pub mod manifests;
 pub mod objects;
 pub mod programs;
+pub mod repository;
 pub mod rights;
 pub mod serving;
 pub mod skip;

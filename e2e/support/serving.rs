@@ -47,6 +47,11 @@ impl Serving {
         self.arguments.extend(arguments.into_iter().map(Into::into));
     }
 
+    /// Has the webhook listen here from the next start on.
+    pub fn listen(&mut self, port: u16) {
+        self.webhook = format!("127.0.0.1:{port}");
+    }
+
     /// Runs the process, on the port it had before, and waits until it is ready.
     pub fn launch(&mut self) {
         let addresses = self.directory.join("data/addresses.json");

@@ -156,17 +156,18 @@ fn message(told: &Told) -> String {
     }
 }
 
-/// Returns ` at …`: inside a container its name and the field in it, elsewhere the whole path.
+/// Returns ` at …`: inside a container its name and the field in it, elsewhere the whole path. A field that the message
+/// names is not said twice: whoever shows a denial puts words before it, and cuts it off.
 fn place(told: &Told) -> String {
     let What::Violation(violation) = &told.what else { return String::new() };
     let inner = container_depth(&violation.path).and_then(|depth| violation.path.0.get(depth.saturating_add(1)..));
-    match (&violation.container, inner) {
-        (Some(name), Some([])) => format!(" in container {}", clip(name, CONTAINER_LENGTH)),
-        (Some(name), Some(rest)) => {
-            format!(" at {} of container {}", clip(&dotted(rest), PLACE_LENGTH), clip(name, CONTAINER_LENGTH))
-        }
-        _ if violation.path.0.is_empty() => String::new(),
-        _ => format!(" at {}", clip(&dotted(&violation.path.0), PLACE_LENGTH)),
+    let field = dotted(inner.unwrap_or(&violation.path.0));
+    let is_said = field.is_empty() || violation.message.contains(&field);
+    match (violation.container.as_deref().filter(|_| inner.is_some()), clip(&field, PLACE_LENGTH)) {
+        (Some(name), _) if is_said => format!(" in container {}", clip(name, CONTAINER_LENGTH)),
+        (Some(name), field) => format!(" at {field} of container {}", clip(name, CONTAINER_LENGTH)),
+        (None, _) if is_said => String::new(),
+        (None, field) => format!(" at {field}"),
     }
 }
 

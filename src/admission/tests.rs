@@ -219,7 +219,7 @@ fn warns_and_admits_where_nobody_said_anything() {
 #[test]
 fn denies_under_enforce_and_says_object_rule_place_and_fix_first() {
     let denial = Ask::create(bad()).under(ENFORCE, &[]).rejects();
-    let expected = "Deployment/web: container-privileged (critical) at securityContext.privileged of container app: \
+    let expected = "Deployment/web: container-privileged (critical) in container app: \
                     set securityContext.privileged to false";
     assert_eq!(denial, expected);
     assert!(denial.chars().count() <= 200);

@@ -1,0 +1,176 @@
+//! Beside a real Argo CD, which installs Gatepost and then everything else through it.
+
+use serde_json::{Value, json};
+
+use crate::support::argocd::{application, is_synced, syncs};
+use crate::support::decisions::Decision;
+use crate::support::delivered::{Delivered, runs_pods};
+use crate::support::objects::{Object, config_map, deployment, privileged};
+use crate::support::wait::eventually;
+use crate::support::{create, kubectl, patch};
+
+/// A policy that every Application with a certain label breaks.
+const APPLICATIONS: [(&str, &str); 2] = [
+    (
+        "application-marked.rego",
+        r#"# METADATA
+# title: Application is not marked
+# custom:
+#   id: application-marked
+#   severity: high
+#   category: test
+#   kinds: [argoproj.io/Application]
+#   fix: Take the label away.
+package gatepost.rules.application_marked
+
+violation contains {"message": "it is marked", "path": ["metadata", "labels", "marked"]} if {
+	input.object.metadata.labels.marked
+}
+"#,
+    ),
+    (
+        "applications.yaml",
+        "apiVersion: gatepost.dev/v1alpha1
+kind: Policy
+metadata: {name: applications}
+spec: {rules: [{id: application-marked}]}
+",
+    ),
+];
+
+fn delivered() -> Option<&'static Delivered> {
+    Delivered::shared(&APPLICATIONS)
+}
+
+/// Who edits Applications, in these tests.
+const US: &str = "mallory";
+
+/// Returns what was decided about the updates of an Application that are not our own.
+fn updates(delivered: &Delivered, name: &str) -> Vec<Decision> {
+    let is_theirs =
+        |decision: &Decision| decision.operation == "UPDATE" && decision.kind == "Application" && decision.user != US;
+    delivered.decisions().into_iter().filter(is_theirs).filter(|decision| decision.name == name).collect()
+}
+
+/// Returns the registration as it stands.
+fn registration(delivered: &Delivered) -> Object {
+    let live = delivered.kubectl().accepts(kubectl("get validatingwebhookconfiguration gatepost -o json"));
+    live.objects().remove(0)
+}
+
+/// Refreshes Gatepost's own Application again and again: nothing differs from Git, and nothing is healed.
+fn does_not_drift(delivered: &Delivered, refreshes: usize) {
+    let argocd = &delivered.argocd;
+    let (before, installed) = (registration(delivered), argocd.comes_to_be_synced("gatepost"));
+    for refresh in 0..refreshes {
+        let application = argocd.refresh("gatepost", if refresh % 2 == 0 { "hard" } else { "normal" });
+        assert!(is_synced(&application), "after refresh {refresh}: {}", application.0["status"]);
+    }
+    assert_eq!(syncs(&argocd.get("gatepost")), syncs(&installed), "it was healed, though nobody had changed anything");
+    assert_eq!(registration(delivered), before);
+}
+
+/// Changes the registration by hand: Argo CD puts it right, and leaves alone what Gatepost wrote.
+fn is_healed(delivered: &Delivered) {
+    let bundle = |live: &Object| live.text("/webhooks/1/clientConfig/caBundle").to_owned();
+    let before = bundle(&registration(delivered));
+    assert_ne!(before, "");
+    let change = json!([{"op": "replace", "path": "/webhooks/1/timeoutSeconds", "value": 29}]);
+    delivered.kubectl().accepts(patch("validatingwebhookconfiguration/gatepost", &change));
+    let healed = eventually("Argo CD to heal it", || {
+        delivered.argocd.refresh("gatepost", "normal");
+        let live = registration(delivered);
+        (live.0["webhooks"][1]["timeoutSeconds"] == 3).then_some(live)
+    });
+    assert_eq!(bundle(&healed), before);
+}
+
+#[test]
+fn its_own_application_stays_as_in_git() {
+    let Some(delivered) = delivered() else { return };
+    does_not_drift(delivered, 12);
+    is_healed(delivered);
+    let server_side = json!({
+        "metadata": {"annotations": {"argocd.argoproj.io/compare-options": "ServerSideDiff=true"}},
+        "spec": {"syncPolicy": {"syncOptions": ["ServerSideApply=true"]}},
+    });
+    delivered.argocd.kubectl().accepts(patch("application/gatepost", &server_side).acting_as(US));
+    does_not_drift(delivered, 8);
+    is_healed(delivered);
+    does_not_drift(delivered, 2);
+
+    let judged: Vec<_> =
+        updates(delivered, "gatepost").into_iter().filter(|update| update.reason != "unchanged").collect();
+    assert!(judged.is_empty(), "{judged:?}");
+}
+
+#[test]
+fn status_refreshes_and_finalizers_of_a_bad_application_pass() {
+    let Some(delivered) = delivered() else { return };
+    let argocd = &delivered.argocd;
+    delivered.repository.commit("idle", [&config_map("idle", "key", "one")]);
+    let marked = application(&delivered.repository, "idle").with("/metadata/labels/marked", "yes");
+    let marked = marked.with("/spec/syncPolicy/syncOptions", json!(["CreateNamespace=true"]));
+    argocd.kubectl().accepts(create(&marked));
+    argocd.comes_to_be_synced("idle");
+    for setting in [
+        "annotate namespace argocd gatepost.dev/enforce-scope=all",
+        "label namespace argocd gatepost.dev/enforce=applications",
+    ] {
+        delivered.kubectl().accepts(kubectl(setting));
+    }
+    let edit = patch("application/idle", &json!({"spec": {"project": "other"}})).acting_as(US).dry_run();
+    eventually("edits to be denied", || argocd.kubectl().run(&edit).denial().map(drop));
+
+    let before = updates(delivered, "idle").len();
+    for _ in 0..5 {
+        argocd.refresh("idle", "normal");
+    }
+    delivered.repository.commit("idle", [&config_map("idle", "key", "two")]);
+    argocd.refresh("idle", "normal");
+    argocd.comes_to("idle", "sync the next commit", |application| is_synced(application) && syncs(application) == 2);
+    argocd.kubectl().accepts(kubectl("delete application idle --timeout=60s"));
+    let there = delivered.kubectl().in_namespace("idle");
+    assert_eq!(
+        there.accepts(kubectl("get configmap idle --ignore-not-found")).stdout,
+        "",
+        "the finalizer did its work"
+    );
+
+    let since = updates(delivered, "idle").split_off(before);
+    assert!(since.len() > 12, "refreshes, status, operation and finalizer are updates: {since:#?}");
+    assert!(since.iter().all(|update| update.allowed && update.reason == "unchanged"), "{since:#?}");
+}
+
+#[test]
+fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
+    let Some(delivered) = delivered() else { return };
+    let argocd = &delivered.argocd;
+    delivered.repository.commit("shop", [&privileged("web")]);
+    let shop = application(&delivered.repository, "shop");
+    let shop = shop
+        .with("/spec/syncPolicy/syncOptions", json!(["CreateNamespace=true"]))
+        .with("/spec/syncPolicy/managedNamespaceMetadata", json!({"labels": {"gatepost.dev/enforce": "baseline"}}));
+    argocd.kubectl().accepts(create(&shop));
+
+    let denied = argocd
+        .comes_to("shop", "be denied", |application| application.text("/status/operationState/phase") == "Failed");
+    let first = |message: &str| -> String { message.chars().take(200).collect() };
+    let message = first(denied.text("/status/operationState/message"));
+    for said in ["Deployment/web", "container-privileged (critical)", "container app", "set"] {
+        assert!(message.contains(said), "{said:?} should be in {message:?}");
+    }
+    let results = denied.0.pointer("/status/operationState/syncResult/resources").and_then(Value::as_array);
+    let result = results.and_then(|results| results.iter().find(|result| result["kind"] == "Deployment"));
+    let result = first(result.and_then(|result| result["message"].as_str()).expect("a result for the Deployment"));
+    for said in ["Deployment/web", "container app", "set securityContext.privileged to false"] {
+        assert!(result.contains(said), "{said:?} should be in {result:?}");
+    }
+    let there = delivered.kubectl().in_namespace("shop");
+    assert_eq!(there.accepts(kubectl("get deployments -o name")).stdout, "");
+
+    delivered.repository.commit("shop", [&deployment("web")]);
+    argocd.refresh("shop", "normal");
+    runs_pods(&there, 2);
+    argocd.comes_to_be_synced("shop");
+}

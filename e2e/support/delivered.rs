@@ -1,0 +1,99 @@
+//! Gatepost as Argo CD installs it from a Git repository, on a control plane of its own.
+
+use std::fs;
+use std::sync::OnceLock;
+use std::thread;
+
+use super::argocd::{ArgoCd, application};
+use super::control_plane::{ControlPlane, free_ports};
+use super::decisions::Decision;
+use super::kubectl::{Kubectl, create, kubectl};
+use super::manifests::{self, trusting};
+use super::objects::Object;
+use super::repository::Repository;
+use super::serving::Serving;
+use super::wait::eventually;
+use super::watchdog::state_directory;
+
+static SHARED: OnceLock<Option<Delivered>> = OnceLock::new();
+
+/// Everything that tests beside Argo CD stand on.
+#[derive(Debug)]
+pub struct Delivered {
+    pub argocd: ArgoCd,
+    pub repository: Repository,
+    control_plane: ControlPlane,
+    serving: Serving,
+}
+
+impl Delivered {
+    /// Returns the installation that the tests of this process share; `None` where it cannot be had.
+    pub fn shared(policies: &[(&str, &str)]) -> Option<&'static Self> {
+        SHARED.get_or_init(|| Self::start(policies)).as_ref()
+    }
+
+    fn start(policies: &[(&str, &str)]) -> Option<Self> {
+        let control_plane = ControlPlane::own("gitops")?;
+        let argocd = ArgoCd::start(&control_plane)?;
+        let repository = Repository::new(&state_directory().join("repository"));
+        let [port] = free_ports().expect("a free port");
+        repository.commit(manifests::NAMESPACE, &objects(port));
+        argocd.kubectl().accepts(create(&application(&repository, manifests::NAMESPACE)));
+
+        let mut serving = manifests::serving("gitops-gatepost", &control_plane);
+        for (file, text) in policies {
+            fs::write(serving.directory().join("policies").join(file), text).expect("a policy");
+        }
+        serving.listen(port);
+        serving.launch();
+        let registration = kubectl("get validatingwebhookconfiguration gatepost");
+        let is_registered = || control_plane.kubectl().run(&registration).succeeded();
+        assert!(!is_registered(), "registered in the first wave, before any Pod is ready");
+        runs_pods(&control_plane.kubectl().in_namespace(manifests::NAMESPACE), 2);
+        eventually("the second wave", || is_registered().then_some(()));
+        control_plane.kubectl().accepts(trusting(&serving));
+        argocd.comes_to_be_synced(manifests::NAMESPACE);
+        Some(Self { argocd, repository, control_plane, serving })
+    }
+
+    /// Returns kubectl, in no namespace.
+    pub fn kubectl(&self) -> &Kubectl {
+        self.control_plane.kubectl()
+    }
+
+    /// Returns what Gatepost's log says it decided, the oldest first.
+    pub fn decisions(&self) -> Vec<Decision> {
+        self.serving.decisions()
+    }
+}
+
+impl Drop for Delivered {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("{}", self.serving.log_end());
+        }
+    }
+}
+
+/// Returns what is shipped, as a process on this machine can be reached.
+fn objects(port: u16) -> Vec<Object> {
+    let here = |object: Object| match object.text("/kind") {
+        "Service" => manifests::service(),
+        "ValidatingWebhookConfiguration" => manifests::registration(&format!("127.0.0.1:{port}")),
+        _ => object,
+    };
+    manifests::objects().into_iter().map(here).collect()
+}
+
+/// Plays the kubelet: says of so many Pods that they run and are ready.
+pub fn runs_pods(there: &Kubectl, count: usize) {
+    let pods = eventually("the Pods", || {
+        let pods = there.accepts(kubectl("get pods -o name"));
+        let pods: Vec<String> = pods.stdout.lines().map(str::to_owned).collect();
+        (pods.len() == count).then_some(pods)
+    });
+    for pod in pods {
+        let ready = r#"--patch={"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}"#;
+        there.accepts(kubectl(&format!("patch {pod} --subresource=status --type=merge")).with(ready));
+    }
+}
