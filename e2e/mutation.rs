@@ -143,7 +143,9 @@ fn an_update_is_judged_and_not_mended() {
     let job = cron_job("report");
     shop.accepts(apply(&job));
     shop.accepts(apply(&job));
-    assert_eq!(stored(&shop, "cronjob/report").pointer(DEADLINE), Some(&json!(300)), "apply keeps what Git leaves out");
+    let kept = stored(&shop, "cronjob/report");
+    assert_eq!(kept.pointer(DEADLINE), Some(&json!(300)), "apply keeps what Git leaves out");
+    assert!(!kept["metadata"]["managedFields"].to_string().contains("f:startingDeadlineSeconds"), "{kept}");
     let remove = json!([{"op": "remove", "path": DEADLINE}]);
     shop.rejects(patch("cronjob/report", &remove)).denies_for("cronjob-starting-deadline");
     shop.rejects(replace(&job)).denies_for("cronjob-starting-deadline");
