@@ -25,6 +25,7 @@
 mod support;
 
 mod agreement;
+mod authority;
 mod budget;
 mod cluster_scope;
 mod deletion;

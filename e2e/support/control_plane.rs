@@ -21,13 +21,13 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 const ATTEMPTS: u32 = 3;
 
 /// What of its requests the API server writes down: those of the ServiceAccount that the manifests make, and CronJobs
-/// that are made.
+/// and Deployments that are made.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
 - {level: Metadata, users: ['system:serviceaccount:gatepost:gatepost']}
-- {level: Metadata, verbs: [create], resources: [{group: batch, resources: [cronjobs]}]}
+- {level: Metadata, verbs: [create], resources: [{group: batch, resources: [cronjobs]}, {group: apps, resources: [deployments]}]}
 - {level: None}
 ";
 

@@ -177,6 +177,11 @@ impl Gatepost {
         namespace
     }
 
+    /// Returns the process and its files.
+    pub fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     /// Returns what Gatepost's log says it decided, the oldest first.
     pub fn decisions(&self) -> Vec<Decision> {
         self.serving.decisions()

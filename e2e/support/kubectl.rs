@@ -120,6 +120,11 @@ impl Request {
         self.with("--dry-run=server")
     }
 
+    /// Acts as another user, with no rights but those that its roles give it.
+    pub fn by(self, name: &str) -> Self {
+        self.with(&format!("--as={name}"))
+    }
+
     /// Acts as another user, who may do everything too but is no controller.
     pub fn acting_as(self, name: &str) -> Self {
         self.with(&format!("--as={name}")).with("--as-group=system:masters")

@@ -96,6 +96,19 @@ impl Serving {
         decisions(&fs::read_to_string(self.log()).unwrap_or_default())
     }
 
+    /// Returns the fields of every log line with a message, the oldest first.
+    pub fn logged(&self, message: &str) -> Vec<Value> {
+        let log = fs::read_to_string(self.log()).unwrap_or_default();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.filter(|line| line["message"] == message).collect()
+    }
+
+    /// Returns the value of a metric without labels, such as `gatepost_admission_warnings_total`.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = http::body_of(&self.metrics, "/metrics")?;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+
     /// Returns the end of the log.
     pub fn log_end(&self) -> String {
         format!("Gatepost's log ends:\n{}", last_lines(&self.log(), 20))
