@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::decision::{Decision, Reason};
 use super::envelope::Envelope;
-use super::request::{Decision, NamespaceState, Reason, Reviewer};
+use super::request::{NamespaceState, Reviewer};
 use super::speak::clip;
 use crate::engine::{Bundle, Fields as _, Value};
 use crate::policy::modes::{ENFORCE_FROM, ENFORCE_SCOPE, ENFORCE_SEVERITY};
@@ -333,7 +334,7 @@ pub(super) fn refusal(write: &NamespaceWrite) -> String {
         .collect();
     what.extend(write.break_glass.iter().map(|glass| format!("breaks glass for {}", state(&glass.incident))));
     let may = match refusal {
-        Refusal::Barred => format!("modes.mayNotWeaken forbids {user} to, whatever its rights"),
+        Refusal::Barred => "modes.mayNotWeaken forbids it to you, whatever your rights".to_owned(),
         Refusal::NoRole(verb) => {
             format!("that takes modes.admins or the verb {} on modes.gatepost.dev", verb.as_str())
         }

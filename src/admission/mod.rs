@@ -4,6 +4,7 @@
 
 pub mod authority;
 pub mod decide;
+pub mod decision;
 pub mod envelope;
 pub mod fixture;
 pub mod mutate;
@@ -18,7 +19,8 @@ mod tests;
 
 pub use authority::{Ground, NamespaceWrite, Refusal, Ruling};
 pub use decide::{Action, Claim, Told, What, claims};
+pub use decision::{Decision, Reason};
 pub use envelope::{Envelope, EnvelopeError};
 pub use mutate::Mutation;
 pub use owned::Controllers;
-pub use request::{Decision, Reason, Reviewer};
+pub use request::Reviewer;

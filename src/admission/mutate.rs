@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 use std::sync::Arc;
 
+use super::decision::subject;
 use super::envelope::Envelope;
 use super::patch::{Addition, Draft, PatchError};
-use super::request::{Means, NamespaceState, Reviewer, subject};
+use super::request::{Means, NamespaceState, Reviewer};
 use crate::engine::{Budget, Check, EvalError, Input, Machines, Outcome, Path, Review, Value, judge};
 use crate::policy::{Operation, RuleId};
 use crate::report::redact::Redactor;

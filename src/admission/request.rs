@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::authority::NamespaceWrite;
-use super::decide::{self, Action, Circumstances, Told};
+use super::decide::{self, Action, Circumstances};
+use super::decision::{Decision, Deferred, Reason};
 use super::envelope::Envelope;
 use super::owned::Controllers;
 use super::unchanged::is_unchanged;
 use crate::engine::review::Inventory;
 use crate::engine::{
-    Budget, Bundle, Check, EvalError, Fields as _, Input, Judgement, Limits, Machines, Repeat, ResolvedPolicy, Review,
-    Value, judge, not_judged,
+    Budget, Bundle, Check, EvalError, Fields as _, Input, Limits, Machines, Repeat, ResolvedPolicy, Review, Value,
+    judge, not_judged,
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
@@ -29,101 +29,6 @@ pub enum NamespaceState {
     Known(Arc<NamespaceMeta>),
     /// It could not be read in time; its name.
     Unread(String),
-}
-
-/// Why a request was answered as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
-    /// It was judged.
-    Judged,
-    /// An UPDATE that changes nothing that is judged.
-    Unchanged,
-    /// A subresource for which we do not ask.
-    SubResource,
-    /// No rule in force looks at it.
-    NoRule,
-    /// A Namespace write that brings in a label or annotation which names nothing.
-    NamespaceFault,
-    /// A Namespace write that weakens modes or breaks glass, of one who may not.
-    NotAuthorized,
-}
-
-impl Reason {
-    /// Returns a short name for logs.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Judged => "judged",
-            Self::Unchanged => "unchanged",
-            Self::SubResource => "subresource",
-            Self::NoRule => "no-rule",
-            Self::NamespaceFault => "namespace-fault",
-            Self::NotAuthorized => "not-authorized",
-        }
-    }
-}
-
-/// The answer to one AdmissionRequest, and all that is worth recording of it.
-#[derive(Debug)]
-pub struct Decision {
-    /// Whether the request goes on.
-    pub allowed: bool,
-    /// Why.
-    pub reason: Reason,
-    /// Kind and name, for example `Deployment/web`.
-    pub subject: String,
-    /// Everything found, the gravest first.
-    pub told: Vec<Told>,
-    /// What the namespace's owner should know; under [`Reason::NamespaceFault`] what the write is refused for.
-    pub notices: Vec<Notice>,
-    /// What a Namespace write makes of the modes, if it changes any.
-    pub write: Option<Box<NamespaceWrite>>,
-    /// Glass that is broken in the namespace now.
-    pub break_glass: Option<BreakGlass>,
-    /// What only records, and is judged when the answer has gone out.
-    pub deferred: Option<Deferred>,
-    /// Evaluations on the VM that are due to be repeated on the interpreter when the answer has gone out.
-    pub repeats: Vec<Repeat>,
-}
-
-impl Decision {
-    /// Returns the object's name, or what its name is to be made of.
-    pub fn name(&self) -> &str {
-        self.subject.split_once('/').map_or("", |(_, name)| name)
-    }
-
-    /// Returns the glass under which a request was admitted that would have been denied, and the rules that would have
-    /// denied it.
-    pub fn under_break_glass(&self) -> Option<(&BreakGlass, Vec<&str>)> {
-        let glass = self.break_glass.as_ref().filter(|_| self.allowed)?;
-        let rules = super::speak::rules(self.told.iter().filter(|told| told.under_break_glass));
-        (!rules.is_empty()).then_some((glass, rules))
-    }
-}
-
-/// Checks that only record.
-#[derive(Debug)]
-pub struct Deferred {
-    input: Input,
-    checks: Vec<Arc<Check>>,
-    /// What the policies say of the checks' severities, by the check's id.
-    severities: HashMap<usize, Severity>,
-}
-
-impl Deferred {
-    /// Evaluates the checks.
-    pub fn judge(&self, machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
-        judge(&self.input, &self.checks, machines, budget)
-    }
-
-    /// Returns the severity of a check, as the policy has it that asks for it.
-    pub fn severity(&self, check: &Check) -> Severity {
-        self.severities.get(&check.id).copied().unwrap_or(check.rule.rule.severity)
-    }
-
-    /// Returns those of the judgements that are due to be repeated on the interpreter.
-    pub fn repeats(&self, judgements: &[Judgement]) -> Vec<Repeat> {
-        Repeat::due(&self.input, judgements)
-    }
 }
 
 /// What requests are judged by.
@@ -199,12 +104,14 @@ impl Reviewer<'_> {
 
     fn judge_request(&self, envelope: &Envelope, mut means: Means<'_>) -> Decision {
         if !envelope.is_judged_resource() {
-            return allowed(envelope, &Value::Null, Reason::SubResource);
+            return Decision::allowed(envelope, &Value::Null, Reason::SubResource);
         }
         let (object, old_object) = match objects(envelope) {
             (Ok(object), Ok(old_object)) => (object, Ok(old_object)),
             (Ok(object), Err(error)) => (object, Err(error)),
-            (Err(_), _) if envelope.is_unchanged_text() => return allowed(envelope, &Value::Null, Reason::Unchanged),
+            (Err(_), _) if envelope.is_unchanged_text() => {
+                return Decision::allowed(envelope, &Value::Null, Reason::Unchanged);
+            }
             (Err(error), old_object) => {
                 return self.judge_unreadable(envelope, &means.namespace, means.now, &error, old_object.err().as_ref());
             }
@@ -215,14 +122,14 @@ impl Reviewer<'_> {
         };
         let is_update = envelope.operation() == Operation::Update;
         if is_update && old_error.is_none() && is_unchanged(&envelope.kind, &object, &old_object) {
-            return allowed(envelope, &object, Reason::Unchanged);
+            return Decision::allowed(envelope, &object, Reason::Unchanged);
         }
         let subject_meta = envelope.kind.is_namespace().then(|| namespace_meta(&object));
         if let Some(meta) = subject_meta.as_ref().filter(|_| envelope.operation() != Operation::Delete) {
             let old = is_update.then(|| namespace_meta(&old_object));
             let faults = self.modes.faults_brought_in(meta, old.as_ref(), self.bundle);
             if !faults.is_empty() {
-                let refused = allowed(envelope, &object, Reason::NamespaceFault);
+                let refused = Decision::allowed(envelope, &object, Reason::NamespaceFault);
                 return Decision { allowed: false, notices: faults, ..refused };
             }
         }
@@ -278,7 +185,7 @@ impl Reviewer<'_> {
             break_glass,
             deferred,
             repeats,
-            ..allowed(envelope, &review.object, reason)
+            ..Decision::allowed(envelope, &review.object, reason)
         }
     }
 
@@ -290,10 +197,10 @@ impl Reviewer<'_> {
 
     fn answer_unreached(&self, envelope: &Envelope, namespace: &NamespaceState, now: Timestamp) -> Decision {
         if !envelope.is_judged_resource() {
-            return allowed(envelope, &Value::Null, Reason::SubResource);
+            return Decision::allowed(envelope, &Value::Null, Reason::SubResource);
         }
         if envelope.is_unchanged_text() {
-            return allowed(envelope, &Value::Null, Reason::Unchanged);
+            return Decision::allowed(envelope, &Value::Null, Reason::Unchanged);
         }
         self.judge_unreadable(envelope, namespace, now, &EvalError::NotReached, None)
     }
@@ -321,7 +228,7 @@ impl Reviewer<'_> {
             not_judged(checks, old_error.unwrap_or(&EvalError::NotReached))
         });
         let allowed_all = told.iter().all(|told| told.action != Action::Deny);
-        let unread = allowed(envelope, &Value::Null, Reason::Judged);
+        let unread = Decision::allowed(envelope, &Value::Null, Reason::Judged);
         Decision { allowed: allowed_all, told, notices, break_glass, ..unread }
     }
 
@@ -403,29 +310,6 @@ fn objects(envelope: &Envelope) -> (Result<Value, EvalError>, Result<Value, Eval
             (old_object.clone(), old_object)
         }
         _ => (envelope.object(), envelope.old_object()),
-    }
-}
-
-/// Returns an object's kind and name, for example `Deployment/web`.
-pub(super) fn subject(envelope: &Envelope, object: &Value) -> String {
-    let text = |key| object.at(&["metadata", key]).and_then(crate::engine::Fields::as_text);
-    let name = text("name").filter(|name| !name.is_empty()).or_else(|| text("generateName"));
-    let name = name.filter(|name| !name.is_empty()).unwrap_or(&envelope.name);
-    format!("{}/{name}", envelope.kind.kind)
-}
-
-fn allowed(envelope: &Envelope, object: &Value, reason: Reason) -> Decision {
-    let subject = subject(envelope, object);
-    Decision {
-        allowed: true,
-        reason,
-        subject,
-        told: Vec::new(),
-        notices: Vec::new(),
-        write: None,
-        break_glass: None,
-        deferred: None,
-        repeats: Vec::new(),
     }
 }
 

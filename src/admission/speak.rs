@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::authority::refusal;
 use super::decide::{Action, Told, What};
+use super::decision::{Decision, Reason};
 use super::mutate::Mutation;
-use super::request::{Decision, Reason};
 use crate::engine::judge::container_depth;
 use crate::engine::{Path, Segment};
 use crate::policy::BreakGlass;

@@ -73,6 +73,8 @@ webhooks:
   matchConditions:
   - name: neither-leases-nor-events
     expression: '!(request.resource.resource == "leases" || request.resource.resource == "events")'
+  - name: not-token-or-access-reviews
+    expression: '!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])'
   rules:
   - apiGroups: ["*"]
     apiVersions: ["*"]

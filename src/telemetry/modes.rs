@@ -85,6 +85,11 @@ impl ModeMetrics {
                 "Requests admitted under break-glass that are missing in the list, for example because the disk is full",
             ),
         };
+        // From the start, so that the first change is an increase.
+        let strongest = [None, Some(Mode::Audit), Some(Mode::Warn), Some(Mode::Enforce)];
+        for (from, to) in strongest.into_iter().flat_map(|from| strongest.map(|to| (from, to))) {
+            drop(metrics.changes.get_or_create(&labels(from, to)));
+        }
         for result in Reviewed::ALL {
             drop(metrics.reviews.get_or_create(&ReviewLabels { result: result.as_str() }));
         }
@@ -93,14 +98,18 @@ impl ModeMetrics {
 
     /// Counts a Namespace write that changes modes, by the strongest mode before and after.
     pub fn record_change(&self, (from, to): (Option<Mode>, Option<Mode>)) {
-        let word = |mode: Option<Mode>| mode.map_or("off", Mode::as_str);
-        self.changes.get_or_create(&ChangeLabels { from: word(from), to: word(to) }).inc();
+        self.changes.get_or_create(&labels(from, to)).inc();
     }
 
     /// Counts an answer of the cluster's roles.
     pub fn record_review(&self, result: Reviewed) {
         self.reviews.get_or_create(&ReviewLabels { result: result.as_str() }).inc();
     }
+}
+
+fn labels(from: Option<Mode>, to: Option<Mode>) -> ChangeLabels {
+    let word = |mode: Option<Mode>| mode.map_or("off", Mode::as_str);
+    ChangeLabels { from: word(from), to: word(to) }
 }
 
 #[cfg(test)]
@@ -120,6 +129,7 @@ mod tests {
         encode(&mut text, &registry).expect("a String takes everything");
         for line in [
             "gatepost_mode_changes_total{from=\"enforce\",to=\"off\"} 1",
+            "gatepost_mode_changes_total{from=\"warn\",to=\"enforce\"} 0",
             "gatepost_mode_changes_refused_total 0",
             "gatepost_access_reviews_total{result=\"denied\"} 1",
             "gatepost_access_reviews_total{result=\"error\"} 0",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::handlers::App;
 use super::record::Later;
-use crate::admission::request::Deferred;
+use crate::admission::decision::Deferred;
 use crate::engine::{Budget, Limits, Machines, Repeat, Repeated};
 use crate::telemetry::Metrics;
 

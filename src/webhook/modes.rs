@@ -97,3 +97,6 @@ pub fn admitted(envelope: &Envelope, decision: &Decision, verified: bool) -> Opt
         verified,
     })
 }
+
+#[cfg(test)]
+mod tests;

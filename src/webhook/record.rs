@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::modes;
-use crate::admission::request::Deferred;
+use crate::admission::decision::Deferred;
 use crate::admission::{Action, Decision, Envelope, Reason, What, speak};
 use crate::engine::{Judgement, Outcome};
 use crate::telemetry::{Answered, Metrics};
