@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::installed::Installed;
+use crate::support::kubectl::Answer;
 use crate::support::manifests;
 use crate::support::objects::{Object, documents, namespace, privileged, untagged};
 use crate::support::rights::{Asked, Right, granted};
@@ -13,10 +14,9 @@ use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create, kubectl};
 
 /// Resources whose rights these tests do not come to use.
-const SPARE: [&str; 5] = [
+const SPARE: [&str; 4] = [
     "secrets",
     "configmaps",
-    "subjectaccessreviews.authorization.k8s.io",
     "validatingwebhookconfigurations.admissionregistration.k8s.io",
     "mutatingwebhookconfigurations.admissionregistration.k8s.io",
 ];
@@ -126,6 +126,24 @@ fn what_a_cluster_lives_on_is_not_sent() {
     assert!(installed.decisions_until_now(&shop, "unsent-again").iter().all(|decision| !reviews(&decision.kind)));
 }
 
+/// Has somebody who may only edit namespaces try to take enforcement away.
+fn an_editor_tries_to_weaken(installed: &Installed, name: &str) -> Answer {
+    installed.namespace(name, &["enforce=baseline"]);
+    for role in [
+        format!("create clusterrole {name} --verb=get,patch --resource=namespaces"),
+        format!("create clusterrolebinding {name} --clusterrole={name} --user=eve"),
+    ] {
+        installed.kubectl().accepts(kubectl(&role));
+    }
+    installed.kubectl().run(kubectl(&format!("label namespace {name} gatepost.dev/enforce- --as=eve")))
+}
+
+#[test]
+fn an_editor_of_a_namespace_cannot_take_enforcement_away() {
+    let Some(installed) = Installed::shared() else { return };
+    an_editor_tries_to_weaken(installed, "weakened").denies_for("weakens enforce from baseline to off");
+}
+
 #[test]
 fn rights_are_enough_and_none_is_needless() {
     let Some(installed) = Installed::shared() else { return };
@@ -136,6 +154,7 @@ fn rights_are_enough_and_none_is_needless() {
         let is_unused = |right: &Right| !SPARE.contains(&right.resource.as_str()) && !asked.has_used(right);
         granted(&roles).iter().filter(|right| is_unused(right)).map(Right::to_string).collect()
     };
+    an_editor_tries_to_weaken(installed, "looked-up");
     let mut namespaces = (0..).map(|index| namespace(&format!("right-away-{index}")));
     let used = wait_for("every right to be used", Duration::from_secs(30), || {
         // Sooner or later the watch does not know the namespace yet, and it is read.
