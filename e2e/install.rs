@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::installed::Installed;
 use crate::support::kubectl::Answer;
 use crate::support::manifests;
-use crate::support::objects::{Object, documents, namespace, privileged, untagged};
+use crate::support::objects::{Object, namespace, privileged, untagged};
 use crate::support::rights::{Asked, Right, granted};
 use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create, kubectl};
@@ -165,14 +165,4 @@ fn rights_are_enough_and_none_is_needless() {
     });
     assert!(used.is_ok(), "never used: {:#?}", unused());
     assert_eq!(Asked::read(&installed.audit_log()).forbidden, Vec::<String>::new());
-}
-
-#[test]
-fn the_base_is_what_kustomize_makes_of_it() {
-    let Some(installed) = Installed::shared() else { return };
-    let built = |folder: &str| {
-        let folder = format!("{}/manifests/{folder}", env!("CARGO_MANIFEST_DIR"));
-        crate::support::objects::read(&installed.kubectl().accepts(kubectl("kustomize").with(&folder)).stdout)
-    };
-    assert_eq!(documents(&built("base")), documents(&manifests::objects()));
 }

@@ -34,6 +34,7 @@ mod harness;
 mod install;
 mod modes;
 mod mutation;
+mod overlays;
 mod owned;
 mod requests;
 mod resilience;
