@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::argocd::{application, is_synced, syncs};
 use crate::support::decisions::Decision;
 use crate::support::delivered::{Delivered, runs_pods};
-use crate::support::objects::{Object, config_map, deployment, privileged};
+use crate::support::objects::{Object, config_map, cron_job, deployment, privileged};
 use crate::support::wait::eventually;
 use crate::support::{create, kubectl, patch};
 
@@ -173,4 +173,72 @@ fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
     argocd.refresh("shop", "normal");
     runs_pods(&there, 2);
     argocd.comes_to_be_synced("shop");
+}
+
+#[test]
+fn an_object_that_was_mended_does_not_drift() {
+    const SCHEDULES: [&str; 4] = ["0 0 31 2 *", "1 0 31 2 *", "2 0 31 2 *", "3 0 31 2 *"];
+    let Some(delivered) = delivered() else { return };
+    let argocd = &delivered.argocd;
+    delivered.mends();
+    let commit = |schedule: usize| {
+        let job = cron_job("nightly").with("/spec/schedule", SCHEDULES[schedule]);
+        delivered.repository.commit("nightly", [&job]);
+    };
+    commit(0);
+    let nightly = application(&delivered.repository, "nightly")
+        .with("/spec/syncPolicy/syncOptions", json!(["CreateNamespace=true"]))
+        .with("/spec/syncPolicy/managedNamespaceMetadata", json!({"labels": {"gatepost.dev/mutate": "recommended"}}));
+    argocd.kubectl().accepts(create(&nightly));
+    argocd.comes_to_be_synced("nightly");
+    let there = delivered.kubectl().in_namespace("nightly");
+    let live = || there.accepts(kubectl("get cronjob nightly -o json")).objects().remove(0).0["spec"].clone();
+    let is_mended = || live()["startingDeadlineSeconds"] == 600;
+    let stays = || {
+        let before = syncs(&argocd.get("nightly"));
+        for how in ["normal", "hard", "normal", "hard"] {
+            let application = argocd.refresh("nightly", how);
+            assert!(is_synced(&application), "{}", application.0["status"]["sync"]);
+        }
+        assert_eq!(syncs(&argocd.get("nightly")), before, "it was healed, though nobody had changed anything");
+    };
+    let set = |settings: Value| argocd.kubectl().accepts(patch("application/nightly", &settings).acting_as(US));
+    let synced = |schedule: usize| {
+        commit(schedule);
+        argocd.refresh("nightly", "normal");
+        eventually("the next commit", || (live()["schedule"] == SCHEDULES[schedule]).then_some(()));
+        argocd.comes_to_be_synced("nightly");
+    };
+    assert!(is_mended());
+    stays();
+
+    set(json!({
+        "metadata": {"annotations": {"argocd.argoproj.io/compare-options": "ServerSideDiff=true"}},
+        "spec": {"syncPolicy": {"syncOptions": ["CreateNamespace=true", "ServerSideApply=true"]}},
+    }));
+    stays();
+    synced(1);
+    assert!(is_mended(), "{}", live());
+    stays();
+
+    set(json!({
+        "metadata": {"annotations": {"argocd.argoproj.io/compare-options": null}},
+        "spec": {"syncPolicy": {"syncOptions": ["CreateNamespace=true", "Replace=true"]}},
+    }));
+    stays();
+    synced(2);
+    assert!(!is_mended(), "docs/mutation.md says that Replace=true takes it out");
+
+    there.accepts(kubectl("delete cronjob nightly"));
+    eventually("Argo CD to make it again", || there.run(kubectl("get cronjob nightly")).succeeded().then_some(()));
+    assert!(is_mended());
+    let ignored = json!({"group": "batch", "kind": "CronJob", "jqPathExpressions": [".spec.startingDeadlineSeconds"]});
+    set(json!({"spec": {
+        "ignoreDifferences": [ignored],
+        "syncPolicy": {"syncOptions": ["CreateNamespace=true", "Replace=true", "RespectIgnoreDifferences=true"]},
+    }}));
+    argocd.comes_to_be_synced("nightly");
+    synced(3);
+    assert!(is_mended(), "docs/mutation.md says that ignoreDifferences keeps it");
+    stays();
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
-use crate::support::objects::{Object, deployment, pod, read};
+use crate::support::objects::{Object, cron_job, deployment, pod, read};
 use crate::support::wait::eventually;
 use crate::support::{Gatepost, Namespace, Options, apply, create, generate, kubectl, patch, replace};
 
@@ -83,16 +83,6 @@ impl Drop for Mending {
         let name = self.0.registration();
         self.0.kubectl().run(kubectl(&format!("delete mutatingwebhookconfiguration {name} --ignore-not-found")));
     }
-}
-
-/// Returns a CronJob that never runs, without a startingDeadlineSeconds.
-fn cron_job(name: &str) -> Object {
-    let container = json!({"name": "app", "image": "nginx:1.27.3"});
-    let pods = json!({"spec": {"restartPolicy": "Never", "containers": [container]}});
-    Object(json!({
-        "apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name},
-        "spec": {"schedule": "0 0 31 2 *", "jobTemplate": {"spec": {"template": pods}}},
-    }))
 }
 
 /// Returns what the API server would store.

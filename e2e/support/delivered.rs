@@ -9,7 +9,7 @@ use super::control_plane::{ControlPlane, free_ports};
 use super::decisions::Decision;
 use super::kubectl::{Kubectl, create, kubectl};
 use super::manifests::{self, trusting};
-use super::objects::Object;
+use super::objects::{Object, cron_job, namespace};
 use super::repository::Repository;
 use super::serving::Serving;
 use super::wait::eventually;
@@ -59,6 +59,18 @@ impl Delivered {
     /// Returns kubectl, in no namespace.
     pub fn kubectl(&self) -> &Kubectl {
         self.control_plane.kubectl()
+    }
+
+    /// Registers what has objects mended, as it is shipped, and waits until the API server asks.
+    pub fn mends(&self) {
+        self.kubectl().accepts(create(&manifests::mutating(&self.serving)));
+        let probe = namespace("mending").with("/metadata/labels/gatepost.dev~1mutate", "recommended");
+        self.kubectl().accepts(create(&probe));
+        let there = self.kubectl().in_namespace("mending");
+        eventually("the API server to ask what to mend", || {
+            let answer = there.accepts(create(&cron_job("probe")).dry_run().with("-o=json"));
+            answer.objects()[0].0.pointer("/spec/startingDeadlineSeconds").map(drop)
+        });
     }
 
     /// Returns what Gatepost's log says it decided, the oldest first.

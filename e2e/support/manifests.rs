@@ -45,6 +45,18 @@ pub fn registration(address: &str) -> Object {
     })
 }
 
+/// Returns the registration of `components/mutation`, with this Gatepost's port and certificate authority.
+pub fn mutating(serving: &Serving) -> Object {
+    let shipped = read(include_str!("../../manifests/components/mutation/webhook.yaml")).remove(0);
+    let port: u16 = serving.webhook().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let shipped = shipped.with("/webhooks/0/clientConfig/service/port", port);
+    shipped.with("/webhooks/0/clientConfig/caBundle", json!(authority(serving)))
+}
+
+fn authority(serving: &Serving) -> ByteString {
+    ByteString(fs::read(serving.directory().join("data/ca.crt")).expect("a certificate authority"))
+}
+
 /// Returns a Gatepost that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and
 /// a token of the ServiceAccount, which must be there.
 pub fn serving(name: &str, control_plane: &ControlPlane) -> Serving {
@@ -77,7 +89,7 @@ fn arguments(directory: &Path) -> Vec<String> {
 
 /// Returns the request by which the API server comes to trust this Gatepost's certificate.
 pub fn trusting(serving: &Serving) -> Request {
-    let authority = ByteString(fs::read(serving.directory().join("data/ca.crt")).expect("a certificate authority"));
+    let authority = authority(serving);
     let set = |entry: usize| json!({"op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": authority});
     patch("validatingwebhookconfiguration/gatepost", &json!([set(0), set(1)]))
 }

@@ -104,6 +104,17 @@ pub fn pod(name: &str) -> Object {
     }))
 }
 
+/// Returns a CronJob that never runs, and does not say how late a run may start (`cronjob-starting-deadline`).
+pub fn cron_job(name: &str) -> Object {
+    let pods = json!({"spec": {"restartPolicy": "Never", "containers": [container("app")]}});
+    Object(json!({
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {"name": name},
+        "spec": {"schedule": "0 0 31 2 *", "jobTemplate": {"spec": {"template": pods}}},
+    }))
+}
+
 /// Returns a container with a tag, requests, limits and probes.
 pub fn container(name: &str) -> Value {
     let probe = json!({"httpGet": {"path": "/", "port": 80}});

@@ -123,12 +123,11 @@ impl Reviewer<'_> {
         if !envelope.may_be_mutated() {
             return Mutation::none(envelope);
         }
-        let namespace = match &means.namespace {
-            NamespaceState::Known(namespace) => namespace.clone(),
-            NamespaceState::Unread(_) => return Mutation::failed(envelope, Failure::UnreadNamespace),
-            NamespaceState::None => return Mutation::none(envelope),
+        let policy = match self.mutate_policy(&means.namespace) {
+            Ok(Some(policy)) => policy,
+            Ok(None) => return Mutation::none(envelope),
+            Err(failure) => return Mutation::failed(envelope, failure),
         };
-        let Some(policy) = self.modes.mutation(&namespace, self.bundle) else { return Mutation::none(envelope) };
         let object = match envelope.object() {
             Ok(object) => object,
             Err(error) => return Mutation::failed(envelope, Failure::Unreadable(error)),
@@ -138,12 +137,25 @@ impl Reviewer<'_> {
         if self.is_left_alone(envelope, &object) {
             return untouched;
         }
-        let Means { inventory, remaining, machines, .. } = means;
-        let review = envelope.review(object, Value::Null, Some(namespace), inventory);
+        let Means { namespace, inventory, remaining, machines, .. } = means;
+        let namespace = match namespace {
+            NamespaceState::Known(namespace) => Some(namespace),
+            NamespaceState::Unread(_) | NamespaceState::None => None,
+        };
+        let review = envelope.review(object, Value::Null, namespace, inventory);
         let input = Input::new(&review);
         let checks = self.mutating_checks(&policy, &review, input.has_template());
         let mut mender = Mender { review: &review, input, machines, budget: Budget { limits: self.limits, remaining } };
         mender.mend(checks, untouched)
+    }
+
+    /// Returns the policy whose patches a namespace asks for, if it asks for any.
+    pub fn mutate_policy(&self, namespace: &NamespaceState) -> Result<Option<Arc<str>>, Failure> {
+        match namespace {
+            NamespaceState::Known(namespace) => Ok(self.modes.mutation(namespace, self.bundle)),
+            NamespaceState::Unread(_) => Err(Failure::UnreadNamespace),
+            NamespaceState::None => Ok(None),
+        }
     }
 
     /// Returns whether somebody else's word goes before the policy's: a controller makes the object of a template, and

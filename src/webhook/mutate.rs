@@ -65,6 +65,11 @@ async fn work_out(
         return Ok(Mutation::none(envelope));
     }
     let namespace = app.namespace(in_force, envelope, deadline.remaining()).await;
+    match in_force.reviewer().mutate_policy(&namespace) {
+        Ok(Some(_)) => {}
+        Ok(None) => return Ok(Mutation::none(envelope)),
+        Err(failure) => return Ok(Mutation::failed(envelope, failure)),
+    }
     let job = {
         let (app, in_force, envelope) = (app.clone(), in_force.clone(), envelope.clone());
         move |machines: &mut Machines| {

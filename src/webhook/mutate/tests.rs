@@ -146,7 +146,9 @@ async fn refuses_at_once_what_cannot_wait() {
     // What nobody can ask to mend needs no thread.
     let mut update = cron_job("shop");
     update["request"]["operation"] = json!("UPDATE");
-    let (status, answer) = post(&app, "", update.to_string()).await;
-    assert_eq!((status, &answer["response"]), (StatusCode::OK, &json!({"uid": "u", "allowed": true})));
+    for review in [update, cron_job("elsewhere")] {
+        let (status, answer) = post(&app, "", review.to_string()).await;
+        assert_eq!((status, &answer["response"]), (StatusCode::OK, &json!({"uid": "u", "allowed": true})));
+    }
     assert_eq!(counted(&app, "error"), 1);
 }
