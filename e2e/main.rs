@@ -36,6 +36,7 @@ mod modes;
 mod mutation;
 mod overlays;
 mod owned;
+mod pressure;
 mod requests;
 mod resilience;
 mod updates;

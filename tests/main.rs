@@ -11,6 +11,7 @@
 
 mod configuration;
 mod decisions;
+mod fuzz;
 mod manifests;
 mod metrics;
 mod mutation;

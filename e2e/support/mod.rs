@@ -1,5 +1,6 @@
 //! What the tests stand on: the control plane, Gatepost beside it, kubectl, and objects to send.
 
+pub mod alone;
 pub mod argocd;
 pub mod control_plane;
 pub mod decisions;

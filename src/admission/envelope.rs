@@ -11,8 +11,11 @@ use serde_json::value::RawValue;
 use super::authority::metadata_of;
 use super::unchanged;
 
-use crate::engine::{EvalError, Fields as _, Value, json};
+use crate::engine::{EvalError, Fields as _, Value, json, weight};
 use crate::policy::{GroupVersionKind, NamespaceMeta, Operation};
+
+/// The longest `userInfo` that is read, in bytes.
+const LONGEST_USER_INFO: usize = 256 << 10;
 
 /// An AdmissionRequest whose objects are still text.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Envelope {
     old_object: Option<Box<RawValue>>,
     /// Why the objects cannot be read although the envelope can.
     unreadable: Option<String>,
+    /// Whether it was larger than what is judged, and may have been cut off.
+    is_oversize: bool,
 }
 
 /// A body that is no AdmissionReview: the only thing that is answered with HTTP 400.
@@ -61,6 +66,7 @@ impl Default for Envelope {
             object: None,
             old_object: None,
             unreadable: None,
+            is_oversize: false,
         }
     }
 }
@@ -77,7 +83,10 @@ impl Envelope {
         });
         match (read, limit) {
             (Err(error), None) => return Err(EnvelopeError(error.to_string())),
-            (_, Some(limit)) => review.request.unreadable = Some(format!("the request is larger than {limit} bytes")),
+            (_, Some(limit)) => {
+                review.request.unreadable = Some(format!("the request is larger than {limit} bytes"));
+                review.request.is_oversize = true;
+            }
             (Ok(()), None) => {}
         }
         if review.api_version.as_deref().is_some_and(|version| version != "admission.k8s.io/v1") {
@@ -128,12 +137,23 @@ impl Envelope {
         })
     }
 
+    /// Returns an upper bound of the bytes that the objects take once they are parsed, in one pass over their text.
+    pub fn weight(&self) -> usize {
+        let of = |raw: &Option<Box<RawValue>>| raw.as_deref().map_or(0, |raw| weight::of_json(raw.get()));
+        if self.unreadable.is_some() { 0 } else { of(&self.object).saturating_add(of(&self.old_object)) }
+    }
+
+    /// Says that the objects must not be parsed, and why; rules that look at them are errors then.
+    pub fn refuse_objects(&mut self, cause: String) {
+        self.unreadable = Some(cause);
+    }
+
     /// Returns whether object and old object are the same text but for what nobody judges. It looks two levels deep, and
     /// so can tell it of objects that are nested too deeply to be read.
     pub fn is_unchanged_text(&self) -> bool {
         let (Some(object), Some(old_object)) = (&self.object, &self.old_object) else { return false };
         let object = unchanged::judged_text(object.get());
-        self.unreadable.is_none() && object.is_some() && object == unchanged::judged_text(old_object.get())
+        !self.is_oversize && object.is_some() && object == unchanged::judged_text(old_object.get())
     }
 
     /// Returns what is done; CONNECT stands for what cannot be missing any more.
@@ -229,7 +249,11 @@ fn text<'de, A: MapAccess<'de>>(map: &mut A) -> Result<String, A::Error> {
     Ok(map.next_value::<Option<String>>()?.unwrap_or_default())
 }
 
+/// Reads who asks. Unlike the objects it is parsed at once, and real ones are a few hundred bytes long.
 fn user_info<E: Error>(raw: Option<&RawValue>) -> Result<Value, E> {
+    if raw.is_some_and(|raw| raw.get().len() > LONGEST_USER_INFO) {
+        return Err(E::custom(format_args!("request.userInfo is longer than {LONGEST_USER_INFO} bytes")));
+    }
     raw.map_or(Ok(Value::Null), |raw| json::parse(raw.get()).map_err(E::custom))
 }
 

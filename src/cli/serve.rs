@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use super::{catalogue, exit, output};
+use super::{UsageError, catalogue, exit, output};
 use crate::cluster::{self, ConnectError};
-use crate::config::{Flags, Layers, Pod, Read, unknown_variables};
+use crate::config::{Flags, Layers, Pod, Read, Settings, unknown_variables};
 use crate::server::{self, Given, ServeError};
 use crate::telemetry::logging;
+use crate::webhook::memory::RequestMemory;
+
+/// How long what still runs in the background is waited for in the end.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Arguments of `gatepost serve`.
 #[derive(Debug, clap::Args)]
@@ -34,14 +39,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if args.print_config {
         return output::print(&read.to_yaml());
     }
-    logging::init(read.settings.log_format, &read.settings.log_level)?;
+    let _logs = logging::init(read.settings.log_format, &read.settings.log_level)?;
+    check_sizes(&read.settings)?;
     warn_of_unknown_variables();
     // A panic on one request's thread is caught there; a provider must be there before any TLS is configured.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let Read { settings, config, .. } = read;
     let given = Given { config, catalogue: catalogue::read(&settings.policies)?, settings };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost-io").build()?;
-    match runtime.block_on(server::serve(given)) {
+    let served = runtime.block_on(server::serve(given));
+    // Something may wait for a reader that never reads.
+    runtime.shutdown_timeout(LAST_MOMENT);
+    match served {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error @ ServeError::OutOfReach(ConnectError::ServiceAccount(_) | ConnectError::Client(_))) => {
             output::tell(&format!("error: {:#}", anyhow::Error::new(error)));
@@ -56,4 +65,16 @@ fn warn_of_unknown_variables() {
     for (variable, nearest) in unknown_variables(names.iter().map(String::as_str)) {
         tracing::warn!(variable, nearest, "this environment variable means nothing");
     }
+}
+
+/// One request must fit into what all of them may take.
+fn check_sizes(settings: &Settings) -> Result<(), UsageError> {
+    let longest = RequestMemory::longest(settings.max_inflight_bytes);
+    if settings.max_body_bytes <= longest {
+        return Ok(());
+    }
+    let (body, inflight) = (settings.max_body_bytes, settings.max_inflight_bytes);
+    Err(UsageError(format!(
+        "--max-body-bytes {body}: of --max-inflight-bytes {inflight} one request may take {longest} at most; raise that"
+    )))
 }

@@ -49,6 +49,11 @@ impl Config {
         Ok(layers.resolve(layers.text()?.as_deref())?.config)
     }
 
+    /// Reads the text of a configuration file; the path is for error messages.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        Ok(Layers::of_file(path).resolve(Some(text))?.config)
+    }
+
     /// Checks that every policy that the configuration names exists; the error names the nearest one.
     pub fn check_policies(&self, policies: &impl PolicyNames) -> Result<(), ConfigError> {
         let of_static = self.static_namespaces.values().flat_map(|namespace| {

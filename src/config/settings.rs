@@ -84,6 +84,13 @@ pub struct Settings {
     /// Largest request that is judged, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub max_body_bytes: usize,
+    /// Memory that requests under way may take, a quarter for their text, in bytes; one more is answered 503
+    #[arg(long, value_name = "BYTES", default_value_t = 96 << 20)]
+    pub max_inflight_bytes: usize,
+    /// Connections to the webhook at a time; beyond it the one that has been idle longest makes room [default: 2500, or
+    /// what the limit of open files leaves]
+    #[arg(long, value_name = "N")]
+    pub max_connections: Option<u32>,
     /// Threads that evaluate [default: one a core]
     #[arg(long, value_name = "N", default_value_t = one_a_core(), hide_default_value = true)]
     pub workers: NonZeroUsize,

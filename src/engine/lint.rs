@@ -34,6 +34,28 @@ pub fn refuse_recursion(modules: &[&Source]) -> Result<(), CompileError> {
     Ok(())
 }
 
+/// Deepest nesting of braces and brackets: rules have four or five levels, and each one doubles what the parser does.
+const MAX_DEPTH: usize = 12;
+
+/// Refuses a module that would take the evaluator's parser minutes to hours: it tries each brace and bracket as set,
+/// object and comprehension, and so does twice the work for each one that stands in another.
+pub fn refuse_deep_nesting(module: &Source) -> Result<(), CompileError> {
+    let (mut depth, mut line) = (0_usize, 1_usize);
+    for sign in plain(&module.text).chars() {
+        match sign {
+            '\n' => line = line.saturating_add(1),
+            '{' | '[' => depth = depth.saturating_add(1),
+            '}' | ']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            let cause = format!("braces and brackets are nested deeper than {MAX_DEPTH} levels");
+            return Err(CompileError { file: module.file.clone(), line: Some(line), cause });
+        }
+    }
+    Ok(())
+}
+
 /// Finds a second body chained to a first one.
 pub fn refuse_chained_bodies(module: &Source) -> Result<(), CompileError> {
     let text = plain(&module.text);

@@ -16,6 +16,7 @@ pub mod review;
 pub mod template;
 pub mod trial;
 pub mod value;
+pub mod weight;
 
 #[cfg(test)]
 mod tests;

@@ -165,6 +165,7 @@ pub struct Found {
 ///
 /// Errors are those of v1, unless the module says by an import that it is older, or reads further as v0.
 pub fn version_of(module: &Source) -> Result<RegoVersion, CompileError> {
+    lint::refuse_deep_nesting(module)?;
     let v1 = parses(module, RegoVersion::V1);
     let Err(error) = v1 else { return Ok(RegoVersion::V1) };
     match parses(module, RegoVersion::V0) {

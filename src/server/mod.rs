@@ -1,6 +1,7 @@
 //! Puts the parts together: one process that listens, watches and answers.
 
 pub mod bundle;
+mod descriptors;
 mod files;
 mod manifests;
 mod start;

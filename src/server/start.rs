@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::descriptors;
 use super::files::{self, Addresses};
 use super::{Given, ServeError, bundle, manifests};
 use crate::cluster::{self, Access, InventoryWatch, Namespaces};
@@ -29,6 +30,7 @@ use crate::webhook::health::{self, Condition, Readiness};
 use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::journal::Journal;
 use crate::webhook::listener::{self, Options};
+use crate::webhook::memory::RequestMemory;
 use crate::webhook::tls::{self, CertificateStore};
 use crate::webhook::workers::Workers;
 
@@ -64,13 +66,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let health = bind("--listen-metrics", settings.listen_metrics).await?;
     let addresses = Addresses { webhook: webhook.1, http: http.1, metrics: health.1 };
     let (stop, stopped) = watch::channel(false);
-    let health_options = Options::default();
-    tokio::spawn(listener::serve(
-        health.0,
-        health::router(readiness.clone(), metrics.clone()),
-        health_options,
-        stopped.clone(),
-    ));
+    let shares = descriptors::share_out(settings.max_connections);
+    let health_routes = health::router(readiness.clone(), metrics.clone());
+    tokio::spawn(listener::serve(health.0, health_routes, options(shares.others), stopped.clone()));
 
     let world = world(&settings, &bundle, &readiness).await?;
     let has_cluster = matches!(world, World::Cluster { .. });
@@ -91,10 +89,10 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         CERTIFICATE_INTERVAL,
         stopped.clone(),
     ));
-    let options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..Options::default() };
+    let webhook_options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..options(shares.webhook) };
     let routes = routes(&settings, app.clone());
-    let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, options, stopped.clone()));
-    tokio::spawn(listener::serve(http.0, http_routes(), Options::default(), stopped));
+    let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, webhook_options, stopped.clone()));
+    tokio::spawn(listener::serve(http.0, http_routes(), options(shares.others), stopped));
     readiness.set(Condition::Accepting, true);
     files::write(&settings.data_dir, addresses, &serving.authority_pem, &operations(&app))?;
     tokio::select! {
@@ -121,9 +119,14 @@ async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, 
         }
     };
     let is_ready = tokio::time::timeout(PATIENCE, ready).await.is_ok();
-    // Whoever closed standard output does not want to read it.
-    let _ = crate::cli::output::write(&files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready));
+    let text = files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready);
+    // Whoever closed standard output does not want to read it; whoever does not read it holds up a thread of its own.
+    let _ = tokio::task::spawn_blocking(move || crate::cli::output::write(&text)).await;
     std::future::pending().await
+}
+
+fn options(connections: u32) -> Options {
+    Options { limits: listener::Limits { connections, ..listener::Limits::default() }, ..Options::default() }
 }
 
 /// Returns the operations that rules in force ask about, in the words of a registration.
@@ -143,6 +146,7 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
             .map_err(ServeError::System)?,
         traces: otlp::start(&metrics.traces),
         metrics,
+        memory: RequestMemory::new(settings.max_inflight_bytes, settings.workers.get()),
         deferred_bytes: AtomicUsize::new(0),
     })
 }
@@ -155,6 +159,8 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
         metrics.bundle.set_programs(cache.len(), cache.compilations(), cache.hits());
         let Some(app) = weak.upgrade() else { return };
         metrics.admission.queue_depth.set(i64::try_from(app.workers.queued()).unwrap_or(i64::MAX));
+        metrics.admission.text_bytes.set(i64::try_from(app.memory.text_bytes()).unwrap_or(i64::MAX));
+        metrics.admission.parsed_bytes.set(i64::try_from(app.memory.parsed_bytes()).unwrap_or(i64::MAX));
         app.show_namespaces();
         bundle::show_backends(metrics, &app.in_force.load().bundle);
     });

@@ -54,6 +54,31 @@ struct OperationLabels {
     operation: &'static str,
 }
 
+/// Why a request was answered 503.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// Too many wait for a thread.
+    Queue,
+    /// Requests under way take all the memory that they may.
+    Memory,
+}
+
+impl Overload {
+    const ALL: [Self; 2] = [Self::Queue, Self::Memory];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queue => "queue",
+            Self::Memory => "memory",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OverloadLabels {
+    reason: &'static str,
+}
+
 /// What is counted of admission requests.
 #[derive(Debug)]
 pub struct AdmissionMetrics {
@@ -62,8 +87,11 @@ pub struct AdmissionMetrics {
     evaluations: Histogram,
     queue_waits: Histogram,
     in_flight: Gauge,
-    /// Requests that were refused because too many waited.
-    pub overloaded: Counter,
+    overloaded: Family<OverloadLabels, Counter>,
+    /// Bytes of the text of requests under way.
+    pub text_bytes: Gauge,
+    /// Bytes set aside for what large requests under way become when they are parsed.
+    pub parsed_bytes: Gauge,
     /// Warnings that were sent to users.
     pub warnings: Counter,
     /// Evaluations that panicked.
@@ -111,13 +139,23 @@ impl AdmissionMetrics {
         for operation in OPERATIONS {
             drop(durations.get_or_create(&OperationLabels { operation: operation.as_str() }));
         }
+        let overloaded: Family<OverloadLabels, Counter> = Family::default();
+        registry.register("admission_overloaded", "Admission requests refused for overload", overloaded.clone());
+        for overload in Overload::ALL {
+            drop(overloaded.get_or_create(&OverloadLabels { reason: overload.as_str() }));
+        }
+        let text_bytes = add(registry, "admission_text_bytes", "Text of the requests under way");
+        let help = "Memory set aside for large requests under way when they are parsed";
+        let parsed_bytes = add(registry, "admission_parsed_bytes", help);
         Self {
             requests,
             durations,
             evaluations,
             queue_waits,
+            overloaded,
+            text_bytes,
+            parsed_bytes,
             in_flight: add(registry, "admission_in_flight", "Admission requests that wait for their answer"),
-            overloaded: add(registry, "admission_overloaded", "Admission requests refused for overload"),
             warnings: add(registry, "admission_warnings", "Warnings sent to users"),
             panics: add(registry, "admission_panics", "Evaluations that panicked"),
             queue_depth: add(registry, "evaluation_queue_depth", "Requests that wait for evaluation"),
@@ -140,6 +178,11 @@ impl AdmissionMetrics {
     pub fn enter(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
+    }
+
+    /// Counts a request that was answered 503.
+    pub fn record_overload(&self, overload: Overload) {
+        self.overloaded.get_or_create(&OverloadLabels { reason: overload.as_str() }).inc();
     }
 
     /// Counts the time that a request waited for a thread, and the time that the thread took.

@@ -8,6 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::fmt::{MakeWriter, fmt};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 
+use super::log_queue::{LogGuard, LogQueue};
 use crate::config::LogFormat;
 
 /// Why there are no logs.
@@ -24,16 +25,20 @@ pub enum LogError {
     /// The process has a logger already.
     #[error("logging: {0}")]
     Taken(#[from] TryInitError),
+    /// The thread that writes cannot be started.
+    #[error("logging: {0}")]
+    Thread(#[from] io::Error),
 }
 
-/// Starts logging for the whole process, panics included.
+/// Starts logging for the whole process, panics included; what it returns is kept to the end, for the last lines.
 ///
 /// `level` is a level or a list of directives as `tracing_subscriber::EnvFilter` reads them: `info,gatepost=debug`.
-pub fn init(format: LogFormat, level: &str) -> Result<(), LogError> {
+pub fn init(format: LogFormat, level: &str) -> Result<LogGuard, LogError> {
     let filter = EnvFilter::try_new(level).map_err(|cause| LogError::Level { directives: level.into(), cause })?;
-    subscriber(format, filter, io::stderr, io::stderr().is_terminal()).try_init()?;
+    let (queue, guard) = LogQueue::start(io::stderr())?;
+    subscriber(format, filter, queue, io::stderr().is_terminal()).try_init()?;
     panic::set_hook(Box::new(log_panic));
-    Ok(())
+    Ok(guard)
 }
 
 /// Nothing here writes of its own failures to standard error: that panics when it is closed.

@@ -15,6 +15,7 @@ use super::admission::AdmissionMetrics;
 use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::connections::ConnectionMetrics;
+use super::logs::LogMetrics;
 use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub bundle: BundleMetrics,
     /// The webhook listener's connections.
     pub connections: ConnectionMetrics,
+    /// Log lines.
+    pub logs: LogMetrics,
     /// Changes of modes, and break-glass.
     pub modes: ModeMetrics,
     /// Mutation requests.
@@ -79,6 +82,7 @@ impl Metrics {
             admission: AdmissionMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),
+            logs: LogMetrics::register(ours),
             modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
@@ -106,6 +110,7 @@ impl Metrics {
 
     /// Encodes everything as OpenMetrics text.
     pub fn encode(&self) -> String {
+        self.logs.refresh();
         for refresh in self.refresh.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             refresh(self);
         }
@@ -175,7 +180,12 @@ mod tests {
             "gatepost_namespaces{mode=\"enforce\"} 2",
             "gatepost_namespace_unread_total 0",
             "gatepost_admission_in_flight 1",
-            "gatepost_admission_overloaded_total 0",
+            "gatepost_admission_overloaded_total{reason=\"queue\"} 0",
+            "gatepost_admission_overloaded_total{reason=\"memory\"} 0",
+            "gatepost_accept_errors_total 0",
+            "gatepost_connections_evicted_total 0",
+            "gatepost_admission_text_bytes 0",
+            "gatepost_admission_parsed_bytes 0",
             "gatepost_admission_warnings_total 0",
             "gatepost_admission_panics_total 0",
             "gatepost_evaluation_queue_depth 3",

@@ -14,9 +14,10 @@ use axum::routing::post;
 use jiff::Timestamp;
 
 use super::in_force::{InForce, Live};
-use super::intake::{Deadline, Received, receive};
+use super::intake::{Deadline, Received, Refused, Room, receive};
 use super::journal::Journal;
 use super::later::{judge_later, repeat_later};
+use super::memory::RequestMemory;
 use super::modes;
 use super::mutate::mutate;
 use super::record::{Later, Record};
@@ -31,7 +32,7 @@ use crate::engine::review::Inventory;
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
 use crate::policy::{BreakGlass, Mode, NamespaceMeta, Operation};
-use crate::telemetry::{Answered, Metrics, Trace, Traces};
+use crate::telemetry::{Answered, Metrics, Overload, Trace, Traces};
 
 /// Everything that answering needs; shared by all requests.
 pub struct App {
@@ -47,7 +48,9 @@ pub struct App {
     pub journal: Journal,
     /// Where traces of requests begin.
     pub traces: Traces,
-    /// Bytes of the requests that wait to be judged for the record only.
+    /// What requests under way may take.
+    pub memory: RequestMemory,
+    /// Bytes of the objects that wait to be judged for the record only.
     pub deferred_bytes: AtomicUsize,
 }
 
@@ -151,6 +154,13 @@ impl App {
         act(&in_force.reviewer(), means)
     }
 
+    /// Answers what could not be taken in.
+    fn refuse(&self, refused: Refused) -> Response {
+        refused.count(&self.metrics);
+        self.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
+        refused.into_response()
+    }
+
     /// Runs a job on a worker; none when no answer comes in time, or the job panics.
     pub(super) async fn on_a_worker<T: Send + 'static>(
         &self,
@@ -199,12 +209,12 @@ async fn validate(
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
     let in_force = app.in_force.load();
-    let Received { envelope, deadline, size } = match receive(start, query.as_deref(), body, in_force.max_body).await {
+    let received = receive(start, query.as_deref(), body, in_force.max_body, &app.memory).await;
+    let Received { envelope, deadline, weight, room } = match received {
         Ok(received) => received,
         Err(refused) => {
-            trace.fail("no AdmissionReview");
-            app.metrics.admission.record(Operation::Connect, Answered::Error, false, Duration::ZERO);
-            return refused.into_response();
+            trace.fail(refused.reason());
+            return app.refuse(refused);
         }
     };
     let received = Instant::now();
@@ -214,10 +224,10 @@ async fn validate(
     if matches!(namespace, NamespaceState::Unread(_)) {
         app.metrics.namespaces.unread.inc();
     }
-    let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline, &trace).await else {
+    let Ok(mut decision) = decide(&app, &in_force, &envelope, namespace, deadline, room, &trace).await else {
         trace.describe(|| attributes(&envelope, Answered::Error.as_str()));
         trace.fail("overloaded");
-        app.metrics.admission.overloaded.inc();
+        app.metrics.admission.record_overload(Overload::Queue);
         app.metrics.admission.record(envelope.operation(), Answered::Error, envelope.dry_run, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
@@ -237,9 +247,9 @@ async fn validate(
         app.journal.keep(admitted);
     }
     if let Some(deferred) = deferred {
-        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), size);
+        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), weight);
     }
-    repeat_later(&app, in_force.limits, repeats, size);
+    repeat_later(&app, in_force.limits, repeats, weight);
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
 }
 
@@ -251,12 +261,15 @@ async fn decide(
     envelope: &Arc<Envelope>,
     namespace: NamespaceState,
     deadline: Deadline,
+    room: Arc<Room>,
     trace: &Trace,
 ) -> Result<Decision, Overloaded> {
     let job = {
         let (app, in_force) = (app.clone(), in_force.clone());
         let (envelope, namespace) = (envelope.clone(), namespace.clone());
         move |machines: &mut Machines| {
+            // A request that is answered late is in memory until its thread is done with it.
+            let _room = room;
             app.review_with(&in_force, &envelope, namespace, deadline, machines, |reviewer, means| {
                 reviewer.review(&envelope, means)
             })

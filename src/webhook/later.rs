@@ -11,8 +11,8 @@ use crate::admission::decision::Deferred;
 use crate::engine::{Budget, Limits, Machines, Repeat, Repeated};
 use crate::telemetry::Metrics;
 
-/// Requests of so many bytes may wait to be judged for the record only; parsed they take about ten times as much.
-const DEFERRED_BYTES: usize = 8 << 20;
+/// Objects that take so many bytes may wait to be judged for the record only.
+const DEFERRED_BYTES: usize = 24 << 20;
 /// Time for what only records, for one object.
 const AUDIT_TIME: Duration = Duration::from_secs(1);
 

@@ -1,10 +1,14 @@
 //! The accept loop: TLS or plain TCP, HTTP/1.1 and HTTP/2, limits on connections, and an orderly end.
 
+mod places;
+
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::ready;
+use std::thread;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,6 +16,7 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use futures::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -23,26 +28,40 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::PollSemaphore;
+use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
+use self::places::{Place, Places};
 use super::tls::ClientIdentity;
-use crate::telemetry::ConnectionMetrics;
+use crate::telemetry::{ConnectionMetrics, Throttle};
 
-/// Reviews that one API server may have under way on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 1_000;
+/// Reviews that one API server may have under way on one HTTP/2 connection; for more it opens another one.
+const MAX_STREAMS: u32 = 256;
+/// Bytes and number of a request's headers; the API server sends a few hundred bytes.
+const HEADER_BYTES: u32 = 32 << 10;
+const HEADERS: usize = 100;
 /// What a client may send on a stream before the handler reads: a large review in one go.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// How often a silent HTTP/2 client is asked whether it still lives, and how long it may take to say so.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a connection that is to make room to say so to its client.
+const FAREWELL: Duration = Duration::from_millis(100);
+/// Time for the first request of a connection that was opened just before the end.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+/// Files that are freed when there are none left.
+const FREED_AT_ONCE: usize = 8;
+/// Then a connection that was used so recently stays: it is worth more than one of which nothing is known.
+const RECENT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What connections may cost.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections open at a time; one more is closed at once.
+    /// Connections open at a time; for one more the one that is missed least is closed.
     pub connections: u32,
     /// Time for the TLS handshake.
     pub handshake: Duration,
@@ -84,7 +103,6 @@ pub struct Options {
 pub async fn serve(listener: TcpListener, router: Router, options: Options, mut shutdown: watch::Receiver<bool>) {
     let limits = options.limits;
     let server = Arc::new(Server::new(router, options, shutdown.clone()));
-    let places = Arc::new(Semaphore::new(limits.connections as usize));
     let mut pause = FIRST_PAUSE;
     loop {
         let accepted = tokio::select! {
@@ -95,28 +113,28 @@ pub async fn serve(listener: TcpListener, router: Router, options: Options, mut 
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                let Ok(place) = places.clone().try_acquire_owned() else {
-                    server.options.metrics.refused.inc();
-                    continue;
-                };
-                let server = server.clone();
-                tokio::spawn(async move {
-                    server.handle(stream, peer).await;
-                    drop(place);
-                });
+                server.clone().admit(stream, peer);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted for now");
+                server.options.metrics.accept_errors.inc();
+                let evicted = server.places.make_room(FREED_AT_ONCE, RECENT);
+                server.count_evicted(evicted);
+                tracing::warn!(%error, evicted, "no connection can be accepted for now");
                 // Without a pause an exhausted table of open files would keep a core busy.
                 let _ = timeout(pause, ended(&mut shutdown)).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
+    // Whoever connected before the end is answered, too.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        server.clone().admit(stream, peer);
+    }
     drop(listener);
-    // All places are free again when every connection has ended; each ends itself within the grace period.
-    let _ = timeout(limits.grace + limits.handshake, places.acquire_many(limits.connections)).await;
+    server.tasks.close();
+    // Each connection ends itself within the grace period.
+    let _ = timeout(limits.grace + limits.handshake, server.tasks.wait()).await;
 }
 
 /// Lets only clients through whose certificate bears one of the names; all others get 403.
@@ -146,6 +164,10 @@ struct Server {
     router: Router,
     options: Options,
     shutdown: watch::Receiver<bool>,
+    places: Arc<Places>,
+    tasks: TaskTracker,
+    /// Handshakes compute for all but one of the threads at most, so that a flood of them leaves one to requests.
+    handshakes: Arc<Semaphore>,
     http1: Builder<TokioExecutor>,
     http2: Builder<TokioExecutor>,
     /// Tells the version by the first bytes.
@@ -155,32 +177,62 @@ struct Server {
 impl Server {
     fn new(router: Router, options: Options, shutdown: watch::Receiver<bool>) -> Self {
         let mut either = Builder::new(TokioExecutor::new());
-        either.http1().timer(TokioTimer::new()).header_read_timeout(options.limits.idle);
+        either
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(options.limits.idle)
+            .max_headers(HEADERS)
+            .max_buf_size(HEADER_BYTES as usize);
         either
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(MAX_STREAMS)
+            .max_header_list_size(HEADER_BYTES)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT);
         let (http1, http2) = (either.clone().http1_only(), either.clone().http2_only());
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let places = Places::new(options.limits.connections as usize);
+        let (tasks, handshakes) = (TaskTracker::new(), Arc::new(Semaphore::new(threads.saturating_sub(1).max(1))));
         // Handlers are resolved here once, not for each request.
-        Self { router: router.with_state(()), options, shutdown, http1, http2, either }
+        let router = router.with_state(());
+        Self { router, options, shutdown, places, tasks, handshakes, http1, http2, either }
     }
 
-    async fn handle(&self, stream: TcpStream, peer: SocketAddr) {
+    /// Gives a connection a place and a task, or closes it.
+    fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let Some((place, evicted)) = self.places.take() else {
+            self.options.metrics.refused.inc();
+            return;
+        };
+        self.count_evicted(evicted);
+        let tasks = self.tasks.clone();
+        tasks.spawn(async move { self.handle(stream, place, peer).await });
+    }
+
+    fn count_evicted(&self, evicted: usize) {
+        self.options.metrics.evicted.inc_by(u64::try_from(evicted).unwrap_or(u64::MAX));
+    }
+
+    async fn handle(&self, stream: TcpStream, place: Place, peer: SocketAddr) {
         let _open = Open::count(&self.options.metrics);
         // A delayed segment costs 40 ms; a socket that is gone already shows at the first read.
         let _ = stream.set_nodelay(true);
         let Some(config) = &self.options.tls else {
-            return self.drive(&self.either, stream, None, peer).await;
+            return self.drive(&self.either, stream, None, place, peer).await;
         };
-        let Some(stream) = self.handshake(config.clone(), stream, peer).await else { return };
+        let handshake = self.handshake(config.clone(), stream, peer);
+        let stream = tokio::select! {
+            stream = handshake => stream,
+            () = place.told_to_leave() => None,
+        };
+        let Some(stream) = stream else { return };
         let session = stream.get_ref().1;
         let identity = session.peer_certificates().and_then(|chain| chain.first()).map(ClientIdentity::of);
         let builder = if session.alpn_protocol() == Some(b"h2") { &self.http2 } else { &self.http1 };
-        self.drive(builder, stream, identity, peer).await;
+        self.drive(builder, stream, identity, place, peer).await;
     }
 
     async fn handshake(
@@ -189,7 +241,14 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddr,
     ) -> Option<TlsStream<TcpStream>> {
-        let accepted = timeout(self.options.limits.handshake, TlsAcceptor::from(config).accept(stream)).await;
+        let mut handshake = pin!(TlsAcceptor::from(config).accept(stream));
+        let mut turn = PollSemaphore::new(self.handshakes.clone());
+        // A turn is held while there is something to compute, never while the client is waited for.
+        let in_turn = poll_fn(|context| {
+            let _turn = ready!(turn.poll_acquire(context));
+            handshake.as_mut().poll(context)
+        });
+        let accepted = timeout(self.options.limits.handshake, in_turn).await;
         let cause = match accepted {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error,
@@ -200,31 +259,55 @@ impl Server {
             // Load balancers and probes connect and leave.
             tracing::debug!(%peer, "a client left during the TLS handshake");
         } else {
-            tracing::warn!(%peer, %cause, "a TLS handshake failed");
+            static THROTTLE: Throttle = Throttle::new();
+            if let Some(held_back) = THROTTLE.pass() {
+                tracing::warn!(%peer, %cause, held_back, "a TLS handshake failed");
+            }
         }
         None
     }
 
-    /// Serves one connection until the client ends it, it has been idle for too long, or the process is to end.
+    /// Serves one connection until the client ends it, it has been idle for too long, or it must go.
     async fn drive<S>(
         &self,
         builder: &Builder<TokioExecutor>,
         stream: S,
         identity: Option<ClientIdentity>,
+        place: Place,
         peer: SocketAddr,
     ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let requests = Arc::new(AtomicU64::new(0));
-        let (router, begun) = (self.router.clone(), requests.clone());
+        let place = Arc::new(place);
+        let (router, counted) = (self.router.clone(), place.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-            begun.fetch_add(1, Ordering::Relaxed);
+            let under_way = counted.begin();
             if let Some(identity) = &identity {
                 request.extensions_mut().insert(identity.clone());
             }
-            router.clone().call(request)
+            let mut router = router.clone();
+            async move {
+                let response = router.call(request).await;
+                drop(under_way);
+                response
+            }
         });
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let grace = tokio::select! {
+            biased;
+            result = connection.as_mut() => return log_end(result, peer),
+            grace = self.until_it_must_go(&place) => grace,
+        };
+        connection.as_mut().graceful_shutdown();
+        let Ok(result) = timeout(grace, connection).await else {
+            return tracing::debug!(%peer, "a connection was cut off");
+        };
+        log_end(result, peer);
+    }
+
+    /// Waits until a connection is idle for too long, must make room, or the process is to end; returns the time that it
+    /// has from then on.
+    async fn until_it_must_go(&self, place: &Place) -> Duration {
         let limits = &self.options.limits;
         let mut shutdown = self.shutdown.clone();
         let mut seen = 0;
@@ -232,23 +315,23 @@ impl Server {
         loop {
             tokio::select! {
                 biased;
-                result = connection.as_mut() => return log_end(result, peer),
                 () = ended(&mut shutdown) => break,
+                () = place.told_to_leave() => return if place.is_busy() { limits.grace } else { FAREWELL },
                 () = check.as_mut() => {
-                    let begun = requests.load(Ordering::Relaxed);
+                    let begun = place.begun();
                     if begun == seen {
-                        break;
+                        return limits.grace;
                     }
                     seen = begun;
                     check.as_mut().reset(Instant::now() + limits.idle);
                 }
             }
         }
-        connection.as_mut().graceful_shutdown();
-        let Ok(result) = timeout(limits.grace, connection).await else {
-            return tracing::debug!(%peer, "a connection was cut off");
-        };
-        log_end(result, peer);
+        let chance = Instant::now() + LAST_CHANCE.min(limits.grace);
+        while place.begun() == 0 && Instant::now() < chance {
+            sleep(FAREWELL).await;
+        }
+        limits.grace
     }
 }
 

@@ -10,6 +10,7 @@ pub mod intake;
 pub mod journal;
 mod later;
 pub mod listener;
+pub mod memory;
 pub mod modes;
 mod mutate;
 pub mod record;

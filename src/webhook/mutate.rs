@@ -12,13 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::handlers::App;
 use super::in_force::InForce;
-use super::intake::{Deadline, Received, receive};
+use super::intake::{Deadline, Received, Room, receive};
 use super::trace::attributes;
 use super::workers::Overloaded;
 use crate::admission::mutate::Failure;
 use crate::admission::{Envelope, Mutation, speak};
 use crate::engine::Machines;
-use crate::telemetry::{Metrics, Mutated, Trace};
+use crate::telemetry::{Metrics, Mutated, Overload, Trace};
 
 #[cfg(test)]
 mod tests;
@@ -32,18 +32,20 @@ pub(super) async fn mutate(
     let start = Instant::now();
     let _in_flight = app.metrics.admission.enter();
     let in_force = app.in_force.load();
-    let Received { envelope, deadline, .. } = match receive(start, query.as_deref(), body, in_force.max_body).await {
+    let received = receive(start, query.as_deref(), body, in_force.max_body, &app.memory).await;
+    let Received { envelope, deadline, room, .. } = match received {
         Ok(received) => received,
         Err(refused) => {
-            trace.fail("no AdmissionReview");
+            trace.fail(refused.reason());
+            refused.count(&app.metrics);
             app.metrics.mutation.record(Mutated::Error, start.elapsed());
             return refused.into_response();
         }
     };
-    let Ok(mutation) = work_out(&app, &in_force, &envelope, deadline, &trace).await else {
+    let Ok(mutation) = work_out(&app, &in_force, &envelope, deadline, room, &trace).await else {
         trace.describe(|| attributes(&envelope, Mutated::Error.as_str()));
         trace.fail("overloaded");
-        app.metrics.admission.overloaded.inc();
+        app.metrics.admission.record_overload(Overload::Queue);
         app.metrics.mutation.record(Mutated::Error, start.elapsed());
         return (StatusCode::SERVICE_UNAVAILABLE, "overloaded: too many requests are being judged").into_response();
     };
@@ -59,6 +61,7 @@ async fn work_out(
     in_force: &Arc<InForce>,
     envelope: &Arc<Envelope>,
     deadline: Deadline,
+    room: Arc<Room>,
     trace: &Trace,
 ) -> Result<Mutation, Overloaded> {
     if !envelope.may_be_mutated() {
@@ -73,6 +76,7 @@ async fn work_out(
     let job = {
         let (app, in_force, envelope) = (app.clone(), in_force.clone(), envelope.clone());
         move |machines: &mut Machines| {
+            let _room = room;
             app.review_with(&in_force, &envelope, namespace, deadline, machines, |reviewer, means| {
                 reviewer.mutate(&envelope, means)
             })

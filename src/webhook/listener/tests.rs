@@ -223,17 +223,138 @@ async fn a_router_without_tls_lets_no_name_through() {
 }
 
 #[tokio::test]
-async fn refuses_one_connection_too_many_at_once() {
-    let limits = Limits { connections: 1, ..Limits::default() };
+async fn an_idle_connection_makes_room_for_a_new_one() {
+    let limits = Limits { connections: 2, ..Limits::default() };
     let running = Running::start(hello(), None, limits).await;
-    let mut first = running.connect().await;
-    closes(&mut running.connect().await).await;
-    assert_eq!(running.metrics.refused.get(), 1);
-    first.write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
-    let mut answer = String::new();
-    first.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut used = running.connect().await;
+    asks(&mut used, "").await;
+    let mut silent = running.connect().await;
+    let mut new = running.connect().await;
+    closes(&mut silent).await;
+    assert_eq!((running.metrics.evicted.get(), running.metrics.refused.get()), (1, 0));
+    assert!(asks(&mut new, "").await.starts_with("HTTP/1.1 200"));
+    assert!(asks(&mut used, "").await.starts_with("HTTP/1.1 200"));
     running.stop().await;
+}
+
+#[tokio::test]
+async fn refuses_a_connection_when_every_other_one_is_busy() {
+    let (router, asked, release) = waiting();
+    let limits = Limits { connections: 1, ..Limits::default() };
+    let running = Running::start(router, None, limits).await;
+    let request = tokio::spawn(ask(running.connect().await, true));
+    timeout(LIMIT, asked.notified()).await.unwrap();
+    closes(&mut running.connect().await).await;
+    assert_eq!((running.metrics.refused.get(), running.metrics.evicted.get()), (1, 0));
+    release.notify_one();
+    assert_eq!(timeout(LIMIT, request).await.unwrap().unwrap().1, "answered");
+    running.stop().await;
+}
+
+/// Asks over HTTP/1.1, with more headers, and returns the head of the answer.
+async fn asks(stream: &mut TcpStream, headers: &str) -> String {
+    let request = format!("GET / HTTP/1.1\r\nhost: a\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+        let mut byte = [0];
+        if timeout(LIMIT, stream.read(&mut byte)).await.unwrap().unwrap() == 0 {
+            break;
+        }
+        answer.extend(byte);
+    }
+    // What is left is the body, HTTP/1.1 in eight letters.
+    let mut body = [0; 8];
+    let _ = timeout(LIMIT, stream.read_exact(&mut body)).await.unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn a_flood_of_headers_is_cut_off_and_harms_nobody() {
+    let running = Running::start(hello(), None, Limits::default()).await;
+    let mut other = running.connect().await;
+    for flood in ["a: b\r\n".repeat(HEADERS + 1), format!("a: {}\r\n", "b".repeat(HEADER_BYTES as usize))] {
+        let mut stream = running.connect().await;
+        assert!(asks(&mut stream, &flood).await.starts_with("HTTP/1.1 431"));
+        closes(&mut stream).await;
+        assert!(asks(&mut other, "").await.starts_with("HTTP/1.1 200"));
+    }
+    let (mut sender, connection) =
+        http2::handshake(TokioExecutor::new(), TokioIo::new(running.connect().await)).await.unwrap();
+    tokio::spawn(connection);
+    let long = "b".repeat(HEADER_BYTES as usize);
+    let request = Request::get("http://localhost/").header("a", long).body(Body::empty()).unwrap();
+    let refused = sender.send_request(request).await;
+    assert!(refused.is_err() || refused.is_ok_and(|answer| answer.status() == 431));
+    assert!(asks(&mut other, "").await.starts_with("HTTP/1.1 200"));
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_tls_is_counted_and_harms_nobody() {
+    let authority = Authority::new();
+    let running =
+        Running::start(hello(), Some(server_config(store(&authority), None).unwrap()), Limits::default()).await;
+    let too_long = [&[0x16, 3, 1, 0xFF, 0xFF][..], &vec![0; 70_000]].concat();
+    // A ClientHello of TLS 1.0 that offers one cipher suite.
+    let hello = [&[1, 0, 0, 41, 3, 1][..], &[7; 32], &[0, 0, 2, 0, 0x2F, 1, 0]].concat();
+    let old = [&[0x16, 3, 1, 0, 45][..], &hello].concat();
+    let garbage: [&[u8]; 6] = [
+        b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &[0xFF; 4096],
+        &too_long,
+        &old,
+        b"\x80\x2e\x01\x00\x02",
+    ];
+    for (number, bytes) in garbage.iter().enumerate() {
+        let mut stream = running.connect().await;
+        // It may be cut off before all of it is sent.
+        let _ = stream.write_all(bytes).await;
+        let _ = stream.shutdown().await;
+        closes(&mut stream).await;
+        let metrics = running.metrics.clone();
+        let counted = async {
+            while metrics.handshake_failures.get() <= u64::try_from(number).unwrap() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, counted).await.unwrap();
+        let stream = running.connect_tls(client(&authority, &TLS13, &[], None)).await.unwrap();
+        assert_eq!(ask(stream, false).await.0, StatusCode::OK);
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_client_that_closes_its_half_is_gone() {
+    let (router, asked, _release) = waiting();
+    let running = Running::start(router, None, Limits::default()).await;
+    let mut stream = running.connect().await;
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    timeout(LIMIT, asked.notified()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    closes(&mut stream).await;
+    let metrics = running.metrics.clone();
+    let gone = async {
+        while metrics.open.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, gone).await.unwrap();
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_opened_just_before_the_end_is_answered() {
+    for is_http2 in [false, true] {
+        let running = Running::start(hello(), None, Limits::default()).await;
+        let stream = running.connect().await;
+        running.stop.send(true).unwrap();
+        let answer = timeout(LIMIT, ask(stream, is_http2)).await.unwrap();
+        assert_eq!(answer.0, StatusCode::OK);
+        running.stop().await;
+    }
 }
 
 #[tokio::test]

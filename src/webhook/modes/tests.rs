@@ -54,6 +54,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
         journal: Journal::start(data_dir, metrics.modes.break_glass_unrecorded.clone()).unwrap(),
         metrics,
         traces: Traces::default(),
+        memory: crate::webhook::memory::RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
     })
 }

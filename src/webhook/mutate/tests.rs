@@ -24,6 +24,7 @@ use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World, routes};
 use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::journal::Journal;
+use crate::webhook::memory::RequestMemory;
 use crate::webhook::workers::Workers;
 
 const LARGEST: usize = 16 << 10;
@@ -55,6 +56,7 @@ fn app(queue: usize) -> Arc<App> {
         // Nothing comes to be listed there.
         traces: Traces::default(),
         journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
+        memory: RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
     })
 }
