@@ -14,6 +14,7 @@ mod decisions;
 mod fuzz;
 mod manifests;
 mod metrics;
+mod monitoring;
 mod mutation;
 mod rules;
 mod scan;

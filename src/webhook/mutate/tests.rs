@@ -53,8 +53,8 @@ fn app(queue: usize) -> Arc<App> {
         world: World::Static,
         workers: Workers::new(NonZeroUsize::MIN, queue).expect("a thread"),
         metrics,
-        // Nothing comes to be listed there.
         traces: Traces::default(),
+        // Nothing comes to be listed there.
         journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
         memory: RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
