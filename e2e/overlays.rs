@@ -22,22 +22,21 @@ fn shipped() -> PathBuf {
 }
 
 /// Builds an overlay over the base.
-fn build(kubectl_there: &Kubectl, name: &str, more: &str) -> Vec<Object> {
-    let folder = state_directory().join("overlays").join(name);
-    fs::create_dir_all(&folder).expect("a folder for the overlay");
+fn build(kubectl_there: &Kubectl, more: &str) -> Vec<Object> {
+    let folder = tempfile::tempdir_in(state_directory()).expect("a folder for the overlay");
     // kustomize takes no absolute paths.
-    symlink(shipped(), folder.join("manifests")).expect("a link to the manifests");
+    symlink(shipped(), folder.path().join("manifests")).expect("a link to the manifests");
     let text = format!(
         "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [manifests/base]\n{more}"
     );
-    fs::write(folder.join("kustomization.yaml"), text).expect("a kustomization");
-    let built = kubectl_there.accepts(kubectl("kustomize").with(&folder.to_string_lossy()));
-    assert_eq!(built.stderr, "", "{name}");
+    fs::write(folder.path().join("kustomization.yaml"), text).expect("a kustomization");
+    let built = kubectl_there.accepts(kubectl("kustomize").with(&folder.path().to_string_lossy()));
+    assert_eq!(built.stderr, "", "{more}");
     read(&built.stdout)
 }
 
 fn with_component(kubectl_there: &Kubectl, component: &str) -> Vec<Object> {
-    build(kubectl_there, component, &format!("components: [manifests/components/{component}]\n"))
+    build(kubectl_there, &format!("components: [manifests/components/{component}]\n"))
 }
 
 fn is(kind: &'static str) -> impl Fn(&&Object) -> bool {
@@ -86,7 +85,7 @@ replacements:
   - select: {kind: ValidatingWebhookConfiguration}
     fieldPaths: ['webhooks.*.namespaceSelector.matchExpressions.0.values.2']
 ";
-    let objects = build(control_plane.kubectl(), "elsewhere", elsewhere);
+    let objects = build(control_plane.kubectl(), elsewhere);
     for object in &objects {
         assert_ne!(object.text("/metadata/namespace"), manifests::NAMESPACE, "{object}");
         assert_ne!(object.text("/subjects/0/namespace"), manifests::NAMESPACE, "{object}");
