@@ -73,9 +73,10 @@ impl<'a> Draft<'a> {
         let mut size = 0_usize;
         for (path, value) in patches {
             check_place(path)?;
-            check_value(value, DEEPEST.saturating_sub(path.0.len()))
-                .map_err(|what| PatchError::Value { path: path.to_string(), what })?;
-            size = size.saturating_add(size_of(path, value));
+            let room = DEEPEST.saturating_sub(path.0.len());
+            let unfit = |what| PatchError::Value { path: path.to_string(), what };
+            check_value(value, room).map_err(unfit)?;
+            size = size.saturating_add(size_of(path, value).ok_or_else(|| unfit("a number that JSON has not"))?);
             if size > LARGEST {
                 return Err(PatchError::TooLarge);
             }
@@ -217,10 +218,10 @@ fn check_value(value: &Value, room: usize) -> Result<(), &'static str> {
     }
 }
 
-fn size_of(path: &Path, value: &Value) -> usize {
-    // What was checked can be written.
-    let value = serde_json::to_string(value).unwrap_or_default();
-    path.to_string().len().saturating_add(value.len())
+/// Returns the size of place and value in JSON, if they can be written.
+fn size_of(path: &Path, value: &Value) -> Option<usize> {
+    let value = serde_json::to_string(value).ok()?;
+    Some(path.to_string().len().saturating_add(value.len()))
 }
 
 fn kind_of(value: &Value) -> &'static str {

@@ -293,9 +293,10 @@ pub fn answer(uid: &str, decision: &Decision) -> Answer {
 /// annotation.
 pub fn mutation_answer(uid: &str, mutation: &Mutation) -> Vec<u8> {
     let mut response = Response::allowed(uid);
-    if !mutation.patch.is_empty() {
+    let patch = Some(&mutation.patch).filter(|patch| !patch.is_empty());
+    if let Some(patch) = patch.and_then(|patch| serde_json::to_vec(patch).ok()) {
         response.patch_type = Some("JSONPatch");
-        response.patch = serde_json::to_vec(&mutation.patch).ok().map(|patch| STANDARD.encode(patch));
+        response.patch = Some(STANDARD.encode(patch));
         response.audit_annotations.insert("mutated", clip(&mutation.summary(), ANNOTATION_LENGTH));
     }
     let failures = mutation.failure.iter().map(ToString::to_string);
