@@ -15,6 +15,7 @@ pub mod load;
 pub mod manifests;
 pub mod objects;
 pub mod programs;
+pub mod registered;
 pub mod repository;
 pub mod rights;
 pub mod serving;

@@ -91,6 +91,11 @@ impl Serving {
         &self.webhook
     }
 
+    /// Returns what `/readyz?verbose` says.
+    pub fn readiness(&self) -> String {
+        http::body_of(&self.metrics, "/readyz?verbose").unwrap_or_default()
+    }
+
     /// Returns what Gatepost's log says it decided, the oldest first.
     pub fn decisions(&self) -> Vec<Decision> {
         decisions(&fs::read_to_string(self.log()).unwrap_or_default())
@@ -103,7 +108,7 @@ impl Serving {
         lines.filter(|line| line["message"] == message).collect()
     }
 
-    /// Returns the value of a metric without labels, such as `gatepost_admission_warnings_total`.
+    /// Returns the value of a metric by its name, with labels if it has any: `gatepost_admission_warnings_total`.
     pub fn metric(&self, name: &str) -> Option<f64> {
         let text = http::body_of(&self.metrics, "/metrics")?;
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())

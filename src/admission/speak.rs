@@ -322,6 +322,12 @@ pub fn failure(uid: &str, message: &str) -> Vec<u8> {
     Response { allowed: false, status, ..Response::allowed(uid) }.into_body()
 }
 
+/// Returns the answer to a request that is refused without being judged.
+pub fn turned_away(uid: &str, message: &str) -> Vec<u8> {
+    let status = Some(Status { outcome: "Failure", code: 403, reason: "Forbidden", message: message.to_owned() });
+    Response { allowed: false, status, ..Response::allowed(uid) }.into_body()
+}
+
 /// Returns the path as people write it, for logs.
 pub fn readable(path: &Path) -> String {
     dotted(&path.0)

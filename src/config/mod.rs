@@ -24,7 +24,7 @@ use crate::policy::{Modes, NamespaceMeta, nearest};
 pub use layers::{Layers, Pod, Read, Value};
 pub use origin::{ConfigError, Origin};
 pub use scalars::{Flags, Scalar, scalars};
-pub use settings::{LogFormat, Registration, Settings, in_pod};
+pub use settings::{FailurePolicy, LogFormat, Registration, Settings, in_pod};
 pub use slots::Slots;
 pub use variables::unknown_variables;
 

@@ -69,6 +69,12 @@ pub struct Settings {
     /// or nothing
     #[arg(long, value_enum, value_name = "WHO", default_value_t)]
     pub registration: Registration,
+    /// With --registration self: what the API server does with a request when Gatepost does not answer
+    #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
+    pub failure_policy: FailurePolicy,
+    /// Port of the Service by which the API server reaches the webhook
+    #[arg(long, value_name = "PORT", default_value_t = 443, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port_of_service: u16,
     /// Judge Pods, ReplicaSets and Jobs also when their own controller makes them of a judged template
     #[arg(long)]
     pub judge_owned: bool,
@@ -152,6 +158,26 @@ pub enum Registration {
     Own,
     /// Gatepost writes nothing.
     None,
+}
+
+/// What the API server does with a request when Gatepost does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum FailurePolicy {
+    /// It goes on unjudged.
+    #[default]
+    Ignore,
+    /// It is refused.
+    Fail,
+}
+
+impl FailurePolicy {
+    /// Returns the API's word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ignore => "Ignore",
+            Self::Fail => "Fail",
+        }
+    }
 }
 
 /// How a log line looks.

@@ -32,6 +32,7 @@ fn sample(scalar: &Scalar, number: usize) -> String {
         key if key.starts_with("listen") => format!("127.0.0.1:{}", 7000 + number),
         "judgeOwned" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),
+        "failurePolicy" => word(["fail", "ignore", "fail"]),
         "logFormat" => word(["pretty", "json", "pretty"]),
         "logLevel" => word(["debug", "warn", "error"]),
         key if key.ends_with(".severity") => word(["high", "low", "medium"]),

@@ -1,13 +1,15 @@
 //! What a start leaves in the data directory for others: addresses, a registration, a sample to try.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use kube::api::ObjectMeta;
 use serde_json::json;
 
 use super::ServeError;
+use crate::cluster::installation::NAME;
+use crate::cluster::registration::{Address, Configuration, Entry, FailurePolicy, Wanted, deletions};
 
 /// A Deployment that breaks a few rules, as the API server would send it.
 const SAMPLE: &str = include_str!("sample-review.json");
@@ -23,16 +25,18 @@ pub struct Addresses {
     pub metrics: SocketAddr,
 }
 
-/// Writes `addresses.json`, `webhook.yaml` and `sample-review.json`.
+/// Writes `addresses.json`, `webhook.yaml`, `mutating-webhook.yaml` and `sample-review.json`.
 pub fn write(
     data_dir: &Path,
     addresses: Addresses,
     authority_pem: &str,
-    operations: &[&str],
+    asks_about_deletion: bool,
 ) -> Result<(), ServeError> {
     let Addresses { webhook, http, metrics } = addresses;
     let listing = json!({"webhook": webhook.to_string(), "http": http.to_string(), "metrics": metrics.to_string()});
-    put(data_dir.join("webhook.yaml"), &registration(webhook, authority_pem, operations))?;
+    let (validating, mutating) = registrations(webhook, authority_pem, asks_about_deletion);
+    put(data_dir.join("webhook.yaml"), &validating)?;
+    put(data_dir.join("mutating-webhook.yaml"), &mutating)?;
     put(data_dir.join("sample-review.json"), SAMPLE)?;
     put(data_dir.join("addresses.json"), &format!("{listing}\n"))
 }
@@ -49,40 +53,28 @@ fn put(path: PathBuf, text: &str) -> Result<(), ServeError> {
     written.map_err(|cause| ServeError::File { path, cause })
 }
 
-/// Returns a registration by URL: for an API server on this machine. Nothing is blocked when Gatepost is away.
-fn registration(webhook: SocketAddr, authority_pem: &str, operations: &[&str]) -> String {
-    let operations = operations.join(", ");
-    let host = if webhook.ip().is_unspecified() { "127.0.0.1".to_owned() } else { webhook.ip().to_string() };
-    let url = format!("https://{}/validate", SocketAddr::new(host.parse().unwrap_or(webhook.ip()), webhook.port()));
-    let bundle = STANDARD.encode(authority_pem);
-    format!(
-        r#"apiVersion: admissionregistration.k8s.io/v1
-kind: ValidatingWebhookConfiguration
-metadata:
-  name: gatepost
-webhooks:
-- name: validate.gatepost.dev
-  admissionReviewVersions: [v1]
-  clientConfig:
-    url: {url}
-    caBundle: {bundle}
-  failurePolicy: Ignore
-  matchPolicy: Equivalent
-  sideEffects: None
-  timeoutSeconds: 5
-  matchConditions:
-  - name: neither-leases-nor-events
-    expression: '!(request.resource.resource == "leases" || request.resource.resource == "events")'
-  - name: not-token-or-access-reviews
-    expression: '!(request.resource.group in ["authentication.k8s.io", "authorization.k8s.io"])'
-  rules:
-  - apiGroups: ["*"]
-    apiVersions: ["*"]
-    operations: [{operations}]
-    resources: ["*", "pods/ephemeralcontainers"]
-    scope: "*"
-"#
-    )
+/// Returns the registrations by URL, for an API server on this machine: the validating and the mutating one.
+fn registrations(webhook: SocketAddr, authority_pem: &str, asks_about_deletion: bool) -> (String, String) {
+    let ip = if webhook.ip().is_unspecified() { IpAddr::from([127, 0, 0, 1]) } else { webhook.ip() };
+    let wanted = Wanted {
+        address: Address::Local(SocketAddr::new(ip, webhook.port())),
+        failure_policy: FailurePolicy::Ignore,
+        ca_bundle: Some(authority_pem.to_owned()),
+        // Without a cluster to ask, nobody knows what the kinds are called there.
+        deleted: if asks_about_deletion { deletions::everything() } else { Vec::new() },
+    };
+    let validating: ValidatingWebhookConfiguration = named(wanted.validating());
+    let mutating: MutatingWebhookConfiguration = named(wanted.mutating());
+    (yaml(&validating), yaml(&mutating))
+}
+
+fn named<K: Configuration>(entries: Vec<Entry>) -> K {
+    K::new(ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() }, entries)
+}
+
+fn yaml(configuration: &impl Configuration) -> String {
+    // Every configuration can be written as YAML.
+    serde_saphyr::to_string(configuration).unwrap_or_default()
 }
 
 /// Returns what a newcomer does next.
@@ -108,4 +100,44 @@ pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool, is_r
          Health and metrics: http://{metrics}/readyz?verbose and http://{metrics}/metrics\n",
         port = webhook.port(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::registrations;
+
+    fn read(text: &str) -> Value {
+        serde_saphyr::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn registers_by_url_at_an_address_that_can_be_dialled() {
+        for (address, url) in [
+            ("0.0.0.0:8443", "https://127.0.0.1:8443"),
+            ("[::]:8443", "https://127.0.0.1:8443"),
+            ("[::1]:1", "https://[::1]:1"),
+        ] {
+            let (validating, mutating) = registrations(address.parse().unwrap(), "pem", false);
+            let (validating, mutating) = (read(&validating), read(&mutating));
+            assert_eq!(validating["metadata"], json!({"name": "gatepost"}));
+            assert_eq!(validating["webhooks"].as_array().unwrap().len(), 2);
+            for webhook in validating["webhooks"].as_array().unwrap() {
+                assert_eq!(webhook["clientConfig"], json!({"url": format!("{url}/validate"), "caBundle": "cGVt"}));
+                assert_eq!(webhook["rules"].as_array().unwrap().len(), 1, "nobody asks about DELETE");
+            }
+            assert_eq!(mutating["kind"], "MutatingWebhookConfiguration");
+            assert_eq!(mutating["webhooks"][0]["clientConfig"]["url"], format!("{url}/mutate"));
+        }
+    }
+
+    #[test]
+    fn asks_about_every_deletion_where_a_rule_does() {
+        let (validating, _) = registrations("127.0.0.1:1".parse().unwrap(), "pem", true);
+        for webhook in read(&validating)["webhooks"].as_array().unwrap() {
+            assert_eq!(webhook["rules"][1]["operations"], json!(["DELETE"]));
+            assert_eq!(webhook["rules"][1]["resources"], json!(["*"]));
+        }
+    }
 }

@@ -4,6 +4,7 @@ pub mod bundle;
 mod descriptors;
 mod files;
 mod manifests;
+mod registration;
 mod start;
 
 use std::net::SocketAddr;

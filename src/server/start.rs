@@ -11,18 +11,19 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use jiff::Timestamp;
+use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::descriptors;
 use super::files::{self, Addresses};
-use super::{Given, ServeError, bundle, manifests};
-use crate::cluster::{self, Access, InventoryWatch, Namespaces};
+use super::{Given, ServeError, bundle, manifests, registration};
+use crate::cluster::registration::deletions;
+use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
 use crate::input::Surroundings;
-use crate::policy::Operation;
 use crate::telemetry::{Metrics, otlp};
 use crate::webhook::certificates::{self, Source, Trust};
 use crate::webhook::handlers::{self, App, World};
@@ -70,7 +71,10 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let health_routes = health::router(readiness.clone(), metrics.clone());
     tokio::spawn(listener::serve(health.0, health_routes, options(shares.others), stopped.clone()));
 
-    let world = world(&settings, &bundle, &readiness).await?;
+    let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
+    let installation = client.clone().zip(settings.namespace.clone());
+    let installation = installation.map(|(client, namespace)| Installation { client, namespace });
+    let world = world(client, &bundle, &readiness);
     let has_cluster = matches!(world, World::Cluster { .. });
     let surroundings = match world {
         World::Cluster { .. } => Surroundings::new([]),
@@ -85,16 +89,20 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         settings.data_dir.clone(),
         serving.clone(),
         store,
-        trust,
+        trust.clone(),
         CERTIFICATE_INTERVAL,
         stopped.clone(),
     ));
     let webhook_options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..options(shares.webhook) };
     let routes = routes(&settings, app.clone());
     let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, webhook_options, stopped.clone()));
-    tokio::spawn(listener::serve(http.0, http_routes(), options(shares.others), stopped));
+    tokio::spawn(listener::serve(http.0, http_routes(), options(shares.others), stopped.clone()));
     readiness.set(Condition::Accepting, true);
-    files::write(&settings.data_dir, addresses, &serving.authority_pem, &operations(&app))?;
+    if let Some(installation) = installation {
+        registration::keep(&settings, installation, addresses.webhook, &app, &trust, &readiness, stopped);
+    }
+    let asks_about_deletion = !deletions::kinds(&app.in_force.load().bundle).is_empty();
+    files::write(&settings.data_dir, addresses, &serving.authority_pem, asks_about_deletion)?;
     tokio::select! {
         stopped = wait_for_signal() => stopped?,
         never = announce(&settings, addresses, has_cluster, &readiness) => match never {},
@@ -129,18 +137,11 @@ fn options(connections: u32) -> Options {
     Options { limits: listener::Limits { connections, ..listener::Limits::default() }, ..Options::default() }
 }
 
-/// Returns the operations that rules in force ask about, in the words of a registration.
-fn operations(app: &App) -> Vec<&'static str> {
-    let in_force = app.in_force.load();
-    let rules = in_force.bundle.catalogue().rules().values();
-    let asked: BTreeSet<Operation> = rules.flat_map(|rule| rule.operations.iter().copied()).collect();
-    asked.into_iter().map(Operation::as_str).collect()
-}
-
 fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metrics>) -> Result<App, ServeError> {
     Ok(App {
         in_force: Live::new(in_force),
         world,
+        own_namespace: settings.namespace.clone(),
         workers: Workers::new(settings.workers, settings.queue).map_err(ServeError::System)?,
         journal: Journal::start(&settings.data_dir, metrics.modes.break_glass_unrecorded.clone())
             .map_err(ServeError::System)?,
@@ -185,16 +186,16 @@ fn http_routes() -> Router {
     Router::new().route("/", get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")))
 }
 
-async fn world(settings: &Settings, bundle: &Bundle, readiness: &Arc<Readiness>) -> Result<World, ServeError> {
-    let Some(client) = cluster::connect(settings.kubeconfig.as_deref()).await? else {
+fn world(client: Option<Client>, bundle: &Bundle, readiness: &Arc<Readiness>) -> World {
+    let Some(client) = client else {
         readiness.set(Condition::Namespaces, true);
-        return Ok(World::Static);
+        return World::Static;
     };
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());
     tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
     let inventory = InventoryWatch::start(&client, inventory_kinds(bundle));
-    Ok(World::Cluster { namespaces, inventory, access: Arc::new(Access::new(client)) })
+    World::Cluster { namespaces, inventory, access: Arc::new(Access::new(client)) }
 }
 
 fn inventory_kinds(bundle: &Bundle) -> BTreeSet<String> {

@@ -21,6 +21,7 @@ use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
 use super::otlp::TraceMetrics;
 use super::process::Process;
+use super::registration::RegistrationMetrics;
 use super::rules::RuleMetrics;
 use super::vm::VmMetrics;
 use crate::policy::RuleId;
@@ -46,6 +47,8 @@ pub struct Metrics {
     pub mutation: MutationMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
+    /// The registration.
+    pub registration: RegistrationMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
     /// Deliveries of traces.
@@ -86,6 +89,7 @@ impl Metrics {
             modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
+            registration: RegistrationMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
             traces: TraceMetrics::register(ours),
             vm: VmMetrics::register(ours),
@@ -197,6 +201,13 @@ mod tests {
             "gatepost_open_connections 1",
             "gatepost_connections_refused_total 0",
             "gatepost_tls_handshake_failures_total 0",
+            "gatepost_registration_state{state=\"unknown\"} 1",
+            "gatepost_registration_state{state=\"probe_only\"} 0",
+            "gatepost_registration_paused 0",
+            "gatepost_registration_ca_matches 0",
+            "gatepost_registration_missing_delete_kinds 0",
+            "gatepost_registration_writes_total 0",
+            "gatepost_registration_probes_total{result=\"unreachable\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

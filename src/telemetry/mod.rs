@@ -13,6 +13,7 @@ pub mod mutation;
 pub mod namespaces;
 pub mod otlp;
 pub mod process;
+pub mod registration;
 pub mod rules;
 pub mod throttle;
 pub mod traces;

@@ -20,6 +20,7 @@ use super::later::{judge_later, repeat_later};
 use super::memory::RequestMemory;
 use super::modes;
 use super::mutate::mutate;
+use super::probe;
 use super::record::{Later, Record};
 use super::tls::ClientIdentity;
 use super::trace::attributes;
@@ -40,6 +41,8 @@ pub struct App {
     pub in_force: Live,
     /// Where namespaces are known from.
     pub world: World,
+    /// Namespace that Gatepost is installed in.
+    pub own_namespace: Option<String>,
     /// The threads that evaluate.
     pub workers: Workers,
     /// Counters and histograms.
@@ -217,6 +220,9 @@ async fn validate(
             return app.refuse(refused);
         }
     };
+    if let Some(body) = app.own_namespace.as_deref().and_then(|own| probe::answer(&envelope, own)) {
+        return ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    }
     let received = Instant::now();
     trace.part("body", start, received);
     let namespace = app.namespace(&in_force, &envelope, deadline.remaining()).await;

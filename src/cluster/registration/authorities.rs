@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::entry::Entry;
+
 /// Certificates that somebody trusts, each once, in the order in which they were named.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authorities(Vec<CertificateDer<'static>>);
@@ -33,6 +35,15 @@ impl Authorities {
     pub fn with_unexpired_of(&self, bundle: &Self, now: Timestamp) -> Self {
         let unexpired = bundle.0.iter().filter(|certificate| expiry(certificate).is_some_and(|end| end > now));
         self.0.iter().chain(unexpired).cloned().collect()
+    }
+
+    /// Returns what every one of these entries trusts.
+    pub fn common(entries: &[Entry]) -> Self {
+        let mut bundles = entries.iter().map(|entry| Self::parse(entry.ca_bundle()));
+        let first = bundles.next().unwrap_or_default();
+        bundles.fold(first, |common, bundle| {
+            common.0.into_iter().filter(|certificate| bundle.0.contains(certificate)).collect()
+        })
     }
 
     /// Writes them as PEM.

@@ -5,30 +5,27 @@
 
 pub mod authorities;
 pub mod compare;
+pub mod deletions;
 pub mod entry;
+pub mod keeper;
+mod kept;
+mod obstacle;
+mod own;
+mod patience;
+pub mod probe;
+mod reach;
 pub mod state;
 pub mod wanted;
 
-use clap::ValueEnum;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 
 pub use compare::{Difference, Field};
 pub use entry::{Configuration, Entry};
+pub use keeper::{Given, Keeper, Note, Notes};
 pub use state::resume;
-pub use wanted::{Address, FailurePolicy, Wanted};
+pub use wanted::{Address, Wanted};
 
-/// Who writes the webhook configurations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum Registration {
-    /// Somebody else, from Git; Gatepost writes nothing but `caBundle`.
-    #[default]
-    Manifest,
-    /// Gatepost, whole; they are never in Git.
-    #[value(name = "self")]
-    Own,
-    /// Somebody else, with `caBundle`.
-    None,
-}
+pub use crate::config::{FailurePolicy, Registration};
 
 /// Tells in words how a live configuration differs from what is shipped, for an installation in this namespace.
 ///

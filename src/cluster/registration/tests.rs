@@ -1,17 +1,29 @@
 //! What is wanted, what differs from it, and CA bundles.
 
-use jiff::Timestamp;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::admissionregistration::v1::{MatchCondition, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::Client;
 use kube::api::ObjectMeta;
+use kube::core::{ApiResource, Status};
+use kube::discovery::{ApiCapabilities, Scope};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, date_time_ymd};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::authorities::Authorities;
 use super::compare::missing_deletions;
+use super::kept::Kept;
+use super::obstacle::{Obstacle, Place};
+use super::patience::Patience;
+use super::probe::Probe;
+use super::reach::{Advice, Reach};
 use super::state::{Record, State, deleted};
-use super::wanted::{CLUSTER, Deleted, NAMESPACED};
-use super::{Address, Configuration as _, Entry, FailurePolicy, Field, Wanted, compare};
+use super::wanted::{CLUSTER, Deleted, NAMESPACED, PROBE};
+use super::{Address, Configuration as _, Entry, FailurePolicy, Field, Wanted, compare, deletions, probe};
+use crate::policy::kinds::KindSelector;
 
 fn deletion(group: &str, resource: &str, is_namespaced: bool) -> Deleted {
     Deleted { group: group.into(), resource: resource.into(), is_namespaced }
@@ -237,6 +249,43 @@ fn what_another_replica_trusts_stays_until_it_expires() {
     assert_eq!(Authorities::parse(theirs.as_bytes()).missing_in(&merged), 0);
 }
 
+/// Returns an entry that trusts these, as PEM.
+fn trusting(pem: &str) -> Entry {
+    let wanted = Wanted { ca_bundle: Some(pem.into()), ..Wanted::shipped("gatepost") };
+    wanted.validating().remove(0)
+}
+
+#[tokio::test]
+async fn an_authority_that_nobody_uses_any_more_goes_after_a_while() {
+    let client = Client::new(axum::Router::new(), "default");
+    let mut kept = Kept::<ValidatingWebhookConfiguration>::new(&client);
+    let (old, new) = (authority("old", 2040), authority("new", 2040));
+    let parse = |text: &str| Authorities::parse(text.as_bytes());
+    let start: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+    let minutes = |count: i64| start + SignedDuration::from_mins(count);
+    let both = format!("{new}{old}");
+
+    let due = kept.due(&[trusting(&old), trusting(&both)], &parse(&new), start);
+    assert_eq!(due, Some(parse(&both)), "what is missing in one is added, and nothing taken away");
+    let live = [trusting(&both), trusting(&both)];
+    assert_eq!(kept.due(&live, &parse(&new), minutes(9)), None);
+    assert_eq!(kept.due(&live, &parse(&new), minutes(11)), Some(parse(&new)));
+    assert_eq!(kept.due(&live, &parse(&both), minutes(12)), None, "now another replica is heard of");
+    assert_eq!(kept.due(&live, &parse(&new), minutes(13)), None, "and the time begins anew");
+    assert_eq!(kept.due(&live, &Authorities::default(), minutes(60)), None, "nothing is known yet");
+    assert_eq!(kept.due(&[], &parse(&new), minutes(60)), None);
+}
+
+#[test]
+fn what_every_entry_trusts_is_what_is_published() {
+    let (old, new) = (authority("old", 2040), authority("new", 2040));
+    let common = |texts: &[&str]| Authorities::common(&texts.iter().map(|text| trusting(text)).collect::<Vec<_>>());
+    assert_eq!(common(&[&format!("{new}{old}"), &old]), Authorities::parse(old.as_bytes()));
+    assert!(common(&[&new, &old]).is_empty());
+    assert!(common(&[]).is_empty());
+    assert!(common(&[&new, ""]).is_empty());
+}
+
 #[test]
 fn the_state_remembers_each_kind_by_itself() {
     let record = |uid: &str| Record { uid: Some(uid.into()), deleted: None };
@@ -251,4 +300,177 @@ fn the_state_remembers_each_kind_by_itself() {
     assert_eq!(cleared.record("ValidatingWebhookConfiguration"), Record::default());
     assert_eq!(State::of(Some(&ConfigMap::default())), State::default());
     assert_eq!(State::of(None), State::default());
+}
+
+fn error(code: u16, message: &str) -> kube::Error {
+    kube::Error::Api(Box::new(Status { code, message: message.into(), ..Status::default() }))
+}
+
+#[test]
+fn a_probe_arrived_only_where_its_own_number_comes_back() {
+    let denied = format!("admission webhook \"{PROBE}\" denied the request: {}", probe::denial("17"));
+    assert_eq!(probe::read("17", &error(403, &denied)), Probe::Arrived);
+    assert!(matches!(probe::read("18", &error(403, &denied)), Probe::Unclear(_)));
+    let other = "admission webhook \"policy.example.com\" denied the request: no 17 here";
+    assert!(matches!(probe::read("17", &error(403, other)), Probe::Unclear(_)));
+    let theirs = "Internal error occurred: failed calling webhook \"policy.example.com\": connection refused";
+    assert!(matches!(probe::read("17", &error(500, theirs)), Probe::Unclear(_)));
+    let ours = format!("Internal error occurred: failed calling webhook \"{PROBE}\": EOF");
+    assert!(matches!(probe::read("17", &error(500, &ours)), Probe::Unreachable(..)));
+}
+
+#[test]
+fn what_the_api_server_says_names_the_obstacle() {
+    let post = |cause: &str| {
+        format!(
+            "Internal error occurred: failed calling webhook \"{PROBE}\": failed to call webhook: Post \
+             \"https://gatepost.gatepost.svc:443/validate?timeout=3s\": {cause}"
+        )
+    };
+    let place = Place { namespace: "gatepost".into(), service_port: 443, pod_port: 8443 };
+    let table = [
+        ("dial tcp 10.0.0.7:443: connect: connection refused", Obstacle::Refused, "port 8443"),
+        ("context deadline exceeded", Obstacle::Lost, "firewall"),
+        ("net/http: request canceled while waiting for connection (Client.Timeout exceeded)", Obstacle::Lost, "8443"),
+        ("dial tcp 10.0.0.7:443: i/o timeout", Obstacle::Lost, "NetworkPolicy"),
+        ("dial tcp 10.0.0.7:443: connect: no route to host", Obstacle::NoRoute, "route"),
+        (
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Obstacle::Certificate,
+            "caBundle",
+        ),
+        ("x509: certificate is valid for localhost, not gatepost.gatepost.svc", Obstacle::Certificate, "certificate"),
+        ("EOF", Obstacle::NotTls, "proxy"),
+        ("http: server gave HTTP response to HTTPS client", Obstacle::NotTls, "TLS"),
+        ("service \"gatepost\" not found", Obstacle::NoService, "apply the manifests"),
+        ("no endpoints available for service \"gatepost\"", Obstacle::NoEndpoints, "no Pod that is ready"),
+        ("dial tcp: lookup gatepost.gatepost.svc: no such host", Obstacle::NoName, "name is not found"),
+        ("No agent available", Obstacle::Tunnel, "Konnectivity"),
+        (
+            "expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind=",
+            Obstacle::Stranger,
+            "something else",
+        ),
+        ("something new", Obstacle::Other, "cannot reach port 8443 of the Pods behind Service gatepost/gatepost"),
+    ];
+    for (cause, obstacle, text) in table {
+        assert_eq!(Obstacle::read(&post(cause)), obstacle, "{cause}");
+        assert!(obstacle.explain(&place).contains(text), "{cause}: {}", obstacle.explain(&place));
+    }
+}
+
+fn unreachable() -> Probe {
+    Probe::Unreachable(Obstacle::Refused, "connection refused".into())
+}
+
+#[test]
+fn three_failures_in_a_row_narrow_and_one_arrival_widens() {
+    let now = Instant::now();
+    let mut reach = Reach::new(now, Duration::from_secs(30));
+    let mut take = |probe| reach.take(probe, now);
+    assert_eq!(
+        [take(unreachable()), take(unreachable()), take(Probe::Arrived)],
+        [Advice::Stay, Advice::Stay, Advice::Widen]
+    );
+    assert_eq!([take(unreachable()), take(Probe::Unclear("busy".into())), take(unreachable())], [Advice::Stay; 3]);
+    assert_eq!(take(unreachable()), Advice::Narrow, "what nothing follows from does not count either way");
+    reach.narrowed(now);
+    assert_eq!(reach.take(Probe::Arrived, now), Advice::Widen);
+    let again: Vec<Advice> = (0..6).map(|_| reach.take(unreachable(), now)).collect();
+    assert_eq!(again.iter().filter(|advice| **advice == Advice::Narrow).count(), 1, "to and fro takes more: {again:?}");
+    let now = now + Duration::from_hours(2);
+    reach.take(Probe::Arrived, now);
+    let later: Vec<Advice> = (0..3).map(|_| reach.take(unreachable(), now)).collect();
+    assert_eq!(later, [Advice::Stay, Advice::Stay, Advice::Narrow], "after an hour it is forgotten");
+}
+
+#[test]
+fn probes_are_rare_while_they_arrive_and_quick_after_a_write() {
+    let now = Instant::now();
+    let mut reach = Reach::new(now, Duration::from_secs(33));
+    assert_eq!(reach.next, now);
+    reach.take(Probe::Arrived, now);
+    assert_eq!(reach.next - now, Duration::from_secs(33));
+    reach.take(unreachable(), now);
+    assert_eq!(reach.next - now, Duration::from_secs(10));
+    reach.hurry(now);
+    assert_eq!(reach.next - now, Duration::from_secs(1));
+    let intervals: Vec<u64> = (0..6)
+        .map(|_| {
+            reach.take(Probe::Unclear("not yet".into()), now);
+            (reach.next - now).as_secs()
+        })
+        .collect();
+    assert_eq!(intervals, [1, 1, 1, 1, 1, 10]);
+}
+
+#[test]
+fn a_fight_is_given_more_and_more_time() {
+    let mut now = Instant::now();
+    let mut patience = Patience::default();
+    let mut waited = Vec::new();
+    for _ in 0..14 {
+        let pause = patience.pause(now).unwrap_or_default();
+        waited.push(pause.as_secs());
+        now += pause;
+        assert_eq!(patience.pause(now), None, "then it may be written");
+        patience.wrote(now);
+    }
+    assert_eq!(waited, [0, 0, 0, 0, 10, 20, 40, 80, 160, 320, 600, 600, 600, 600]);
+    now += Duration::from_hours(1);
+    patience.wrote(now);
+    assert_eq!(patience.pause(now), None, "and forgotten");
+}
+
+fn served(group: &str, kind: &str, plural: &str, scope: Scope, operations: &[&str]) -> (ApiResource, ApiCapabilities) {
+    let version = "v1".to_owned();
+    let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+    let resource = ApiResource { group: group.into(), version, api_version, kind: kind.into(), plural: plural.into() };
+    let operations = operations.iter().map(|&verb| verb.to_owned()).collect();
+    (resource, ApiCapabilities { scope, subresources: Vec::new(), operations })
+}
+
+#[test]
+fn kinds_become_the_resources_that_the_cluster_serves() {
+    let all = ["create", "delete"];
+    let cluster = [
+        served("apps", "Deployment", "deployments", Scope::Namespaced, &all),
+        served("extensions", "Deployment", "deployments", Scope::Namespaced, &all),
+        served("", "Pod", "pods", Scope::Namespaced, &all),
+        served("", "Namespace", "namespaces", Scope::Cluster, &all),
+        served("", "Binding", "bindings", Scope::Namespaced, &["create"]),
+    ];
+    let table: [(&[&str], &[&str], &[&str]); 6] = [
+        (&["apps/Deployment"], &["apps/deployments"], &[]),
+        (&["*/Deployment"], &["apps/deployments", "extensions/deployments"], &[]),
+        (&["core/*"], &["/namespaces cluster", "/pods"], &[]),
+        (&["core/Namespace", "core/Namespace"], &["/namespaces cluster"], &[]),
+        (&["example.com/Widget", "core/Binding"], &[], &["example.com/Widget", "core/Binding"]),
+        (
+            &["workloads"],
+            &["/pods", "apps/deployments"],
+            &[
+                "apps/StatefulSet",
+                "apps/DaemonSet",
+                "apps/ReplicaSet",
+                "core/ReplicationController",
+                "batch/Job",
+                "batch/CronJob",
+            ],
+        ),
+    ];
+    for (kinds, resources, unknown) in table {
+        let kinds: Vec<KindSelector> = kinds.iter().map(|kind| kind.parse().unwrap()).collect();
+        let found = deletions::find(&cluster, &kinds);
+        let words: Vec<String> = found
+            .deleted
+            .iter()
+            .map(|deleted| {
+                let scope = if deleted.is_namespaced { "" } else { " cluster" };
+                format!("{}/{}{scope}", deleted.group, deleted.resource)
+            })
+            .collect();
+        assert_eq!(words, resources, "{kinds:?}");
+        assert_eq!(found.unknown, unknown, "{kinds:?}");
+    }
 }

@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use clap::ValueEnum;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::{
     MatchCondition, RuleWithOperations, ServiceReference, WebhookClientConfig,
@@ -14,6 +13,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 
 use super::entry::Entry;
 use crate::cluster::installation::{NAME, SERVICE_PORT};
+use crate::config::FailurePolicy;
 
 /// Objects in namespaces.
 pub const NAMESPACED: &str = "namespaced.validate.gatepost.dev";
@@ -56,26 +56,6 @@ const CONDITIONS: [(&str, &str); 5] = [
         r#"!(request.resource.group == "" && request.resource.resource == "nodes" && request.operation == "UPDATE" && has(request.userInfo.groups) && "system:nodes" in request.userInfo.groups)"#,
     ),
 ];
-
-/// What the API server does with a request when Gatepost does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub enum FailurePolicy {
-    /// It goes on unjudged.
-    #[default]
-    Ignore,
-    /// It is refused.
-    Fail,
-}
-
-impl FailurePolicy {
-    /// Returns the API's word.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ignore => "Ignore",
-            Self::Fail => "Fail",
-        }
-    }
-}
 
 /// Where the API server finds Gatepost.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -50,6 +50,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
     Arc::new(App {
         in_force: Live::new(in_force),
         world,
+        own_namespace: None,
         workers: Workers::new(NonZeroUsize::MIN, queue).unwrap(),
         journal: Journal::start(data_dir, metrics.modes.break_glass_unrecorded.clone()).unwrap(),
         metrics,

@@ -51,6 +51,7 @@ fn app(queue: usize) -> Arc<App> {
     Arc::new(App {
         in_force: Live::new(in_force),
         world: World::Static,
+        own_namespace: None,
         workers: Workers::new(NonZeroUsize::MIN, queue).expect("a thread"),
         metrics,
         traces: Traces::default(),

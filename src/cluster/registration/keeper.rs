@@ -1,0 +1,332 @@
+//! Keeps the registration as it should be for as long as the process lives.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _, stream};
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, watch_object};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::authorities::Authorities;
+use super::compare::{differences, missing_deletions};
+use super::deletions::{self, Deletions};
+use super::entry::Entry;
+use super::kept::{KeepError, Kept, Seen};
+use super::obstacle::Place;
+use super::own::Own;
+use super::wanted::{Address, Wanted};
+use super::{FailurePolicy, Field, Registration, state};
+use crate::cluster::Installation;
+use crate::cluster::installation::NAME;
+use crate::policy::kinds::KindSelector;
+use crate::telemetry::Metrics;
+use crate::telemetry::registration::Standing;
+
+/// How often to look although nothing was heard of.
+const TICK: Duration = Duration::from_secs(10);
+/// How often to look again for kinds that the cluster did not serve.
+const LOOK_AGAIN: Duration = Duration::from_mins(1);
+
+/// What is worth knowing of the registration, to be shown beside readiness; empty when all is well.
+pub type Notes = Vec<Note>;
+
+/// One thing that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// Whether requests go unjudged or are refused because of it.
+    pub is_grave: bool,
+    /// What is wrong and how to mend it.
+    pub says: String,
+}
+
+impl Note {
+    /// Returns a note about something that opens or blocks the gate.
+    pub fn grave(says: impl Into<String>) -> Self {
+        Self { is_grave: true, says: says.into() }
+    }
+
+    /// Returns a note about something that somebody should look at.
+    pub fn minor(says: impl Into<String>) -> Self {
+        Self { is_grave: false, says: says.into() }
+    }
+}
+
+/// What the keeper is given.
+pub struct Given {
+    /// Where Gatepost is installed.
+    pub installation: Installation,
+    /// Who writes what.
+    pub registration: Registration,
+    /// Port of the Service.
+    pub service_port: i32,
+    /// Port on which this process listens.
+    pub pod_port: u16,
+    /// What is written with [`Registration::Own`].
+    pub failure_policy: FailurePolicy,
+    /// Kinds whose deletion rules in force ask about.
+    pub deletion_kinds: Box<dyn Fn() -> Vec<KindSelector> + Send + Sync>,
+    /// Is told which authorities every entry of ours holds, in PEM, each time that was looked at.
+    pub published: Box<dyn Fn(&str) + Send + Sync>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl Given {
+    /// Returns what should be registered, without a CA bundle.
+    pub(super) fn wanted(&self, deletions: &Deletions) -> Wanted {
+        let namespace = self.installation.namespace.clone();
+        Wanted {
+            address: Address::Service { namespace, port: self.service_port },
+            failure_policy: self.failure_policy,
+            ca_bundle: None,
+            deleted: deletions.deleted.clone(),
+        }
+    }
+
+    /// Returns where the API server must reach this process.
+    pub(super) fn place(&self) -> Place {
+        Place {
+            namespace: self.installation.namespace.clone(),
+            service_port: self.service_port,
+            pod_port: self.pod_port,
+        }
+    }
+}
+
+/// What one look came to.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub standing: Standing,
+    pub notes: Notes,
+}
+
+impl Report {
+    /// Adds what went wrong with a write; who was overtaken looks again when the watch tells of it.
+    pub(super) fn add(&mut self, error: &KeepError) {
+        if error.is_overtaken() {
+            tracing::debug!(%error, "somebody else was faster");
+        } else {
+            self.notes.push(Note::minor(error.to_string()));
+        }
+    }
+}
+
+/// The task that keeps the registration.
+pub struct Keeper {
+    pub(super) given: Given,
+    pub(super) validating: Kept<ValidatingWebhookConfiguration>,
+    pub(super) mutating: Kept<MutatingWebhookConfiguration>,
+    pub(super) own: Own,
+    pub(super) deletions: Deletions,
+    kinds: Vec<KindSelector>,
+    resolved: Option<Instant>,
+    notes: watch::Sender<Notes>,
+}
+
+impl Keeper {
+    /// Prepares it; the receiver gets what is worth knowing whenever it changes.
+    pub fn new(given: Given) -> (Self, watch::Receiver<Notes>) {
+        let (notes, told) = watch::channel(Notes::new());
+        let client = given.installation.client.clone();
+        let keeper = Self {
+            validating: Kept::new(&client),
+            mutating: Kept::new(&client),
+            own: Own::new(),
+            deletions: Deletions::default(),
+            kinds: Vec::new(),
+            resolved: None,
+            notes,
+            given,
+        };
+        (keeper, told)
+    }
+
+    /// Keeps the registration until it is told to stop. `trusted` holds what clients must trust now, in PEM, as soon
+    /// as that is known; a change of `in_force` makes it look again.
+    pub async fn run(
+        mut self,
+        mut trusted: watch::Receiver<Option<Arc<str>>>,
+        mut in_force: watch::Receiver<()>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut validating = pin!(follow(self.validating.api.clone(), NAME));
+        let mut mutating = pin!(follow(self.mutating.api.clone(), NAME));
+        let mut state = match self.given.registration {
+            Registration::Own => follow(state::api(&self.given.installation), state::STATE).boxed(),
+            Registration::Manifest | Registration::None => stream::pending().boxed(),
+        };
+        loop {
+            let next = self.next_look();
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                Some(event) = validating.next() => self.validating.seen.take("ValidatingWebhookConfiguration", event),
+                Some(event) = mutating.next() => self.mutating.seen.take("MutatingWebhookConfiguration", event),
+                Some(event) = state.next() => self.own.take_state(event),
+                () = changed(&mut trusted) => {}
+                () = changed(&mut in_force) => {}
+                () = tokio::time::sleep_until(next) => {}
+            }
+            let ours = Authorities::parse(trusted.borrow().as_deref().unwrap_or_default().as_bytes());
+            self.look(&ours).await;
+        }
+    }
+
+    fn next_look(&self) -> Instant {
+        let tick = Instant::now() + TICK;
+        if self.given.registration == Registration::Own { tick.min(self.own.reach.next) } else { tick }
+    }
+
+    async fn look(&mut self, ours: &Authorities) {
+        let mut report = Report::default();
+        self.resolve_deletions(&mut report).await;
+        match self.given.registration {
+            Registration::Manifest => self.keep_bundles(ours, &mut report).await,
+            Registration::Own => self.keep_whole(ours, &mut report).await,
+            Registration::None => {}
+        }
+        self.show(ours, &report);
+        self.tell(report.notes);
+    }
+
+    /// Finds out how the cluster serves the kinds whose deletion rules ask about, when these changed or some were not
+    /// served.
+    async fn resolve_deletions(&mut self, report: &mut Report) {
+        let kinds = (self.given.deletion_kinds)();
+        let is_due = |resolved: Instant| !self.deletions.unknown.is_empty() && resolved.elapsed() > LOOK_AGAIN;
+        if kinds != self.kinds || self.resolved.is_none_or(is_due) {
+            match deletions::resolve(&self.given.installation.client, &kinds).await {
+                Ok(found) => (self.deletions, self.kinds, self.resolved) = (found, kinds, Some(Instant::now())),
+                Err(error) => {
+                    report
+                        .notes
+                        .push(Note::minor(format!("kinds to ask about on DELETE cannot be looked up: {error}")));
+                }
+            }
+        }
+        if !self.deletions.unknown.is_empty() {
+            let says = format!(
+                "rules ask about DELETE of {}, which the cluster does not serve",
+                self.deletions.unknown.join(", ")
+            );
+            report.notes.push(Note::minor(says));
+        }
+    }
+
+    /// Shows what is live now in the metrics, and adds to what is worth knowing.
+    fn show(&self, ours: &Authorities, report: &Report) {
+        let namespace = &self.given.installation.namespace;
+        let entries = self.validating.entries(namespace);
+        let all: Vec<Entry> = entries.iter().cloned().chain(self.mutating.entries(namespace)).collect();
+        (self.given.published)(&Authorities::common(&all).to_pem());
+        let trusts = |entry: &Entry| ours.missing_in(&Authorities::parse(entry.ca_bundle())) == 0;
+        let ca_matches = !entries.is_empty() && !ours.is_empty() && all.iter().all(trusts);
+        let missing = missing_deletions(&entries, &self.given.wanted(&self.deletions).validating());
+        self.given.metrics.registration.show(report.standing);
+        self.given.metrics.registration.show_live(ca_matches, missing);
+    }
+
+    /// Logs what is new, and what is over, and hands all of it on.
+    fn tell(&self, notes: Notes) {
+        self.notes.send_if_modified(|told| {
+            for Note { is_grave, says } in notes.iter().filter(|note| !told.contains(note)) {
+                if *is_grave {
+                    tracing::error!(note = %says, "the registration is not as it should be");
+                } else {
+                    tracing::warn!(note = %says, "the registration is not as it should be");
+                }
+            }
+            let is_changed = *told != notes;
+            if is_changed && notes.is_empty() {
+                tracing::info!("the registration is as it should be");
+            }
+            *told = notes;
+            is_changed
+        });
+    }
+
+    /// Writes `caBundle` into the configurations that somebody else wrote, and tells what they lack.
+    async fn keep_bundles(&mut self, ours: &Authorities, report: &mut Report) {
+        let namespace = self.given.installation.namespace.clone();
+        for written in [
+            keep_bundle(&mut self.validating, &namespace, ours, &self.given.metrics).await,
+            keep_bundle(&mut self.mutating, &namespace, ours, &self.given.metrics).await,
+        ] {
+            if let Err(error) = written {
+                report.add(&error);
+            }
+        }
+        report.standing = match (&self.validating.seen, self.validating.entries(&namespace).is_empty()) {
+            (Seen::Unknown, _) => Standing::Unknown,
+            (Seen::Present(_), false) => Standing::Registered,
+            (Seen::Absent | Seen::Present(_), _) => Standing::Absent,
+        };
+        match &self.validating.seen {
+            Seen::Unknown => {}
+            Seen::Absent => report.notes.push(Note::grave(format!(
+                "there is no ValidatingWebhookConfiguration {NAME}, so nothing is judged: apply the manifests, or set \
+                 registration: self"
+            ))),
+            Seen::Present(live) => {
+                let live = super::Configuration::entries(&**live);
+                let wanted = self.given.wanted(&self.deletions).validating();
+                let lacks = differences(&live, &wanted).into_iter().filter(|difference| {
+                    matches!(difference.field, Field::Missing | Field::Address | Field::Deletions)
+                });
+                report.notes.extend(lacks.map(|difference| Note {
+                    is_grave: difference.field != Field::Deletions,
+                    says: difference.to_string(),
+                }));
+            }
+        }
+    }
+}
+
+/// Writes `caBundle` of our entries where it lacks what clients must trust now.
+async fn keep_bundle<K: super::Configuration>(
+    kept: &mut Kept<K>,
+    namespace: &str,
+    ours: &Authorities,
+    metrics: &Metrics,
+) -> Result<(), KeepError> {
+    let entries = kept.entries(namespace);
+    let Some(due) = kept.due(&entries, ours, jiff::Timestamp::now()) else { return Ok(()) };
+    let pem = due.to_pem();
+    // An apply names everything that Gatepost owns: what it leaves out is taken away.
+    let bundles: Vec<(String, String)> = entries.into_iter().map(|entry| (entry.name, pem.clone())).collect();
+    if bundles.is_empty() {
+        return Ok(());
+    }
+    kept.write_bundles(&bundles).await?;
+    metrics.registration.writes.inc();
+    tracing::info!(kind = Kept::<K>::kind(), entries = bundles.len(), "caBundle was written");
+    Ok(())
+}
+
+/// Watches one object by its name, so that the right to do so can be given for that name only.
+fn follow<K>(api: Api<K>, name: &str) -> impl Stream<Item = watcher::Result<Option<K>>> + Send + use<K>
+where
+    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + 'static,
+{
+    watch_object(api, name).default_backoff()
+}
+
+/// Waits for the next change; for ever when nobody is left to make one.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// Takes in a watched ConfigMap.
+impl Own {
+    fn take_state(&mut self, event: watcher::Result<Option<ConfigMap>>) {
+        self.state.take("ConfigMap", event);
+    }
+}
