@@ -3,6 +3,7 @@
 mod authority;
 mod file;
 mod layers;
+mod lifetime;
 mod origin;
 mod outline;
 mod print;
@@ -22,6 +23,7 @@ use crate::policy::mutation::SLOT_LABELS;
 use crate::policy::{Modes, NamespaceMeta, nearest};
 
 pub use layers::{Layers, Pod, Read, Value};
+pub use lifetime::Lifetime;
 pub use origin::{ConfigError, Origin};
 pub use scalars::{Flags, Scalar, scalars};
 pub use settings::{FailurePolicy, LogFormat, Registration, Settings, in_pod};

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Arg, Command};
 
 use super::layers::Pod;
+use super::lifetime::Lifetime;
 use super::slots::Slots;
 
 /// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
@@ -44,6 +45,15 @@ pub struct Settings {
     /// Further DNS name or IP address in the certificate that is made; may be repeated
     #[arg(long, value_name = "NAME")]
     pub tls_name: Vec<String>,
+    /// How long a certificate authority that is made is valid
+    #[arg(long, value_name = "TIME", default_value = "10y")]
+    pub ca_lifetime: Lifetime,
+    /// How long a serving certificate that is made is valid
+    #[arg(long, value_name = "TIME", default_value = "365d")]
+    pub tls_lifetime: Lifetime,
+    /// How long a new authority is trusted before it issues; if not given, a tenth of --ca-lifetime, at most 30d
+    #[arg(long, value_name = "TIME")]
+    pub ca_overlap: Option<Lifetime>,
     /// Authorities in PEM; only clients with a certificate of one of them are served
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,

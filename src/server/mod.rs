@@ -1,6 +1,7 @@
 //! Puts the parts together: one process that listens, watches and answers.
 
 pub mod bundle;
+pub mod certificates;
 mod descriptors;
 mod files;
 mod manifests;
@@ -42,13 +43,11 @@ pub enum ServeError {
     #[error(transparent)]
     Certificate(#[from] CertificateError),
     /// TLS cannot be set up.
-    #[error("TLS: {flag}{cause}")]
-    Tls {
-        /// The flag that is at fault, if one is.
-        flag: &'static str,
-        /// Why.
-        cause: TlsError,
-    },
+    #[error("TLS: {0}")]
+    Tls(TlsError),
+    /// Certificates of these lifetimes cannot take turns.
+    #[error("{0}")]
+    Lifetimes(String),
     /// An address is taken, or not ours.
     #[error("{flag} {address}: {cause}")]
     Listen {

@@ -3,19 +3,18 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use jiff::Timestamp;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::certificates::Certificates;
 use super::descriptors;
 use super::files::{self, Addresses};
 use super::{Given, ServeError, bundle, manifests, registration};
@@ -25,20 +24,16 @@ use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
 use crate::input::Surroundings;
 use crate::telemetry::{Metrics, otlp};
-use crate::webhook::certificates::{self, Source, Trust};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
 use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::journal::Journal;
 use crate::webhook::listener::{self, Options};
 use crate::webhook::memory::RequestMemory;
-use crate::webhook::tls::{self, CertificateStore};
 use crate::webhook::workers::Workers;
 
 /// How long a cluster may take before it is said that it is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often certificate files are looked at again.
-const CERTIFICATE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Serves until SIGINT or SIGTERM; requests in flight are answered first.
 pub async fn serve(given: Given) -> Result<(), ServeError> {
@@ -51,16 +46,10 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     given.config.check_policies(&bundle)?;
     readiness.set(Condition::Bundle, true);
 
-    let source = certificate_source(&settings);
-    let serving = certificates::current(&source, &settings.data_dir, Timestamp::now())?;
-    let store = CertificateStore::load(serving.certificate_pem.as_bytes(), serving.key_pem.as_bytes())
-        .map_err(|cause| ServeError::Tls { flag: "", cause })?;
-    let client_ca = settings.client_ca.as_deref().map(read).transpose()?;
-    let tls = tls::server_config(store.clone(), client_ca.as_deref()).map_err(|cause| ServeError::Tls {
-        flag: settings.client_ca.as_ref().map_or("", |_| "--client-ca: "),
-        cause,
-    })?;
-    readiness.set(Condition::Certificates, true);
+    let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
+    let installation = installation(&settings, client.as_ref());
+    let certificates =
+        Certificates::start(&settings, installation.clone(), readiness.clone(), metrics.certificates.clone()).await?;
 
     let webhook = bind("--listen-webhook", settings.listen_webhook).await?;
     let http = bind("--listen-http", settings.listen_http).await?;
@@ -71,9 +60,6 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let health_routes = health::router(readiness.clone(), metrics.clone());
     tokio::spawn(listener::serve(health.0, health_routes, options(shares.others), stopped.clone()));
 
-    let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
-    let installation = client.clone().zip(settings.namespace.clone());
-    let installation = installation.map(|(client, namespace)| Installation { client, namespace });
     let world = world(client, &bundle, &readiness);
     let has_cluster = matches!(world, World::Cluster { .. });
     let surroundings = match world {
@@ -83,16 +69,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let in_force = InForce::new(bundle, given.config, surroundings, &settings);
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
-    let trust = Arc::new(Trust::default());
-    tokio::spawn(certificates::keep_current(
-        source,
-        settings.data_dir.clone(),
-        serving.clone(),
-        store,
-        trust.clone(),
-        CERTIFICATE_INTERVAL,
-        stopped.clone(),
-    ));
+    let (tls, authorities_pem) = (certificates.tls.clone(), certificates.authorities_pem());
+    let trust = certificates.trust.clone();
+    certificates.keep(&stopped);
     let webhook_options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..options(shares.webhook) };
     let routes = routes(&settings, app.clone());
     let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, webhook_options, stopped.clone()));
@@ -102,7 +81,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         registration::keep(&settings, installation, addresses.webhook, &app, &trust, &readiness, stopped);
     }
     let asks_about_deletion = !deletions::kinds(&app.in_force.load().bundle).is_empty();
-    files::write(&settings.data_dir, addresses, &serving.authority_pem, asks_about_deletion)?;
+    files::write(&settings.data_dir, addresses, &authorities_pem, asks_about_deletion)?;
     tokio::select! {
         stopped = wait_for_signal() => stopped?,
         never = announce(&settings, addresses, has_cluster, &readiness) => match never {},
@@ -167,11 +146,9 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
     });
 }
 
-fn certificate_source(settings: &Settings) -> Source {
-    match settings.certificate() {
-        Some((certificate, key)) => Source::Files { certificate, key },
-        None => Source::Own { names: certificates::names(settings.namespace.as_deref(), &settings.tls_name) },
-    }
+/// Returns where Gatepost is installed, if there is a cluster and a namespace is known.
+fn installation(settings: &Settings, client: Option<&Client>) -> Option<Installation> {
+    Some(Installation { client: client?.clone(), namespace: settings.namespace.clone()? })
 }
 
 fn routes(settings: &Settings, app: Arc<App>) -> Router {
@@ -207,10 +184,6 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, S
     let listener = TcpListener::bind(address).await.map_err(fail)?;
     let bound = listener.local_addr().map_err(fail)?;
     Ok((listener, bound))
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
-    std::fs::read(path).map_err(|cause| ServeError::File { path: path.to_owned(), cause })
 }
 
 async fn wait_for_signal() -> Result<(), ServeError> {

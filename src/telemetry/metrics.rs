@@ -14,6 +14,7 @@ use prometheus_client::registry::{Metric, Registry};
 use super::admission::AdmissionMetrics;
 use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
+use super::certificates::CertificateMetrics;
 use super::connections::ConnectionMetrics;
 use super::logs::LogMetrics;
 use super::modes::ModeMetrics;
@@ -37,6 +38,8 @@ pub struct Metrics {
     pub admission: AdmissionMetrics,
     /// The bundle in force.
     pub bundle: BundleMetrics,
+    /// The webhook's certificates.
+    pub certificates: CertificateMetrics,
     /// The webhook listener's connections.
     pub connections: ConnectionMetrics,
     /// Log lines.
@@ -84,6 +87,7 @@ impl Metrics {
             refresh: Mutex::default(),
             admission: AdmissionMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
+            certificates: CertificateMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),
             logs: LogMetrics::register(ours),
             modes: ModeMetrics::register(ours),
@@ -141,6 +145,8 @@ pub(super) fn count(number: usize) -> i64 {
 mod tests {
     use std::time::Duration;
 
+    use jiff::Timestamp;
+
     use super::*;
     use crate::admission::Action;
     use crate::policy::{Operation, Severity};
@@ -159,6 +165,8 @@ mod tests {
         metrics.rules.record_violation(&"container-image-tag".into(), Severity::High, Action::Warn);
         metrics.rules.record_error(&"container-image-tag".into());
         metrics.connections.open.inc();
+        let second = |second| Timestamp::from_second(second).unwrap();
+        metrics.certificates.show(second(1_800_000_000), second(1_900_000_000));
         metrics.refresh_with(|metrics| _ = metrics.admission.queue_depth.set(3));
         let text = metrics.encode();
         for line in [
@@ -208,6 +216,9 @@ mod tests {
             "gatepost_registration_missing_delete_kinds 0",
             "gatepost_registration_writes_total 0",
             "gatepost_registration_probes_total{result=\"unreachable\"} 0",
+            "gatepost_tls_certificate_not_after_timestamp_seconds{certificate=\"leaf\"} 1800000000",
+            "gatepost_tls_certificate_not_after_timestamp_seconds{certificate=\"ca\"} 1900000000",
+            "gatepost_tls_reloads_total{result=\"success\"} 0",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
         }

@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod bundle;
 pub mod by_rule;
+pub mod certificates;
 pub mod connections;
 pub mod log_queue;
 pub mod logging;
@@ -20,6 +21,7 @@ pub mod traces;
 pub mod vm;
 
 pub use admission::{Answered, InFlight, Overload};
+pub use certificates::CertificateMetrics;
 pub use connections::ConnectionMetrics;
 pub use log_queue::LogGuard;
 pub use logging::LogError;

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use tower::Service as _;
 
 use self::places::{Place, Places};
-use super::tls::ClientIdentity;
+use super::tls::{ClientIdentity, Tls};
 use crate::telemetry::{ConnectionMetrics, Throttle};
 
 /// Reviews that one API server may have under way on one HTTP/2 connection; for more it opens another one.
@@ -90,7 +90,7 @@ impl Default for Limits {
 #[derive(Debug, Clone, Default)]
 pub struct Options {
     /// TLS; none serves plain TCP.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
     /// What connections may cost.
     pub limits: Limits,
     /// What is counted.
@@ -220,10 +220,10 @@ impl Server {
         let _open = Open::count(&self.options.metrics);
         // A delayed segment costs 40 ms; a socket that is gone already shows at the first read.
         let _ = stream.set_nodelay(true);
-        let Some(config) = &self.options.tls else {
+        let Some(tls) = &self.options.tls else {
             return self.drive(&self.either, stream, None, place, peer).await;
         };
-        let handshake = self.handshake(config.clone(), stream, peer);
+        let handshake = self.handshake(tls.config(), stream, peer);
         let stream = tokio::select! {
             stream = handshake => stream,
             () = place.told_to_leave() => None,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -41,26 +41,22 @@ pub enum TlsError {
     Clients(#[from] VerifierBuilderError),
 }
 
-/// The certificate in force: readers take it without a lock, a new one replaces it whole.
-#[derive(Debug)]
-pub struct CertificateStore(ArcSwap<CertifiedKey>);
+/// The certificate in force: readers take it without a lock, a new one replaces it whole. At first there is none.
+#[derive(Debug, Default)]
+pub struct CertificateStore(ArcSwapOption<CertifiedKey>);
 
 impl CertificateStore {
-    /// Builds a store from a PEM chain, the serving certificate first, and its PEM key.
-    pub fn load(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Arc<Self>, TlsError> {
-        Ok(Arc::new(Self(ArcSwap::from_pointee(certified_key(certificate_pem, key_pem)?))))
-    }
-
-    /// Replaces the certificate for every handshake from now on; on an error the old one stays.
+    /// Replaces the certificate for every handshake from now on, by a PEM chain, the serving certificate first, and its
+    /// PEM key; on an error the old one stays.
     pub fn swap(&self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<(), TlsError> {
-        self.0.store(Arc::new(certified_key(certificate_pem, key_pem)?));
+        self.0.store(Some(Arc::new(certified_key(certificate_pem, key_pem)?)));
         Ok(())
     }
 }
 
 impl ResolvesServerCert for CertificateStore {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        self.0.load_full()
     }
 }
 
@@ -89,13 +85,37 @@ pub(super) fn roots(pem: &[u8]) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Builds the server's side of TLS 1.2 and 1.3, with HTTP/2 and HTTP/1.1, and resumption by tickets.
-///
-/// With `client_ca_pem` a client must show a certificate that one of these authorities issued.
-pub fn server_config(
+/// The server's side of TLS 1.2 and 1.3, with HTTP/2 and HTTP/1.1, and resumption by tickets.
+#[derive(Debug)]
+pub struct Tls {
     store: Arc<CertificateStore>,
-    client_ca_pem: Option<&[u8]>,
-) -> Result<Arc<ServerConfig>, TlsError> {
+    config: ArcSwap<ServerConfig>,
+}
+
+impl Tls {
+    /// Builds it for the certificates of a store.
+    ///
+    /// With `client_ca_pem` a client must show a certificate that one of these authorities issued.
+    pub fn new(store: Arc<CertificateStore>, client_ca_pem: Option<&[u8]>) -> Result<Arc<Self>, TlsError> {
+        let config = server_config(store.clone(), client_ca_pem)?;
+        Ok(Arc::new(Self { store, config: ArcSwap::from(config) }))
+    }
+
+    /// Exchanges the authorities of clients for every handshake from now on; on an error the old ones stay.
+    pub fn set_client_authorities(&self, pem: &[u8]) -> Result<(), TlsError> {
+        // With its keys for tickets the old configuration goes: a session that another authority vouched for is not
+        // resumed.
+        self.config.store(server_config(self.store.clone(), Some(pem))?);
+        Ok(())
+    }
+
+    /// Returns what the next handshake is done by.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        self.config.load_full()
+    }
+}
+
+fn server_config(store: Arc<CertificateStore>, client_ca_pem: Option<&[u8]>) -> Result<Arc<ServerConfig>, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13, &TLS12])?;
     let builder = match client_ca_pem {
         None => builder.with_no_client_auth(),
@@ -128,11 +148,18 @@ impl ClientIdentity {
 
 fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
-    let mut names: Vec<_> = common.map(str::to_owned).collect();
-    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
-        names.extend(extension.value.general_names.iter().filter_map(alternative_name));
-    }
-    names
+    common.map(str::to_owned).chain(alternatives(certificate)).collect()
+}
+
+/// Returns the alternative names of a certificate; none of one that cannot be parsed.
+pub(super) fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    x509_parser::parse_x509_certificate(certificate).map(|(_, parsed)| alternatives(&parsed)).unwrap_or_default()
+}
+
+fn alternatives(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let names = extension.map(|extension| extension.value.general_names.iter().filter_map(alternative_name).collect());
+    names.unwrap_or_default()
 }
 
 fn alternative_name(name: &GeneralName<'_>) -> Option<String> {
@@ -174,20 +201,22 @@ mod tests {
             (certificate.as_str(), certificate.as_str(), "has no private key"),
             (certificate.as_str(), other.as_str(), "cannot be used"),
         ] {
-            let error = CertificateStore::load(certificate.as_bytes(), key.as_bytes()).unwrap_err().to_string();
-            assert!(error.starts_with(expected), "{error}");
+            let store = CertificateStore::default();
+            let error = store.swap(certificate.as_bytes(), key.as_bytes()).unwrap_err().to_string();
+            assert!(error.starts_with(expected) && store.0.load().is_none(), "{error}");
         }
     }
 
     #[test]
     fn a_failed_swap_leaves_the_old_certificate() {
         let (certificate, key) = self_signed(&["localhost"]);
-        let store = CertificateStore::load(certificate.as_bytes(), key.as_bytes()).unwrap();
-        let before = store.0.load_full();
-        store.swap(b"", key.as_bytes()).unwrap_err();
-        assert!(Arc::ptr_eq(&before, &store.0.load_full()));
+        let store = CertificateStore::default();
         store.swap(certificate.as_bytes(), key.as_bytes()).unwrap();
-        assert!(!Arc::ptr_eq(&before, &store.0.load_full()));
+        let before = store.0.load_full().unwrap();
+        store.swap(b"", key.as_bytes()).unwrap_err();
+        assert!(Arc::ptr_eq(&before, &store.0.load_full().unwrap()));
+        store.swap(certificate.as_bytes(), key.as_bytes()).unwrap();
+        assert!(!Arc::ptr_eq(&before, &store.0.load_full().unwrap()));
     }
 
     #[test]

@@ -224,7 +224,9 @@ impl Keeper {
         let namespace = &self.given.installation.namespace;
         let entries = self.validating.entries(namespace);
         let all: Vec<Entry> = entries.iter().cloned().chain(self.mutating.entries(namespace)).collect();
-        (self.given.published)(&Authorities::common(&all).to_pem());
+        // Where nothing is registered, nobody has to hear of a new authority first.
+        let held = if all.is_empty() { ours.clone() } else { Authorities::common(&all) };
+        (self.given.published)(&held.to_pem());
         let trusts = |entry: &Entry| ours.missing_in(&Authorities::parse(entry.ca_bundle())) == 0;
         let ca_matches = !entries.is_empty() && !ours.is_empty() && all.iter().all(trusts);
         let missing = missing_deletions(&entries, &self.given.wanted(&self.deletions).validating());

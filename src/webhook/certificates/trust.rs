@@ -65,7 +65,16 @@ impl Trust {
             is_new
         });
     }
+
+    /// Returns since when every registration has held an authority; `Err` if nobody manages registrations.
+    pub(super) fn published_since(&self, authority: &[u8]) -> Result<Option<Timestamp>, Unmanaged> {
+        self.published.borrow().as_ref().map(|published| published.since(authority)).ok_or(Unmanaged)
+    }
 }
+
+/// Nobody manages registrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unmanaged;
 
 impl Published {
     fn since(&self, authority: &[u8]) -> Option<Timestamp> {

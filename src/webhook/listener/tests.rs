@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::{TlsConnector, client};
 
 use super::*;
-use crate::webhook::tls::{CertificateStore, provider, server_config};
+use crate::webhook::tls::{CertificateStore, Tls, provider};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -47,7 +47,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(router: Router, tls: Option<Arc<ServerConfig>>, limits: Limits) -> Self {
+    async fn start(router: Router, tls: Option<Arc<Tls>>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = ConnectionMetrics::default();
@@ -97,7 +97,9 @@ fn client(
 
 fn store(authority: &Authority) -> Arc<CertificateStore> {
     let (certificate, key) = authority.issue("localhost");
-    CertificateStore::load(certificate.as_bytes(), key.as_bytes()).unwrap()
+    let store = CertificateStore::default();
+    store.swap(certificate.as_bytes(), key.as_bytes()).unwrap();
+    Arc::new(store)
 }
 
 fn hello() -> Router {
@@ -131,7 +133,7 @@ async fn closes(stream: &mut TcpStream) {
 #[tokio::test]
 async fn serves_both_versions_of_http_over_both_of_tls() {
     let authority = Authority::new();
-    let config = server_config(store(&authority), None).unwrap();
+    let config = Tls::new(store(&authority), None).unwrap();
     let running = Running::start(hello(), Some(config), Limits::default()).await;
     for version in [&TLS12, &TLS13] {
         for (alpn, is_http2, expected) in
@@ -155,7 +157,7 @@ async fn serves_both_versions_of_http_without_tls() {
 #[tokio::test]
 async fn a_slow_handshake_blocks_nobody_and_is_cut_off() {
     let authority = Authority::new();
-    let config = server_config(store(&authority), None).unwrap();
+    let config = Tls::new(store(&authority), None).unwrap();
     let limits = Limits { handshake: Duration::from_millis(300), ..Limits::default() };
     let running = Running::start(hello(), Some(config), limits).await;
     let mut slow = running.connect().await;
@@ -171,7 +173,7 @@ async fn a_slow_handshake_blocks_nobody_and_is_cut_off() {
 async fn a_new_certificate_is_served_without_a_restart() {
     let (old, new) = (Authority::new(), Authority::new());
     let store = store(&old);
-    let running = Running::start(hello(), Some(server_config(store.clone(), None).unwrap()), Limits::default()).await;
+    let running = Running::start(hello(), Some(Tls::new(store.clone(), None).unwrap()), Limits::default()).await;
     running.connect_tls(client(&new, &TLS13, &[], None)).await.unwrap_err();
     let (certificate, key) = new.issue("localhost");
     store.swap(certificate.as_bytes(), key.as_bytes()).unwrap();
@@ -182,8 +184,7 @@ async fn a_new_certificate_is_served_without_a_restart() {
 #[tokio::test]
 async fn a_client_that_comes_again_resumes_its_session() {
     let authority = Authority::new();
-    let running =
-        Running::start(hello(), Some(server_config(store(&authority), None).unwrap()), Limits::default()).await;
+    let running = Running::start(hello(), Some(Tls::new(store(&authority), None).unwrap()), Limits::default()).await;
     for version in [&TLS12, &TLS13] {
         let config = client(&authority, version, &[], None);
         for expected in [HandshakeKind::Full, HandshakeKind::Resumed] {
@@ -198,7 +199,7 @@ async fn a_client_that_comes_again_resumes_its_session() {
 #[tokio::test]
 async fn asks_for_a_client_certificate_and_its_name() {
     let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
-    let config = server_config(store(&authority), Some(clients.pem().as_bytes())).unwrap();
+    let config = Tls::new(store(&authority), Some(clients.pem().as_bytes())).unwrap();
     let router = require_client_name(hello(), &["kube-apiserver".to_owned()]);
     let running = Running::start(router, Some(config), Limits::default()).await;
     for (name, expected) in [("kube-apiserver", StatusCode::OK), ("kubelet", StatusCode::FORBIDDEN)] {
@@ -293,8 +294,7 @@ async fn a_flood_of_headers_is_cut_off_and_harms_nobody() {
 #[tokio::test]
 async fn what_is_no_tls_is_counted_and_harms_nobody() {
     let authority = Authority::new();
-    let running =
-        Running::start(hello(), Some(server_config(store(&authority), None).unwrap()), Limits::default()).await;
+    let running = Running::start(hello(), Some(Tls::new(store(&authority), None).unwrap()), Limits::default()).await;
     let too_long = [&[0x16, 3, 1, 0xFF, 0xFF][..], &vec![0; 70_000]].concat();
     // A ClientHello of TLS 1.0 that offers one cipher suite.
     let hello = [&[1, 0, 0, 41, 3, 1][..], &[7; 32], &[0, 0, 2, 0, 0x2F, 1, 0]].concat();
