@@ -37,6 +37,7 @@ mod mutation;
 mod overlays;
 mod owned;
 mod pressure;
+mod redaction;
 mod registration;
 mod requests;
 mod resilience;

@@ -216,6 +216,7 @@ fn tell(
                 path: redactor.redact_path(&violation.path),
                 ..violation
             }),
+            What::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause))),
             error @ What::Error(_) => error,
         };
         Some(Told {

@@ -11,7 +11,7 @@ use crate::policy::{GroupVersionKind, NamespaceMeta, Operation, Origin};
 /// What stands where a Secret's value was, for rules that may not see it.
 const MASK: &str = "***";
 /// The annotation in which `kubectl apply` keeps the whole object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An object, and the circumstances in which it is judged.
 #[derive(Debug, Clone)]

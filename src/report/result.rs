@@ -225,9 +225,9 @@ impl Judged<'_> {
         let check = &judgement.check;
         let mut tell = |verdict, path: Option<Path>, message: String, container: Option<String>| {
             let mut entry = self.entry(check, resource, verdict);
-            entry.path.clone_from(&path);
+            entry.path = path.as_ref().map(|path| redactor.redact_path(path));
             entry.message = Some(redactor.redact(message));
-            entry.container = container;
+            entry.container = container.map(|name| redactor.redact(name));
             places.entry((path, verdict)).and_modify(|known| known.absorb(&entry)).or_insert(entry);
         };
         match &judgement.outcome {
