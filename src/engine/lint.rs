@@ -202,6 +202,19 @@ mod tests {
     }
 
     #[test]
+    fn nesting_that_would_take_the_parser_hours_is_refused() {
+        let nested = |sign: char, depth: usize| {
+            let signs: String = std::iter::repeat_n(sign, depth).collect();
+            Source::new("a.rego", format!("package a\n# {{{{{{{{{{{{{{{{{{\nx := \"[[[[[[[[[[[[[[\"\nv := {signs}1"))
+        };
+        for sign in ['{', '['] {
+            assert_eq!(refuse_deep_nesting(&nested(sign, MAX_DEPTH)), Ok(()));
+            let error = refuse_deep_nesting(&nested(sign, MAX_DEPTH + 1)).unwrap_err();
+            assert_eq!((error.line, error.cause.contains("12 levels")), (Some(4), true), "{error}");
+        }
+    }
+
+    #[test]
     fn functions_that_call_themselves_are_found() {
         let table = [
             ("package p\nf(x) := y if {\n  y := f(x + 1)\n}\n", Some("a.rego:2: recursion is not allowed: f calls f")),
