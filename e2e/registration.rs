@@ -93,7 +93,7 @@ fn a_registration_from_git_that_is_deleted_is_not_made_again() {
     gatepost.launch();
     let absent = "gatepost_registration_state{state=\"absent\"}";
     eventually("its absence to be told", || (gatepost.metric(absent)? > 0.5).then_some(()));
-    assert!(gatepost.readiness().contains("no ValidatingWebhookConfiguration gatepost"), "{}", gatepost.readiness());
+    says(&gatepost, "no ValidatingWebhookConfiguration gatepost");
     scene.kubectl().accepts(kubectl("apply --server-side -f -").reading([&scene.shipped()]));
     scene.until("caBundle", |live| trusts(live, &gatepost));
     scene.kubectl().accepts(kubectl(&format!("delete {TARGET}")));
@@ -202,7 +202,7 @@ fn a_gate_that_is_to_fail_closed_is_never_opened() {
     asked.kill();
     let failed = "gatepost_registration_probes_total{result=\"unreachable\"}";
     eventually("more failures than narrow another", || (other.metric(failed)? > 3.5).then_some(()));
-    assert!(other.readiness().contains("requests are refused, as failurePolicy is Fail"), "{}", other.readiness());
+    says(&other, "requests are refused, as failurePolicy is Fail");
     assert_eq!(resource_version(&scene.live().expect("it")), resource_version(&full));
     scene.kubectl().run(kubectl(&format!("delete {TARGET}")));
 }
@@ -227,7 +227,7 @@ fn what_somebody_deleted_stays_deleted_until_it_is_resumed() {
     scene.kubectl().accepts(kubectl(&format!("delete {TARGET}")));
     let paused = || (gatepost_paused(&gatepost) == Some(1.0)).then_some(());
     eventually("the pause to be told", paused);
-    assert!(gatepost.readiness().contains("gatepost doctor --resume"), "{}", gatepost.readiness());
+    says(&gatepost, "gatepost doctor --resume");
     gatepost.kill();
     gatepost.launch();
     eventually("the pause to be told after a restart", || (gatepost_paused(&gatepost) == Some(1.0)).then_some(()));
@@ -241,6 +241,12 @@ fn what_somebody_deleted_stays_deleted_until_it_is_resumed() {
     assert!(resumed.expect("the state can be written"), "there was something to resume");
     scene.until_full();
     eventually("no pause", || (gatepost_paused(&gatepost) == Some(0.0)).then_some(()));
+}
+
+/// Waits for a note beside readiness; it comes a moment after the metric.
+#[track_caller]
+fn says(gatepost: &Serving, note: &str) {
+    eventually(note, || gatepost.readiness().contains(note).then_some(()));
 }
 
 fn gatepost_paused(gatepost: &Serving) -> Option<f64> {
@@ -303,7 +309,7 @@ fn deletion_is_registered_where_a_rule_asks_about_it() {
     gatepost.launch();
     let missing = "gatepost_registration_missing_delete_kinds";
     eventually("the missing kind to be counted", || (gatepost.metric(missing)? > 0.5).then_some(()));
-    assert!(gatepost.readiness().contains("does not ask about DELETE of core/configmaps"), "{}", gatepost.readiness());
+    says(&gatepost, "does not ask about DELETE of core/configmaps");
 }
 
 const KEEP: &str = r#"# METADATA

@@ -22,7 +22,7 @@ use super::kept::{KeepError, Kept, Seen};
 use super::obstacle::Place;
 use super::own::Own;
 use super::wanted::{Address, Wanted};
-use super::{FailurePolicy, Field, Registration, state};
+use super::{FailurePolicy, Field, Registration, said, state};
 use crate::cluster::Installation;
 use crate::cluster::installation::NAME;
 use crate::policy::kinds::KindSelector;
@@ -204,9 +204,10 @@ impl Keeper {
             match deletions::resolve(&self.given.installation.client, &kinds).await {
                 Ok(found) => (self.deletions, self.kinds, self.resolved) = (found, kinds, Some(Instant::now())),
                 Err(error) => {
-                    report
-                        .notes
-                        .push(Note::minor(format!("kinds to ask about on DELETE cannot be looked up: {error}")));
+                    report.notes.push(Note::minor(format!(
+                        "kinds to ask about on DELETE cannot be looked up: {}",
+                        said(&error)
+                    )));
                 }
             }
         }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::authorities::Authorities;
 use super::entry::{Configuration, Entry};
 use super::patience::Patience;
+use super::said;
 use super::wanted::{CLUSTER, MUTATE, NAMESPACED, PROBE};
 use crate::cluster::installation::{FIELD_MANAGER, NAME};
 
@@ -63,7 +64,7 @@ pub struct Kept<K> {
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The API server said no.
-    #[error("{what} {NAME} cannot be {done}: {cause}")]
+    #[error("{what} {NAME} cannot be {done}: {}", said(cause))]
     Refused {
         /// Its kind.
         what: String,

@@ -34,5 +34,13 @@ pub fn differences(live: &ValidatingWebhookConfiguration, namespace: &str) -> Ve
     compare::differences(&live.entries(), &Wanted::shipped(namespace).validating())
 }
 
+/// Returns what the API server said, without what a program would read.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests;

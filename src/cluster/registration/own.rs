@@ -20,6 +20,7 @@ use super::keeper::{Given, Keeper, Note, Report};
 use super::kept::{KeepError, Kept, Seen};
 use super::probe::{self, Probe};
 use super::reach::{Advice, Reach};
+use super::said;
 use super::state::{self, Record, State};
 use super::wanted::{CLUSTER, NAMESPACED, PROBE, Wanted};
 use crate::cluster::installation::NAME;
@@ -97,7 +98,9 @@ impl Keeper {
             Ok(owner) => owner,
             Err(error) => {
                 let namespace = &self.given.installation.namespace;
-                return report.notes.push(Note::minor(format!("Namespace {namespace} cannot be read: {error}")));
+                return report
+                    .notes
+                    .push(Note::minor(format!("Namespace {namespace} cannot be read: {}", said(&error))));
             }
         };
         let Some(owner) = owner else {
@@ -300,7 +303,11 @@ impl Whole<'_> {
                 return Found::There;
             }
             Err(error) => {
-                report.notes.push(Note::minor(format!("{} {NAME} cannot be read: {error}", Kept::<K>::kind())));
+                report.notes.push(Note::minor(format!(
+                    "{} {NAME} cannot be read: {}",
+                    Kept::<K>::kind(),
+                    said(&error)
+                )));
                 return Found::Unknown;
             }
         }
@@ -324,7 +331,11 @@ impl Whole<'_> {
             }
             Err(kube::Error::Api(status)) if status.code == 409 => false,
             Err(error) => {
-                report.notes.push(Note::minor(format!("ConfigMap {} cannot be written: {error}", state::STATE)));
+                report.notes.push(Note::minor(format!(
+                    "ConfigMap {} cannot be written: {}",
+                    state::STATE,
+                    said(&error)
+                )));
                 false
             }
         }

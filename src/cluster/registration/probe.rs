@@ -8,6 +8,7 @@ use kube::Error;
 use kube::api::{ObjectMeta, Patch, PatchParams};
 
 use super::obstacle::Obstacle;
+use super::said;
 use super::state;
 use super::wanted::{PROBE, PROBE_LABEL};
 use crate::cluster::Installation;
@@ -59,7 +60,7 @@ pub async fn send(installation: &Installation) -> Probe {
 
 /// Reads what the API server answered to the probe with this number.
 pub(super) fn read(number: &str, error: &Error) -> Probe {
-    let Error::Api(status) = error else { return Probe::Unclear(error.to_string()) };
+    let Error::Api(status) = error else { return Probe::Unclear(said(error)) };
     if status.message.contains(&denial(number)) {
         return Probe::Arrived;
     }

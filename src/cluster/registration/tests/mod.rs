@@ -1,4 +1,6 @@
-//! What is wanted, what differs from it, and CA bundles.
+//! What is wanted, what differs from it, CA bundles, probes, and the keeper against a mock API server.
+
+mod keeper;
 
 use std::time::Duration;
 
