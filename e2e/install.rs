@@ -13,12 +13,12 @@ use crate::support::rights::{Asked, Right, granted};
 use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create, kubectl};
 
-/// Resources whose rights these tests do not come to use.
-const SPARE: [&str; 4] = [
-    "secrets",
-    "configmaps",
-    "validatingwebhookconfigurations.admissionregistration.k8s.io",
-    "mutatingwebhookconfigurations.admissionregistration.k8s.io",
+/// Rights that these tests do not come to use: nothing is renewed in so short a time, and a registration is read by itself
+/// only to make sure that it is gone, which the tests of the registration see.
+const SPARE: [&str; 3] = [
+    "update secrets gatepost-certificates",
+    "get validatingwebhookconfigurations.admissionregistration.k8s.io gatepost",
+    "get mutatingwebhookconfigurations.admissionregistration.k8s.io gatepost",
 ];
 
 #[test]
@@ -151,7 +151,7 @@ fn rights_are_enough_and_none_is_needless() {
         manifests::objects().into_iter().filter(|object| object.text("/kind").ends_with("Role")).collect();
     let unused = || -> Vec<String> {
         let asked = Asked::read(&installed.audit_log());
-        let is_unused = |right: &Right| !SPARE.contains(&right.resource.as_str()) && !asked.has_used(right);
+        let is_unused = |right: &Right| !SPARE.contains(&right.to_string().as_str()) && !asked.has_used(right);
         granted(&roles).iter().filter(|right| is_unused(right)).map(Right::to_string).collect()
     };
     an_editor_tries_to_weaken(installed, "looked-up");

@@ -8,7 +8,7 @@ use super::argocd::{ArgoCd, application};
 use super::control_plane::{ControlPlane, free_ports};
 use super::decisions::Decision;
 use super::kubectl::{Kubectl, create, kubectl};
-use super::manifests::{self, trusting};
+use super::manifests;
 use super::objects::{Object, cron_job, namespace};
 use super::repository::Repository;
 use super::serving::Serving;
@@ -51,7 +51,12 @@ impl Delivered {
         assert!(!is_registered(), "registered in the first wave, before any Pod is ready");
         runs_pods(&control_plane.kubectl().in_namespace(manifests::NAMESPACE), 2);
         eventually("the second wave", || is_registered().then_some(()));
-        control_plane.kubectl().accepts(trusting(&serving));
+        let bundle =
+            kubectl("get validatingwebhookconfiguration gatepost -o jsonpath={.webhooks[*].clientConfig.caBundle}");
+        eventually("Gatepost to write caBundle", || {
+            let bundles = control_plane.kubectl().accepts(&bundle).stdout;
+            (bundles.split_whitespace().count() == 2).then_some(())
+        });
         argocd.comes_to_be_synced(manifests::NAMESPACE);
         Some(Self { argocd, repository, control_plane, serving })
     }
@@ -63,7 +68,7 @@ impl Delivered {
 
     /// Registers what has objects mended, as it is shipped, and waits until the API server asks.
     pub fn mends(&self) {
-        self.kubectl().accepts(create(&manifests::mutating(&self.serving)));
+        self.kubectl().accepts(create(&manifests::mutating(self.serving.webhook())));
         let probe = namespace("mending").with("/metadata/labels/gatepost.dev~1mutate", "recommended");
         self.kubectl().accepts(create(&probe));
         let there = self.kubectl().in_namespace("mending");

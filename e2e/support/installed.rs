@@ -38,9 +38,8 @@ impl Installed {
         let mut serving = manifests::serving("installed-gatepost", &control_plane);
         serving.launch();
         kubectl_there.accepts(replace(&manifests::service()).with("--force"));
-        let registration = manifests::registration(serving.webhook());
-        kubectl_there.accepts(kubectl("apply --server-side -f -").reading([&registration]));
-        kubectl_there.accepts(manifests::trusting(&serving));
+        let registrations = [manifests::registration(serving.webhook()), manifests::mutating(serving.webhook())];
+        kubectl_there.accepts(kubectl("apply --server-side -f -").reading(&registrations));
         let installed = Self { control_plane, serving, applied };
         installed.wait_until_asked();
         Some(installed)

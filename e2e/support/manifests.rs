@@ -7,11 +7,10 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
-use super::kubectl::{Request, kubectl, patch};
+use super::kubectl::kubectl;
 use super::objects::{Object, read};
 use super::serving::Serving;
 
@@ -37,24 +36,20 @@ pub fn service() -> Object {
 
 /// Returns the registration, with the port of an address on this machine.
 pub fn registration(address: &str) -> Object {
+    reached_at(object("ValidatingWebhookConfiguration"), address)
+}
+
+/// Returns the registration of `components/mutation`, with the port of an address on this machine.
+pub fn mutating(address: &str) -> Object {
+    reached_at(read(include_str!("../../manifests/components/mutation/webhook.yaml")).remove(0), address)
+}
+
+fn reached_at(registration: Object, address: &str) -> Object {
     let port: u16 = address.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let registration = object("ValidatingWebhookConfiguration");
     let entries = registration.0["webhooks"].as_array().expect("webhooks").len();
     (0..entries).fold(registration, |registration, entry| {
         registration.with(&format!("/webhooks/{entry}/clientConfig/service/port"), port)
     })
-}
-
-/// Returns the registration of `components/mutation`, with this Gatepost's port and certificate authority.
-pub fn mutating(serving: &Serving) -> Object {
-    let shipped = read(include_str!("../../manifests/components/mutation/webhook.yaml")).remove(0);
-    let port: u16 = serving.webhook().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let shipped = shipped.with("/webhooks/0/clientConfig/service/port", port);
-    shipped.with("/webhooks/0/clientConfig/caBundle", json!(authority(serving)))
-}
-
-fn authority(serving: &Serving) -> ByteString {
-    ByteString(fs::read(serving.directory().join("data/ca.crt")).expect("a certificate authority"))
 }
 
 /// Returns a Gatepost that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and
@@ -85,11 +80,4 @@ fn arguments(directory: &Path) -> Vec<String> {
     // A process of the tests has its data where the tests look for it.
     let flags = flags.into_iter().filter(|flag| !flag.starts_with("--data-dir="));
     flags.map(|flag| flag.replace("/etc/gatepost", &directory.to_string_lossy())).collect()
-}
-
-/// Returns the request by which the API server comes to trust this Gatepost's certificate.
-pub fn trusting(serving: &Serving) -> Request {
-    let authority = authority(serving);
-    let set = |entry: usize| json!({"op": "add", "path": format!("/webhooks/{entry}/clientConfig/caBundle"), "value": authority});
-    patch("validatingwebhookconfiguration/gatepost", &json!([set(0), set(1)]))
 }
