@@ -29,6 +29,7 @@ mod authority;
 mod budget;
 mod cluster_scope;
 mod deletion;
+mod doctor;
 mod gitops;
 mod harness;
 mod install;

@@ -3,11 +3,13 @@
 mod catalogue;
 mod completion;
 mod decisions;
+mod doctor;
 mod explain;
 pub(crate) mod output;
 mod policies;
 mod scan;
 pub mod serve;
+mod uninstall;
 
 use std::io;
 use std::process::ExitCode;
@@ -50,6 +52,10 @@ enum Command {
     Explain(explain::Args),
     /// List what admission let in under break-glass
     Decisions(decisions::Args),
+    /// Say what is wrong with an installation in a cluster
+    Doctor(doctor::Args),
+    /// Take the registration out of a cluster, and say what to remove then
+    Uninstall(uninstall::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// Print the version
@@ -103,12 +109,27 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Decisions(args) => decisions::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Uninstall(args) => uninstall::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => output::print(concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Test { files } => {
             let files = if files.is_empty() { "FILE".to_owned() } else { files.join(" ") };
             Err(UsageError(format!("files are judged by scan here: gatepost scan {files}")).into())
         }
+    }
+}
+
+/// Runs what speaks to a cluster; 5 if that is out of reach.
+fn in_runtime(command: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(command) {
+        Err(error) if error.downcast_ref::<UsageError>().is_none() && !is_broken_pipe(&error) => {
+            output::tell(&format!("error: {error:#}"));
+            Ok(ExitCode::from(exit::OUT_OF_REACH))
+        }
+        answer => answer,
     }
 }
 

@@ -1,10 +1,12 @@
 //! The cluster that is judged: connecting to it, and what is watched of it.
 
 pub mod access;
+pub mod doctor;
 pub mod installation;
 pub mod inventory;
 pub mod namespaces;
 pub mod registration;
+pub mod uninstall;
 
 #[cfg(test)]
 mod tests;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,13 +26,20 @@ pub struct Namespaces {
     api: Api<PartialObjectMeta<Namespace>>,
     known: RwLock<HashMap<String, Arc<NamespaceMeta>>>,
     reading: Mutex<HashMap<String, Read>>,
+    newest: AtomicU64,
     pub(super) read_timeout: Duration,
 }
 
 impl Namespaces {
     /// Builds an empty store; [`Namespaces::watch`] fills it.
     pub fn new(client: Client) -> Self {
-        Self { api: Api::all(client), known: RwLock::default(), reading: Mutex::default(), read_timeout: READ_TIMEOUT }
+        Self {
+            api: Api::all(client),
+            known: RwLock::default(),
+            reading: Mutex::default(),
+            newest: AtomicU64::default(),
+            read_timeout: READ_TIMEOUT,
+        }
     }
 
     /// Watches for ever, and calls back each time a full list has been taken in.
@@ -52,6 +60,7 @@ impl Namespaces {
             match events.try_next().await {
                 Ok(Some(Event::Init)) => listed = HashMap::new(),
                 Ok(Some(Event::InitApply(namespace))) => {
+                    self.note_version(&namespace);
                     let meta = meta(namespace);
                     listed.insert(meta.name.clone(), Arc::new(meta));
                 }
@@ -62,6 +71,7 @@ impl Namespaces {
                     synced();
                 }
                 Ok(Some(Event::Apply(namespace))) => {
+                    self.note_version(&namespace);
                     let meta = meta(namespace);
                     let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
                     known.insert(meta.name.clone(), Arc::new(meta));
@@ -74,6 +84,17 @@ impl Namespaces {
                 Err(error) => tracing::warn!(%error, "watch of namespaces failed, trying again"),
             }
         }
+    }
+
+    /// Remembers how far the watch has come; Kubernetes has resource versions comparable as numbers.
+    fn note_version(&self, namespace: &PartialObjectMeta<Namespace>) {
+        let version = namespace.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+        self.newest.fetch_max(version.unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Returns the newest resource version that the watch has delivered, 0 before the first.
+    pub fn newest_version(&self) -> u64 {
+        self.newest.load(Ordering::Relaxed)
     }
 
     /// Returns a namespace that the watch has delivered.

@@ -202,6 +202,7 @@ mod tests {
             "gatepost_admission_panics_total 0",
             "gatepost_evaluation_queue_depth 3",
             "gatepost_namespace_unknown_policies 0",
+            "gatepost_namespace_watch_resource_version 0",
             "gatepost_unregistered_subresource_total 0",
             "gatepost_unchanged_updates_total 0",
             "gatepost_audit_dropped_total 0",

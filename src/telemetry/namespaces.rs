@@ -17,6 +17,8 @@ pub struct NamespaceMetrics {
     pub unknown_policies: Gauge,
     /// Requests judged without their namespace, because it could not be read in time.
     pub unread: Counter,
+    /// The newest resource version of a Namespace that the watch has delivered; 0 without a cluster.
+    pub watch_resource_version: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -30,7 +32,9 @@ impl NamespaceMetrics {
         let modes = "Known namespaces that a policy judges in this mode";
         let unknown = "Slots of namespaces that name a policy which does not exist";
         let unread = "Requests judged without their namespace, which could not be read in time";
+        let version = "The newest resource version of a Namespace that the watch has delivered";
         Self {
+            watch_resource_version: add(registry, "namespace_watch_resource_version", version),
             modes: add(registry, "namespaces", modes),
             unknown_policies: add(registry, "namespace_unknown_policies", unknown),
             unread: add(registry, "namespace_unread", unread),

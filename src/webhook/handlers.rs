@@ -128,6 +128,10 @@ impl App {
         self.metrics.modes.break_glass_namespaces.set(i64::try_from(broken_glass).unwrap_or(i64::MAX));
         self.metrics.namespaces.set_modes(modes);
         self.metrics.namespaces.unknown_policies.set(i64::try_from(unknown).unwrap_or(i64::MAX));
+        if let World::Cluster { namespaces, .. } = &self.world {
+            let newest = namespaces.newest_version();
+            self.metrics.namespaces.watch_resource_version.set(newest.try_into().unwrap_or(i64::MAX));
+        }
     }
 
     fn inventory(&self, in_force: &InForce, namespace: &str) -> Inventory {

@@ -1,0 +1,143 @@
+//! What Gatepost's ServiceAccount needs, by the shipped RBAC itself, and whether the cluster grants it.
+
+use std::fmt;
+
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use serde::Deserialize;
+
+use super::facts::{Read, words};
+use crate::cluster::Installation;
+use crate::cluster::installation::NAME;
+
+/// The roles that are installed; what they grant is what is needed.
+const ROLES: &str = include_str!("../../../manifests/base/rbac-webhook.yaml");
+
+/// One thing that the ServiceAccount must be able to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Right {
+    /// What is done.
+    pub verb: String,
+    /// API group; empty for the core group.
+    pub group: String,
+    /// Resource in the plural.
+    pub resource: String,
+    /// The one object that it is about; none means all.
+    pub name: Option<String>,
+    /// Whether it is about Gatepost's own namespace only.
+    pub own_namespace: bool,
+}
+
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { verb, group, resource, name, own_namespace } = self;
+        let dot = if group.is_empty() { "" } else { "." };
+        write!(f, "{verb} {resource}{dot}{group}")?;
+        name.as_ref().map_or(Ok(()), |name| write!(f, " \"{name}\""))?;
+        f.write_str(if *own_namespace { " in its own namespace" } else { "" })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Role {
+    kind: String,
+    #[serde(default)]
+    rules: Vec<PolicyRule>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PolicyRule {
+    #[serde(default)]
+    api_groups: Vec<String>,
+    #[serde(default)]
+    resources: Vec<String>,
+    #[serde(default)]
+    resource_names: Vec<String>,
+    verbs: Vec<String>,
+}
+
+/// Returns every right of the shipped roles.
+pub fn needed() -> Result<Vec<Right>, String> {
+    let roles: Vec<Role> = serde_saphyr::from_multiple(ROLES).map_err(|error| error.to_string())?;
+    let granting = roles.iter().filter(|role| matches!(role.kind.as_str(), "Role" | "ClusterRole"));
+    Ok(granting.flat_map(|role| role.rules.iter().flat_map(|rule| rights(rule, role.kind == "Role"))).collect())
+}
+
+fn rights(rule: &PolicyRule, own_namespace: bool) -> Vec<Right> {
+    let names = || {
+        let named = rule.resource_names.iter().cloned().map(Some);
+        named.chain(rule.resource_names.is_empty().then_some(None))
+    };
+    let mut rights = Vec::new();
+    for (group, resource) in
+        rule.api_groups.iter().flat_map(|group| rule.resources.iter().map(move |each| (group, each)))
+    {
+        for name in names() {
+            rights.extend(rule.verbs.iter().map(|verb| Right {
+                verb: verb.clone(),
+                group: group.clone(),
+                resource: resource.clone(),
+                name: name.clone(),
+                own_namespace,
+            }));
+        }
+    }
+    rights
+}
+
+/// Asks the cluster about each right of Gatepost's ServiceAccount.
+pub async fn ask(installation: &Installation) -> Vec<(Right, Read<bool>)> {
+    let mut answers = Vec::new();
+    for right in needed().unwrap_or_default() {
+        let answer = may(&installation.client, &installation.namespace, &right).await;
+        answers.push((right, answer));
+    }
+    answers
+}
+
+async fn may(client: &Client, namespace: &str, right: &Right) -> Read<bool> {
+    let Right { verb, group, resource, name, own_namespace } = right.clone();
+    let attributes = ResourceAttributes {
+        verb: Some(verb),
+        group: Some(group),
+        resource: Some(resource),
+        name,
+        namespace: own_namespace.then(|| namespace.to_owned()),
+        ..ResourceAttributes::default()
+    };
+    let spec = SubjectAccessReviewSpec {
+        user: Some(format!("system:serviceaccount:{namespace}:{NAME}")),
+        groups: Some(vec![
+            "system:serviceaccounts".to_owned(),
+            format!("system:serviceaccounts:{namespace}"),
+            "system:authenticated".to_owned(),
+        ]),
+        resource_attributes: Some(attributes),
+        ..SubjectAccessReviewSpec::default()
+    };
+    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let answer = reviews.create(&PostParams::default(), &review).await.map_err(words)?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shipped_roles_name_what_is_needed() {
+        let needed = needed().unwrap();
+        let words: Vec<String> = needed.iter().map(ToString::to_string).collect();
+        for expected in [
+            "watch namespaces",
+            "create subjectaccessreviews.authorization.k8s.io",
+            "patch validatingwebhookconfigurations.admissionregistration.k8s.io \"gatepost\"",
+            "get secrets \"gatepost-certificates\" in its own namespace",
+        ] {
+            assert!(words.iter().any(|right| right == expected), "{expected} is missing in {words:#?}");
+        }
+    }
+}
