@@ -40,6 +40,7 @@ mod owned;
 mod pressure;
 mod redaction;
 mod registration;
+mod reload;
 mod requests;
 mod resilience;
 mod updates;

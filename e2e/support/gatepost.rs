@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::control_plane::ControlPlane;
 use super::decisions::Decision;
 use super::kubectl::{Answer, Kubectl, Request, apply, create, kubectl};
+use super::mount;
 use super::objects::{Object, namespace, untagged};
 use super::serving::{READY_WITHIN, Serving};
 use super::wait::wait_for;
@@ -24,6 +25,12 @@ const TEST: &str = "e2e";
 pub type PolicyFiles = &'static [(&'static str, &'static str)];
 
 static TESTS: AtomicU32 = AtomicU32::new(1);
+
+/// Directory and file of the configuration.
+const CONFIG: &str = "config";
+const CONFIG_FILE: &str = "config.yaml";
+/// Directory of the policies.
+const POLICIES: &str = "policies";
 
 /// How a test's Gatepost is configured and registered.
 #[derive(Debug)]
@@ -70,6 +77,26 @@ impl Gatepost {
     /// Runs the process, on the port it had before, and waits until it is ready.
     pub fn launch(&mut self) {
         self.serving.launch();
+    }
+
+    /// Exchanges the configuration as the kubelet does for a mounted ConfigMap; there must have been one at the start.
+    pub fn mount_config(&self, text: &str) {
+        mount::swap(&self.serving.directory().join(CONFIG), &[(CONFIG_FILE, text)]).expect("a mounted file");
+    }
+
+    /// Exchanges the policies as the kubelet does for a mounted ConfigMap; there must have been some at the start.
+    pub fn mount_policies(&self, files: &[(&str, &str)]) {
+        mount::swap(&self.serving.directory().join(POLICIES), files).expect("mounted files");
+    }
+
+    /// Returns the lines of Gatepost's log with a message.
+    pub fn log_lines(&self, message: &str) -> Vec<Value> {
+        self.serving.logged(message)
+    }
+
+    /// Returns what the health listener answers.
+    pub fn health(&self, path: &str) -> String {
+        self.serving.health(path)
     }
 
     /// Kills the process as a crash would: no farewell, no draining.
@@ -205,14 +232,13 @@ fn write_files(directory: &Path, options: &Options) -> std::io::Result<Vec<OsStr
     let mut arguments = Vec::new();
     let mut name = |flag: &str, path: &Path| arguments.extend([flag.into(), path.as_os_str().to_owned()]);
     if !options.config.is_empty() {
-        let path = directory.join("config.yaml");
-        fs::write(&path, options.config)?;
-        name("--config", &path);
+        let folder = directory.join(CONFIG);
+        mount::swap(&folder, &[(CONFIG_FILE, options.config)])?;
+        name("--config", &folder.join(CONFIG_FILE));
     }
     if !options.policies.is_empty() {
-        let path = directory.join("policies");
-        fs::create_dir(&path)?;
-        options.policies.iter().try_for_each(|(file, text)| fs::write(path.join(file), text))?;
+        let path = directory.join(POLICIES);
+        mount::swap(&path, options.policies)?;
         name("--policies", &path);
     }
     Ok(arguments)

@@ -13,6 +13,7 @@ pub mod installed;
 pub mod kubectl;
 pub mod load;
 pub mod manifests;
+pub mod mount;
 pub mod objects;
 pub mod programs;
 pub mod registered;

@@ -93,7 +93,12 @@ impl Serving {
 
     /// Returns what `/readyz?verbose` says.
     pub fn readiness(&self) -> String {
-        http::body_of(&self.metrics, "/readyz?verbose").unwrap_or_default()
+        self.health("/readyz?verbose")
+    }
+
+    /// Returns what the health listener answers.
+    pub fn health(&self, path: &str) -> String {
+        http::body_of(&self.metrics, path).unwrap_or_default()
     }
 
     /// Returns what Gatepost's log says it decided, the oldest first.

@@ -22,20 +22,15 @@ pub struct PolicyArgs {
 impl PolicyArgs {
     /// Reads every rule and policy.
     pub fn catalogue(&self) -> anyhow::Result<Catalogue> {
-        read(&self.directories)
+        let layers = self.directories.iter().map(|dir| read_policies(dir)).collect::<Result<Vec<_>, _>>();
+        let layers = layers.context("--policies")?;
+        Ok(Catalogue::read(&layers)?)
     }
 
     /// Reads and compiles every rule and policy.
     pub fn bundle(&self) -> anyhow::Result<Bundle> {
         Ok(Bundle::build(self.catalogue()?, &ProgramCache::default(), BackendChoice::default())?)
     }
-}
-
-/// Reads every rule and policy: those that ship, then each directory over them.
-pub fn read(directories: &[PathBuf]) -> anyhow::Result<Catalogue> {
-    let layers = directories.iter().map(|dir| read_policies(dir)).collect::<Result<Vec<_>, _>>();
-    let layers = layers.context("--policies")?;
-    Ok(Catalogue::read(&layers)?)
 }
 
 /// Finds a policy by name; the error names the nearest one.

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{UsageError, catalogue, exit, output};
+use super::{UsageError, exit, output};
 use crate::cluster::{self, ConnectError};
-use crate::config::{Flags, Layers, Pod, Read, Settings, unknown_variables};
+use crate::config::{Flags, Layers, Pod, Settings, unknown_variables};
 use crate::server::{self, Given, ServeError};
 use crate::telemetry::logging;
 use crate::webhook::memory::RequestMemory;
@@ -44,8 +44,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     warn_of_unknown_variables();
     // A panic on one request's thread is caught there; a provider must be there before any TLS is configured.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let Read { settings, config, .. } = read;
-    let given = Given { config, catalogue: catalogue::read(&settings.policies)?, settings };
+    let given = Given { layers, read };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("gatepost-io").build()?;
     let served = runtime.block_on(server::serve(given));
     // Something may wait for a reader that never reads.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use kube::core::ApiResource;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client, discovery};
+use tokio::task::AbortHandle;
 
 use crate::engine::Value;
 use crate::engine::review::Inventory;
@@ -25,19 +27,54 @@ const RETRY: Duration = Duration::from_secs(2);
 type Objects = HashMap<String, BTreeMap<String, Value>>;
 
 /// Watched objects, by `apiGroup/Kind`.
-#[derive(Default)]
 pub struct InventoryWatch {
-    kinds: RwLock<HashMap<String, Objects>>,
+    client: Client,
+    kinds: RwLock<HashMap<String, Watched>>,
+    /// Tells a watch from an earlier one of the same kind.
+    started: AtomicU64,
+}
+
+/// One kind that is watched.
+struct Watched {
+    number: u64,
+    task: AbortHandle,
+    /// None until the first list has come.
+    objects: Option<Objects>,
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A watch: what is watched, and which one it is.
+#[derive(Clone, Copy)]
+struct Watch<'a> {
+    kind: &'a str,
+    number: u64,
 }
 
 impl InventoryWatch {
     /// Starts one watch for each kind, given as `apiGroup/Kind` (`core` for the core group).
-    pub fn start(client: &Client, kinds: BTreeSet<String>) -> Arc<Self> {
-        let inventory = Arc::new(Self::default());
-        for kind in kinds {
-            tokio::spawn(inventory.clone().watch(client.clone(), kind));
-        }
+    pub fn start(client: &Client, kinds: &BTreeSet<String>) -> Arc<Self> {
+        let inventory =
+            Arc::new(Self { client: client.clone(), kinds: RwLock::default(), started: AtomicU64::default() });
+        inventory.follow(kinds);
         inventory
+    }
+
+    /// Watches exactly these kinds from now on: starts what is new, ends and forgets what is not among them.
+    pub fn follow(self: &Arc<Self>, kinds: &BTreeSet<String>) {
+        let mut watched = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|kind, _| kinds.contains(kind));
+        for kind in kinds {
+            watched.entry(kind.clone()).or_insert_with(|| {
+                let number = self.started.fetch_add(1, Ordering::Relaxed);
+                let task = tokio::spawn(self.clone().watch(kind.clone(), number)).abort_handle();
+                Watched { number, task, objects: None }
+            });
+        }
     }
 
     /// Returns what is known for objects of a namespace. A kind whose list has not come yet is missing; one that the
@@ -47,17 +84,19 @@ impl InventoryWatch {
         let objects = |objects: &Objects| -> Vec<Value> {
             objects.get(namespace).map(|named| named.values().cloned().collect()).unwrap_or_default()
         };
-        kinds.iter().map(|(kind, known)| (kind.clone(), Value::from(objects(known)))).collect()
+        let known = |(kind, watched): (&String, &Watched)| Some((kind.clone(), watched.objects.as_ref().map(objects)?));
+        kinds.iter().filter_map(known).map(|(kind, objects)| (kind, Value::from(objects))).collect()
     }
 
-    async fn watch(self: Arc<Self>, client: Client, kind: String) {
+    async fn watch(self: Arc<Self>, kind: String, number: u64) {
+        let watch = Watch { kind: &kind, number };
         let (group, name) = kind.split_once('/').unwrap_or(("", &kind));
         let group = if group == "core" { "" } else { group };
         loop {
-            match find(&client, group, name).await {
-                Ok(Some(resource)) => self.follow(Api::all_with(client.clone(), &resource), &kind).await,
+            match find(&self.client, group, name).await {
+                Ok(Some(resource)) => self.take_in(Api::all_with(self.client.clone(), &resource), watch).await,
                 Ok(None) => {
-                    self.replace(&kind, Objects::new());
+                    self.change(watch, |objects| *objects = Objects::new());
                     tokio::time::sleep(MISSING_KIND).await;
                 }
                 Err(error) => {
@@ -68,34 +107,33 @@ impl InventoryWatch {
         }
     }
 
-    async fn follow(&self, api: Api<DynamicObject>, kind: &str) {
+    async fn take_in(&self, api: Api<DynamicObject>, watch: Watch<'_>) {
         let mut events = pin!(watcher(api, Config::default()).default_backoff());
         let mut listed = Objects::new();
         loop {
             match events.try_next().await {
                 Ok(Some(Event::Init)) => listed = Objects::new(),
                 Ok(Some(Event::InitApply(object))) => insert(&mut listed, &object),
-                Ok(Some(Event::InitDone)) => self.replace(kind, std::mem::take(&mut listed)),
-                Ok(Some(Event::Apply(object))) => self.change(kind, |objects| insert(objects, &object)),
-                Ok(Some(Event::Delete(object))) => self.change(kind, |objects| {
+                Ok(Some(Event::InitDone)) => self.change(watch, |objects| *objects = std::mem::take(&mut listed)),
+                Ok(Some(Event::Apply(object))) => self.change(watch, |objects| insert(objects, &object)),
+                Ok(Some(Event::Delete(object))) => self.change(watch, |objects| {
                     let (namespace, name) = key(&object);
                     if let Some(named) = objects.get_mut(&namespace) {
                         named.remove(&name);
                     }
                 }),
                 Ok(None) => return,
-                Err(error) => tracing::warn!(kind, %error, "watch of inventory failed, trying again"),
+                Err(error) => tracing::warn!(kind = watch.kind, %error, "watch of inventory failed, trying again"),
             }
         }
     }
 
-    fn replace(&self, kind: &str, objects: Objects) {
-        self.kinds.write().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), objects);
-    }
-
-    fn change(&self, kind: &str, change: impl FnOnce(&mut Objects)) {
+    /// Changes what is known of a kind, unless its watch has been ended.
+    fn change(&self, watch: Watch<'_>, change: impl FnOnce(&mut Objects)) {
         let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
-        change(kinds.entry(kind.to_owned()).or_default());
+        if let Some(watched) = kinds.get_mut(watch.kind).filter(|watched| watched.number == watch.number) {
+            change(watched.objects.get_or_insert_default());
+        }
     }
 }
 

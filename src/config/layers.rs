@@ -61,6 +61,13 @@ pub struct Layers {
     file: Option<PathBuf>,
 }
 
+impl Read {
+    /// Returns the file's text, if there is a file.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+}
+
 impl Layers {
     /// Puts flags over variables (those that do not begin with `GATEPOST_` and empty ones say nothing); `file` is what
     /// `--config` says.

@@ -13,8 +13,7 @@ use super::lifetime::Lifetime;
 use super::slots::Slots;
 
 /// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
-pub(super) const LIVE: [&str; 5] =
-    ["policies", "judge_owned", "rule_timeout_ms", "rule_instructions", "max_body_bytes"];
+pub(super) const LIVE: [&str; 4] = ["policies", "judge_owned", "rule_timeout_ms", "rule_instructions"];
 
 /// Settings that mean nothing without another one.
 pub(super) const NEEDS: [(&str, &str); 3] = [("tlsCert", "tlsKey"), ("tlsKey", "tlsCert"), ("clientName", "clientCa")];

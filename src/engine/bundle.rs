@@ -102,8 +102,7 @@ impl Bundle {
         let alone = catalogue.rules().values().filter(|rule| rules.contains_key(&rule.id) && has_defaults(rule));
         for rule in alone {
             if let Err(cause) = checks.check(rule, &serde_json::Map::new()) {
-                let cause = format!("{}: {cause}", rule.source.file);
-                faults.push(Fault { file: rule.source.file.clone(), cause });
+                faults.push(Fault { file: rule.source.file.clone(), line: None, cause });
             }
         }
         if !faults.is_empty() {

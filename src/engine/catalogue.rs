@@ -7,6 +7,8 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::rego;
+use crate::policy::metadata::MetadataError;
+use crate::policy::rule::RuleError;
 use crate::policy::set::{API_VERSION, PolicyError, PolicySet};
 use crate::policy::{Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
 
@@ -28,13 +30,16 @@ pub struct Catalogue {
 pub struct Fault {
     /// Path of the file.
     pub file: Arc<str>,
-    /// What is wrong, with the line where it is known.
+    /// Line, counted from 1, where it is known.
+    pub line: Option<usize>,
+    /// What is wrong.
     pub cause: String,
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.cause)
+        let line = self.line.map_or(String::new(), |line| format!(":{line}"));
+        write!(f, "{}{line}: {}", self.file, self.cause)
     }
 }
 
@@ -54,20 +59,19 @@ impl fmt::Display for CatalogueError {
 
 impl Fault {
     fn new(file: &Arc<str>, line: Option<usize>, cause: impl fmt::Display) -> Self {
-        let place = line.map_or_else(|| file.to_string(), |line| format!("{file}:{line}"));
-        Self { file: file.clone(), cause: format!("{place}: {cause}") }
+        Self { file: file.clone(), line, cause: cause.to_string() }
     }
 }
 
 impl From<PolicyError> for Fault {
-    fn from(error: PolicyError) -> Self {
-        Self { file: error.file.clone(), cause: error.to_string() }
+    fn from(PolicyError { file, line, cause }: PolicyError) -> Self {
+        Self { file, line, cause }
     }
 }
 
 impl From<rego::CompileError> for Fault {
-    fn from(error: rego::CompileError) -> Self {
-        Self { file: error.file.clone(), cause: error.to_string() }
+    fn from(rego::CompileError { file, line, cause }: rego::CompileError) -> Self {
+        Self { file, line, cause }
     }
 }
 
@@ -102,6 +106,9 @@ impl Catalogue {
                         once(format!("rule \"{}\"", rule.id), &file.file, faults);
                         rule.fixtures = fixtures(&file.file, files);
                         self.rules.insert(rule.id.clone(), Arc::new(rule));
+                    }
+                    Err(RuleError::Metadata(MetadataError { line, cause })) => {
+                        faults.push(Fault::new(&file.file, Some(line), cause));
                     }
                     Err(error) => faults.push(Fault::new(&file.file, None, error)),
                 },

@@ -12,8 +12,10 @@ use crate::policy::Source;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", path.display())]
 pub struct PoliciesError {
-    path: PathBuf,
-    cause: io::Error,
+    /// Its path.
+    pub path: PathBuf,
+    /// What the system says.
+    pub cause: io::Error,
 }
 
 /// Reads every `.rego`, `.yaml`, `.yml` file below a directory, sorted by path; links are followed, what a mounted

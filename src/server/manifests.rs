@@ -5,25 +5,24 @@ use std::io;
 use std::path::Path;
 use std::thread;
 
-use super::{Given, ServeError};
+use super::load::LoadError;
 use crate::input::Inputs;
 use crate::input::document::{STACK_BYTES, parse};
 use crate::input::surroundings::Surroundings;
 
-/// Reads what `--manifests` names; the configuration's `static` namespaces count more.
-pub fn read(given: &Given, kinds: BTreeSet<String>) -> Result<Surroundings, ServeError> {
+/// Reads what `--manifests` names, if it names anything.
+pub fn read(folder: Option<&Path>, kinds: BTreeSet<String>) -> Result<Surroundings, LoadError> {
     let mut known = Surroundings::new(kinds);
-    if let Some(folder) = &given.settings.manifests {
+    if let Some(folder) = folder {
         let reading = thread::scope(|scope| {
             let thread = thread::Builder::new().stack_size(STACK_BYTES);
             thread.spawn_scoped(scope, || collect(folder, &mut known)).map(thread::ScopedJoinHandle::join)
         });
-        let faults = reading.map_err(ServeError::System)?.unwrap_or_else(|_| vec!["reading them panicked".into()]);
+        let faults = reading?.unwrap_or_else(|_| vec!["reading them panicked".into()]);
         if !faults.is_empty() {
-            return Err(ServeError::Manifests(faults.join("\n")));
+            return Err(LoadError::Manifests(faults));
         }
     }
-    known.add_namespaces(&given.config.static_namespaces);
     Ok(known)
 }
 

@@ -4,41 +4,39 @@ pub mod bundle;
 pub mod certificates;
 mod descriptors;
 mod files;
+mod in_use;
+mod load;
 mod manifests;
 mod registration;
+mod reload;
 mod start;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::cluster::ConnectError;
-use crate::config::{Config, ConfigError, Settings};
-use crate::engine::{Catalogue, CatalogueError};
+use crate::config::{Layers, Read};
 use crate::webhook::certificates::CertificateError;
 use crate::webhook::tls::TlsError;
 
+pub use load::LoadError;
 pub use start::serve;
 
 /// Everything that serving needs to be told.
 #[derive(Debug)]
 pub struct Given {
-    /// Addresses, files, limits.
-    pub settings: Settings,
-    /// The configuration.
-    pub config: Config,
-    /// Every rule and policy.
-    pub catalogue: Catalogue,
+    /// Where settings, configuration and policies come from, now and at every reload.
+    pub layers: Layers,
+    /// What they say at the start.
+    pub read: Read,
 }
 
 /// Why nothing is served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The rules or policies are faulty.
+    /// Policies or configuration are faulty.
     #[error(transparent)]
-    Policies(#[from] CatalogueError),
-    /// The configuration is faulty.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
+    Load(#[from] LoadError),
     /// There is no certificate to serve.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
@@ -69,9 +67,6 @@ pub enum ServeError {
     /// The cluster that was named cannot be used.
     #[error("cluster")]
     OutOfReach(#[from] ConnectError),
-    /// Manifests that stand in for a cluster cannot be read; every fault is named.
-    #[error("--manifests: {0}")]
-    Manifests(String),
     /// No threads can be started, or no signal be waited for.
     #[error("{0}")]
     System(std::io::Error),

@@ -1,6 +1,5 @@
 //! Starting and stopping, in order.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,12 +16,13 @@ use tokio::sync::watch;
 use super::certificates::Certificates;
 use super::descriptors;
 use super::files::{self, Addresses};
-use super::{Given, ServeError, bundle, manifests, registration};
+use super::load::{Contents, inventory_kinds};
+use super::reload::{self, Reloader};
+use super::{Given, ServeError, bundle, registration};
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
-use crate::input::Surroundings;
 use crate::telemetry::{Metrics, otlp};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
@@ -37,16 +37,16 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves until SIGINT or SIGTERM; requests in flight are answered first.
 pub async fn serve(given: Given) -> Result<(), ServeError> {
-    let settings = given.settings.clone();
+    let settings = given.read.settings.clone();
     files::remove_addresses(&settings.data_dir);
     let readiness = Arc::new(Readiness::default());
     let metrics = Arc::new(Metrics::new());
     let cache = ProgramCache::default();
-    let bundle = bundle::build(given.catalogue.clone(), &cache, &settings)?;
-    given.config.check_policies(&bundle)?;
+    let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
+    let contents = Contents::of(given.read, given.layers.file())?;
+    let in_force = contents.build(&cache, client.is_some())?;
     readiness.set(Condition::Bundle, true);
 
-    let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
     let installation = installation(&settings, client.as_ref());
     let certificates =
         Certificates::start(&settings, installation.clone(), readiness.clone(), metrics.certificates.clone()).await?;
@@ -60,13 +60,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let health_routes = health::router(readiness.clone(), metrics.clone());
     tokio::spawn(listener::serve(health.0, health_routes, options(shares.others), stopped.clone()));
 
-    let world = world(client, &bundle, &readiness);
-    let has_cluster = matches!(world, World::Cluster { .. });
-    let surroundings = match world {
-        World::Cluster { .. } => Surroundings::new([]),
-        World::Static => manifests::read(&given, inventory_kinds(&bundle))?,
-    };
-    let in_force = InForce::new(bundle, given.config, surroundings, &settings);
+    let has_cluster = client.is_some();
+    let world = world(client, &in_force.bundle, &readiness);
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
     let (tls, authorities_pem) = (certificates.tls.clone(), certificates.authorities_pem());
@@ -82,6 +77,15 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     }
     let asks_about_deletion = !deletions::kinds(&app.in_force.load().bundle).is_empty();
     files::write(&settings.data_dir, addresses, &authorities_pem, asks_about_deletion)?;
+    let reloader = Reloader {
+        layers: given.layers,
+        cache,
+        app: app.clone(),
+        readiness: readiness.clone(),
+        settings: settings.clone(),
+        addresses,
+    };
+    let _reloading = reload::start(reloader, &contents).map_err(ServeError::System)?;
     tokio::select! {
         stopped = wait_for_signal() => stopped?,
         never = announce(&settings, addresses, has_cluster, &readiness) => match never {},
@@ -171,12 +175,8 @@ fn world(client: Option<Client>, bundle: &Bundle, readiness: &Arc<Readiness>) ->
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());
     tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
-    let inventory = InventoryWatch::start(&client, inventory_kinds(bundle));
+    let inventory = InventoryWatch::start(&client, &inventory_kinds(bundle));
     World::Cluster { namespaces, inventory, access: Arc::new(Access::new(client)) }
-}
-
-fn inventory_kinds(bundle: &Bundle) -> BTreeSet<String> {
-    bundle.catalogue().rules().values().flat_map(|rule| rule.inventory.iter().cloned()).collect()
 }
 
 async fn bind(flag: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

@@ -23,6 +23,7 @@ use super::namespaces::NamespaceMetrics;
 use super::otlp::TraceMetrics;
 use super::process::Process;
 use super::registration::RegistrationMetrics;
+use super::reloads::ReloadMetrics;
 use super::rules::RuleMetrics;
 use super::vm::VmMetrics;
 use crate::policy::RuleId;
@@ -52,6 +53,8 @@ pub struct Metrics {
     pub namespaces: NamespaceMetrics,
     /// The registration.
     pub registration: RegistrationMetrics,
+    /// Changes of policies and configuration.
+    pub reloads: ReloadMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
     /// Deliveries of traces.
@@ -94,6 +97,7 @@ impl Metrics {
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
+            reloads: ReloadMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
             traces: TraceMetrics::register(ours),
             vm: VmMetrics::register(ours),

@@ -15,6 +15,7 @@ pub mod namespaces;
 pub mod otlp;
 pub mod process;
 pub mod registration;
+pub mod reloads;
 pub mod rules;
 pub mod throttle;
 pub mod traces;

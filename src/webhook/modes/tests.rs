@@ -71,7 +71,7 @@ fn cluster(allowed: bool, after: Duration) -> World {
     let client = Client::new(reviews, "default");
     World::Cluster {
         namespaces: Arc::new(Namespaces::new(client.clone())),
-        inventory: InventoryWatch::start(&client, BTreeSet::new()),
+        inventory: InventoryWatch::start(&client, &BTreeSet::new()),
         access: Arc::new(Access::new(client)),
     }
 }
