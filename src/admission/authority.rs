@@ -18,6 +18,8 @@ use crate::policy::{
 
 /// Longest words of what held before and after, so that the way to mend it is still read.
 const STATE_LENGTH: usize = 48;
+/// The same where more than one change is told.
+const STATE_LENGTH_OF_MANY: usize = 32;
 /// Rules that a refusal names.
 const RULES: usize = 10;
 
@@ -323,22 +325,25 @@ impl Decision {
     }
 }
 
-/// Returns what a requester is told who may not: what would be weakened, who may, how to go on; then the rules.
+/// Returns what a requester is told who may not: what would be weakened, how to go on, who may; then the rules.
 pub(super) fn refusal(write: &NamespaceWrite) -> String {
     let Ruling::Refused(refusal) = &write.ruling else { return String::new() };
     let user = clip(&write.requester.user, STATE_LENGTH + 16);
     let state = |text: &str| clip(text, STATE_LENGTH);
     let weakening = || write.changes.iter().filter(|change| change.weakens());
+    let told = weakening().count() + usize::from(write.break_glass.is_some());
+    let length = if told > 1 { STATE_LENGTH_OF_MANY } else { STATE_LENGTH };
     let mut what: Vec<String> = weakening()
-        .map(|change| format!("weakens {} from {} to {}", change.part.as_str(), state(&change.from), state(&change.to)))
+        .map(|change| (change.part.as_str(), clip(&change.from, length), clip(&change.to, length)))
+        .map(|(part, from, to)| format!("weakens {part} from {from} to {to}"))
         .collect();
     what.extend(write.break_glass.iter().map(|glass| format!("breaks glass for {}", state(&glass.incident))));
     let may = match refusal {
         Refusal::Barred => "modes.mayNotWeaken forbids it to you, whatever your rights".to_owned(),
         Refusal::NoRole(verb) => {
-            format!("that takes modes.admins or the verb {} on modes.gatepost.dev", verb.as_str())
+            format!("otherwise it takes modes.admins or the verb {} on modes.gatepost.dev", verb.as_str())
         }
-        Refusal::NoCluster => "that takes modes.admins".to_owned(),
+        Refusal::NoCluster => "otherwise it takes modes.admins".to_owned(),
         Refusal::NoAnswer(cause) => format!("whether you may could not be asked ({}), which is a no", state(cause)),
     };
     let mend = match (write.restore.as_slice(), &write.break_glass) {
@@ -353,7 +358,7 @@ pub(super) fn refusal(write: &NamespaceWrite) -> String {
     let dots = if rules.len() > RULES { ", …" } else { "" };
     rules.truncate(RULES);
     let spared = if rules.is_empty() { String::new() } else { format!("; spared: {}{dots}", rules.join(", ")) };
-    format!("{}; {may}; {mend}; requested by {user}{spared}", what.join(", "))
+    format!("{}; {mend}; {may}; requested by {user}{spared}", what.join(", "))
 }
 
 /// The metadata of an object's text that decides about modes.

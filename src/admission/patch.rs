@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::engine::{Fields as _, Path, Segment, Value};
 
+mod marks;
 #[cfg(test)]
 mod tests;
 
@@ -75,7 +76,7 @@ impl<'a> Draft<'a> {
             check_place(path)?;
             let room = DEEPEST.saturating_sub(path.0.len());
             let unfit = |what| PatchError::Value { path: path.to_string(), what };
-            check_value(value, room).map_err(unfit)?;
+            check_value(value, room).and_then(|()| marks::check(path, value)).map_err(unfit)?;
             size = size.saturating_add(size_of(path, value).ok_or_else(|| unfit("a number that JSON has not"))?);
             if size > LARGEST {
                 return Err(PatchError::TooLarge);

@@ -55,8 +55,8 @@ fn sets_what_is_absent_in_the_fewest_steps() {
             json!([{"op": "add", "path": "/spec/empty/a", "value": {"b": [1]}}]),
         ),
         (
-            json!([[["metadata", "labels", "app.kubernetes.io/name"], "x"], [["metadata", "labels", "a~b"], "y"]]),
-            json!([{"op": "add", "path": "/metadata/labels", "value": {"a~b": "y", "app.kubernetes.io/name": "x"}}]),
+            json!([[["metadata", "labels", "app.kubernetes.io/name"], "x"], [["metadata", "labels", "b"], ""]]),
+            json!([{"op": "add", "path": "/metadata/labels", "value": {"app.kubernetes.io/name": "x", "b": ""}}]),
         ),
         (
             json!([[["spec", "empty", "a~/b"], true]]),
@@ -71,6 +71,10 @@ fn sets_what_is_absent_in_the_fewest_steps() {
                 {"op": "add", "path": "/spec/containers/0/resources", "value": {"limits": {"memory": "1Gi"}}},
                 {"op": "add", "path": "/spec/containers/1/resources/limits/memory", "value": "1Gi"},
             ]),
+        ),
+        (
+            json!([[["metadata", "annotations"], {"a.b/C_d": "any text\n"}]]),
+            json!([{"op": "add", "path": "/metadata/annotations", "value": {"a.b/C_d": "any text\n"}}]),
         ),
         (json!([[["", "a"], 1]]), json!([{"op": "add", "path": "/", "value": {"a": 1}}])),
     ];
@@ -123,6 +127,19 @@ fn a_patch_that_cannot_be_applied_says_why_and_takes_the_others_of_its_rule_alon
         ),
         (json!([["spec", "a"], null]), "a patch of /spec/a sets null"),
         (json!([["spec", "a"], [{"b": null}]]), "a patch of /spec/a sets null"),
+        (json!([["metadata", "labels"], "x"]), "no object of texts"),
+        (json!([["metadata", "labels", "a"], 3]), "no object of texts"),
+        (json!([["metadata", "labels"], {"a": "x", "b": true}]), "no object of texts"),
+        (json!([["metadata", "annotations", "a", "b"], "x"]), "no object of texts"),
+        (json!([["metadata", "annotations", 0], "x"]), "no object of texts"),
+        (json!([["metadata", "annotations", "a.b/c~d"], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "annotations", "A.b/c"], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "annotations", "a/b/c"], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "annotations", "/c"], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "annotations", ""], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "labels", "a".repeat(64)], "x"]), "a key that the API server does not take"),
+        (json!([["metadata", "labels", "a"], "two words"]), "a label whose value is"),
+        (json!([["metadata", "labels", "a"], "x".repeat(64)]), "a label whose value is"),
         (json!([["spec", "a"], "x".repeat(LARGEST)]), "larger than 65536 bytes"),
         (json!([vec!["a"; 101], 1]), "nested too deeply"),
     ];

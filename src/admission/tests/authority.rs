@@ -103,8 +103,18 @@ fn a_refusal_says_within_200_characters_what_who_and_how() {
     let floor = Ask::update(labelled(&[("env", "prod")]), labelled(&[])).configured(FLOOR);
     let denial = floor.refused(Refusal::NoCluster);
     let first: String = denial.chars().take(200).collect();
-    let part = "weakens floors from enforce baseline (critical and above) to none; that takes modes.admins; keep label env=prod";
+    let part = "weakens floors from enforce baseline (critical and above) to none; keep label env=prod; otherwise it takes modes.admins";
     assert!(first.contains(part), "{first}");
+    let both = [("env", "prod"), ("enforce", "baseline")];
+    let floor = FLOOR.replace("severity: critical", "severity: critical, scope: all");
+    let both = Ask::update(object(&both, &[("enforce-severity", "high")]), labelled(&[])).configured(&floor);
+    let denial = both.refused(Refusal::NoRole(Verb::Weaken));
+    let first: String = denial.chars().take(200).collect();
+    for part in
+        ["weakens floors from", "weakens enforce from", "keep label gatepost.dev/enforce=baseline, keep label env=prod"]
+    {
+        assert!(first.contains(part), "{part}: {first}");
+    }
     let added = Ask::update(labelled(ENFORCE), object(ENFORCE, &[("enforce-from", "2026-12-01")]));
     let denial = added.refused(Refusal::NoRole(Verb::Weaken));
     assert!(denial.contains("leave out annotation gatepost.dev/enforce-from"), "{denial}");
@@ -145,7 +155,8 @@ fn admins_go_on_and_the_barred_never_do_without_anybody_being_asked() {
         assert!(barred.decide().open_question().is_none());
         let denial = barred.rejects();
         assert!(denial.contains("modes.mayNotWeaken forbids it to you"), "{denial}");
-        let tail = "keep label gatepost.dev/enforce=baseline; requested by a";
+        let tail =
+            "keep label gatepost.dev/enforce=baseline; modes.mayNotWeaken forbids it to you, whatever your rights";
         assert!(denial.find(tail).is_some_and(|at| at < 200 - tail.len()), "{denial}");
     }
     assert_eq!(by("bob", &["system:masters"]).asks(), [Verb::Weaken]);
@@ -267,8 +278,8 @@ fn breaking_glass_takes_its_own_verb() {
         ending.accepts();
     }
     let denial = glass(&[], GLASS).refused(Refusal::NoRole(Verb::BreakGlass));
-    let expected = "Namespace/shop: breaks glass for INC-123; that takes modes.admins or the verb breakglass on \
-                    modes.gatepost.dev; leave out both break-glass annotations; requested by jane";
+    let expected = "Namespace/shop: breaks glass for INC-123; leave out both break-glass annotations; otherwise it takes \
+                    modes.admins or the verb breakglass on modes.gatepost.dev; requested by jane";
     assert_eq!(denial, expected);
     let barred = glass(&[], GLASS).configured("modes: {mayNotWeaken: [jane]}\n");
     assert!(barred.rejects().contains("modes.mayNotWeaken forbids it to you"));

@@ -112,7 +112,7 @@ async fn without_a_cluster_only_the_configuration_names_who_may() {
     let app = app(World::Static, 8, folder.path());
     let (status, refused) = update(&app, "jane", enforced(), plain()).await;
     assert_eq!((status, &refused["allowed"], &refused["status"]["code"]), (StatusCode::OK, &json!(false), &json!(403)));
-    assert!(message(&refused).contains("that takes modes.admins; keep label"), "{refused}");
+    assert!(message(&refused).contains("; otherwise it takes modes.admins; requested by"), "{refused}");
     assert_eq!(refused["auditAnnotations"]["mode-change"], "enforce: baseline -> off (authority: refused)");
     let (_, admitted) = update(&app, "ann", enforced(), plain()).await;
     assert_eq!(admitted["allowed"], true);
