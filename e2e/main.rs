@@ -27,6 +27,7 @@ mod support;
 mod agreement;
 mod authority;
 mod budget;
+mod certificates;
 mod cluster_scope;
 mod deletion;
 mod doctor;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::clients::Clients;
 use super::kubectl::{Kubectl, kubectl as kubectl_command};
 use super::programs::{Program, Programs};
 use super::skip::skip;
@@ -31,6 +32,23 @@ rules:
 - {level: None}
 ";
 
+/// The name in the certificate that the API server shows to webhooks.
+pub const API_SERVER: &str = "kube-apiserver";
+
+/// Has the API server show its certificate to every webhook.
+const ADMISSION: &str = "apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- {name: ValidatingAdmissionWebhook, configuration: &webhooks {apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration, kubeConfigFile: DIRECTORY/webhooks.kubeconfig}}
+- {name: MutatingAdmissionWebhook, configuration: *webhooks}
+";
+const WEBHOOKS_KUBECONFIG: &str = "apiVersion: v1
+kind: Config
+users:
+- name: '*'
+  user: {client-certificate: certs/webhook-client.crt, client-key: certs/webhook-client.key}
+";
+
 const ADMIN_TOKEN: &str = "admin-token";
 /// Users that the API server knows; the controllers get their own rights, the tests' admin may do everything.
 const TOKENS: &str =
@@ -40,7 +58,7 @@ static SHARED: OnceLock<Shared> = OnceLock::new();
 
 /// What became of this process's control plane.
 enum Shared {
-    Running(ControlPlane),
+    Running(Box<ControlPlane>),
     /// This machine has not got what it takes.
     Impossible(String),
     Failed(String),
@@ -49,7 +67,7 @@ enum Shared {
 impl Shared {
     fn start() -> anyhow::Result<Self> {
         Ok(match Programs::find()? {
-            Ok(programs) => Self::Running(ControlPlane::start(&programs, "control-plane")?),
+            Ok(programs) => Self::Running(Box::new(ControlPlane::start(&programs, "control-plane")?)),
             Err(reason) => Self::Impossible(reason),
         })
     }
@@ -61,6 +79,7 @@ pub struct ControlPlane {
     kubectl: Kubectl,
     kubeconfig: PathBuf,
     audit_log: PathBuf,
+    clients: Clients,
     /// Held, not used; the watchdog ends them, for what a static holds is never dropped.
     _processes: Vec<Guarded>,
 }
@@ -120,7 +139,8 @@ impl ControlPlane {
         .with_context(|| format!("see the logs:\n{}", files.last_lines()))?;
         processes.push(files.spawn(&programs.controllers, CONTROLLERS_FLAGS, "controllers.log")?);
         let audit_log = directory.join("audit.log");
-        Ok(Self { kubectl, kubeconfig: files.kubeconfig, audit_log, _processes: processes })
+        let clients = Clients::in_directory(&directory.join("certs"));
+        Ok(Self { kubectl, kubeconfig: files.kubeconfig, audit_log, clients, _processes: processes })
     }
 
     /// Returns kubectl as the cluster's administrator.
@@ -137,6 +157,11 @@ impl ControlPlane {
     pub fn kubeconfig_for(&self, token: &str, path: &Path) {
         let admin = fs::read_to_string(&self.kubeconfig).expect("the administrator's kubeconfig");
         fs::write(path, admin.replace(ADMIN_TOKEN, token)).expect("a kubeconfig");
+    }
+
+    /// Returns the authority of clients' certificates: the API server's, and the kubelets' if there were any.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
     }
 
     /// Returns the API server's audit log: a JSON Event a line.
@@ -160,6 +185,10 @@ impl Files {
         write("certs/sa.pub", &service_accounts.public_key_pem())?;
         write("certs/tokens.csv", TOKENS)?;
         write("audit-policy.yaml", AUDIT_POLICY)?;
+        let clients = Clients::write(&directory.join("certs"))?;
+        clients.issue(API_SERVER, &directory.join("certs/webhook-client"))?;
+        write("admission.yaml", &ADMISSION.replace("DIRECTORY", &directory.display().to_string()))?;
+        write("webhooks.kubeconfig", WEBHOOKS_KUBECONFIG)?;
         write("kubeconfig", &kubeconfig(directory, api, ADMIN_TOKEN))?;
         write("kubeconfig.controllers", &kubeconfig(directory, api, "controllers-token"))?;
         Ok(Self { directory: directory.to_owned(), kubeconfig: directory.join("kubeconfig") })
@@ -240,6 +269,7 @@ const APISERVER_FLAGS: &[&str] = &[
     "--authorization-mode=RBAC",
     "--service-cluster-ip-range=10.0.0.0/16",
     "--allow-privileged",
+    "--admission-control-config-file=admission.yaml",
     "--audit-policy-file=audit-policy.yaml",
     "--audit-log-path=audit.log",
 ];

@@ -18,6 +18,8 @@ pub struct Decision {
     pub user: String,
     pub allowed: bool,
     pub dry_run: bool,
+    /// Whether the API server showed a certificate that Gatepost asked for.
+    pub verified: bool,
     /// Why it was or was not judged: `judged`, `unchanged` and the like.
     pub reason: String,
     /// How many warnings the requester got.
@@ -46,6 +48,7 @@ fn decision(line: &Value) -> Option<Decision> {
         user: text("user").to_owned(),
         allowed: flag("allowed"),
         dry_run: flag("dry_run"),
+        verified: flag("verified"),
         reason: text("reason").to_owned(),
         warnings: fields.get("warnings").and_then(Value::as_u64).unwrap_or_default(),
         rules: text("rules").split([',', ' ']).filter(|rule| !rule.is_empty()).map(str::to_owned).collect(),

@@ -43,11 +43,13 @@ pub struct Options {
     pub config: &'static str,
     /// Files for `--policies`.
     pub policies: PolicyFiles,
+    /// The name that clients must prove to have; none asks for no certificate.
+    pub client_name: Option<&'static str>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { failure_policy: "Fail", operations: &["CREATE", "UPDATE"], config: "", policies: &[] }
+        Self { failure_policy: "Fail", operations: &["CREATE", "UPDATE"], config: "", policies: &[], client_name: None }
     }
 }
 
@@ -67,6 +69,10 @@ impl Gatepost {
         let mut serving = Serving::new(&format!("gatepost-{test}"));
         serving.with(["--kubeconfig".into(), control_plane.kubeconfig().as_os_str().to_owned()]);
         serving.with(write_files(serving.directory(), options).expect("files for Gatepost"));
+        if let Some(name) = options.client_name {
+            let authority = control_plane.clients().certificate().as_os_str().to_owned();
+            serving.with(["--client-ca".into(), authority, "--client-name".into(), name.into()]);
+        }
         serving.launch();
         let gatepost = Self { test, control_plane, serving };
         gatepost.register(options);

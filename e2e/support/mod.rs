@@ -2,6 +2,7 @@
 
 pub mod alone;
 pub mod argocd;
+pub mod clients;
 pub mod control_plane;
 pub mod decisions;
 pub mod delivered;
