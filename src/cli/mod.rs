@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod catalogue;
+mod certs;
 mod completion;
 mod decisions;
 mod doctor;
@@ -56,6 +57,8 @@ enum Command {
     Doctor(doctor::Args),
     /// Take the registration out of a cluster, and say what to remove then
     Uninstall(uninstall::Args),
+    /// Make the webhook's certificates, or show them
+    Certs(certs::Args),
     /// Print a completion script for a shell
     Completion(completion::Args),
     /// Print the version
@@ -111,6 +114,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Decisions(args) => decisions::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
+        Command::Certs(args) => certs::run(&args),
         Command::Completion(args) => completion::run(&args),
         Command::Version => output::print(concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")),
         Command::Test { files } => {

@@ -24,10 +24,10 @@ use super::tls::TlsError;
 pub use advance::{Lifetimes, Plan, advance};
 pub use clients::ClientAuthorities;
 pub use directory::Directory;
-pub use files::Files;
+pub use files::{Files, inspect};
 pub use issue::Name;
 pub use keeper::{Keeper, Settings, Source};
-pub use own::in_directory;
+pub use own::{in_directory, in_secret};
 pub use secret::SecretStore;
 pub use state::{Authority, Broken, Contents, State};
 pub use trust::Trust;
@@ -66,6 +66,12 @@ pub enum CertificateError {
         place: String,
         /// What is wrong.
         cause: Broken,
+    },
+    /// There is nothing to look at.
+    #[error("{place}: there are no certificates")]
+    Nothing {
+        /// The data directory or the Secret.
+        place: String,
     },
     /// A name that no certificate can bear.
     #[error("\"{0}\" is neither a DNS name nor an IP address")]

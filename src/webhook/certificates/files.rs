@@ -42,20 +42,7 @@ impl Files {
         };
         let certificates = Certificate::parse_all(&chain).map_err(invalid(&self.certificate))?;
         let leaf = Leaf::parse(&chain, &key).map_err(invalid(&self.key))?;
-        let beside = self.certificate.with_file_name(CA_CERTIFICATE);
-        let mut authorities = Vec::new();
-        if !is_same(&beside, &data_dir.join(CA_CERTIFICATE)) && beside != self.certificate {
-            authorities = authorities_beside(&beside)?;
-            let names = leaf.names();
-            let accepts =
-                |authority: &Certificate| leaf.is_accepted_by(authority, &names, leaf.certificate.begins).is_ok();
-            if !authorities.iter().any(accepts) {
-                authorities.clear();
-            }
-        }
-        if authorities.is_empty() {
-            authorities.extend(certificates.into_iter().next_back());
-        }
+        let authorities = authorities(&self.certificate, &leaf, certificates, data_dir)?;
         Ok(Given { leaf, authorities })
     }
 }
@@ -91,6 +78,35 @@ impl Given {
         }
         next
     }
+}
+
+/// Returns by whom a chain in a file is to be verified.
+fn authorities(
+    path: &Path,
+    leaf: &Leaf,
+    chain: Vec<Certificate>,
+    data_dir: &Path,
+) -> Result<Vec<Certificate>, CertificateError> {
+    let beside = path.with_file_name(CA_CERTIFICATE);
+    if !is_same(&beside, &data_dir.join(CA_CERTIFICATE)) && beside != path {
+        let names = leaf.names();
+        let accepts = |authority: &Certificate| leaf.is_accepted_by(authority, &names, leaf.certificate.begins).is_ok();
+        let authorities = authorities_beside(&beside)?;
+        if authorities.iter().any(accepts) {
+            return Ok(authorities);
+        }
+    }
+    Ok(chain.into_iter().next_back().into_iter().collect())
+}
+
+/// Reads a chain, without its key, and by whom it is to be verified: to look at it.
+pub fn inspect(path: &Path) -> Result<State, CertificateError> {
+    let invalid = |cause| CertificateError::Invalid { path: path.to_owned(), cause };
+    let chain = read(path)?;
+    let leaf = Leaf::without_key(&chain).map_err(invalid)?;
+    let certificates = Certificate::parse_all(&chain).map_err(invalid)?;
+    let authorities = authorities(path, &leaf, certificates, Path::new(""))?;
+    Ok(State { authorities: authorities.into_iter().map(Authority::trusted).collect(), leaf: Some(leaf) })
 }
 
 fn authorities_beside(path: &Path) -> Result<Vec<Certificate>, CertificateError> {

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::CertificateError;
 use super::advance::{Plan, advance, is_urgent};
 use super::directory::Directory;
+use super::secret::{SecretStore, Written};
 use super::state::{CA_CERTIFICATE, CA_KEY, Contents, State};
 
 /// Brings the data directory up to date, and returns what it holds then.
@@ -20,6 +21,18 @@ pub fn in_directory(
         directory.write(&next.contents())?;
     }
     Ok(next)
+}
+
+/// Brings the Secret up to date, and returns what it holds then.
+pub async fn in_secret(secret: &SecretStore, plan: &Plan<'_>, now: Timestamp) -> Result<State, CertificateError> {
+    loop {
+        let found = secret.read().await?;
+        let contents = found.contents.clone().unwrap_or_default();
+        let (kept, next) = next(&contents, None, plan, || secret.place(), now)?;
+        if kept.as_ref() == Some(&next) || secret.write(found, &next.contents()).await? == Written::Done {
+            return Ok(next);
+        }
+    }
 }
 
 /// Returns what is kept, if it can be used, and what should be.

@@ -61,6 +61,17 @@ impl Certificate {
         digest.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
     }
 
+    /// Returns whom it names and who issued it, as `CN=…`.
+    pub fn subject_and_issuer(&self) -> (String, String) {
+        let parsed = x509_parser::parse_x509_certificate(&self.der);
+        parsed.map(|(_, parsed)| (parsed.subject().to_string(), parsed.issuer().to_string())).unwrap_or_default()
+    }
+
+    /// Returns the DNS names and IP addresses that it is for.
+    pub fn names(&self) -> Vec<String> {
+        tls::alternative_names(&self.der)
+    }
+
     /// Returns for how many seconds it is valid in all.
     pub fn life_seconds(&self) -> i64 {
         self.ends.as_second() - self.begins.as_second()
@@ -150,6 +161,12 @@ impl Leaf {
         Ok(Self { chain_pem, key, certificate: Certificate::parse(first)? })
     }
 
+    /// Reads a chain alone, to look at it: it cannot be served.
+    pub fn without_key(chain_pem: &str) -> Result<Self, TlsError> {
+        let certificate = Certificate::parse_all(chain_pem)?.into_iter().next().ok_or(TlsError::NoCertificate)?;
+        Ok(Self { chain_pem: chain_pem.to_owned(), key: Key(String::new()), certificate })
+    }
+
     /// Checks the chain as a client would that trusts one authority and connects at `now` by each of the names.
     pub fn is_accepted_by(&self, authority: &Certificate, names: &[Name], now: Timestamp) -> Result<(), TlsError> {
         let mut roots = RootCertStore::empty();
@@ -165,7 +182,7 @@ impl Leaf {
 
     /// Returns the DNS names and IP addresses that it is for.
     pub fn names(&self) -> Vec<Name> {
-        tls::alternative_names(&self.certificate.der).iter().filter_map(|name| Name::parse(name).ok()).collect()
+        self.certificate.names().iter().filter_map(|name| Name::parse(name).ok()).collect()
     }
 }
 
