@@ -12,6 +12,7 @@
 mod certs;
 mod configuration;
 mod decisions;
+mod documents;
 mod fuzz;
 mod manifests;
 mod metrics;
