@@ -160,3 +160,6 @@ fn insert(objects: &mut Objects, object: &DynamicObject) {
         objects.entry(namespace).or_default().insert(name, Value::from(value));
     }
 }
+
+#[cfg(test)]
+mod tests;
