@@ -71,7 +71,7 @@ pub(super) fn certified_key(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Ce
 }
 
 /// Reads every certificate of a PEM text, at least one.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(TlsError::Pem)?;
     if chain.is_empty() { Err(TlsError::NoCertificate) } else { Ok(chain) }
 }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::facts::{Facts, Read};
 use super::process::Process;
 use super::rights::Right;
+use crate::cluster::registration::authorities::Authorities;
 use crate::cluster::registration::{self, Difference, Field};
-use crate::webhook::tls;
 
 /// How far clocks may differ before certificates that were just made are refused.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
@@ -198,20 +198,18 @@ fn trust(facts: &Facts, live: &ValidatingWebhookConfiguration) -> Finding {
         Ok(None) => return Finding::unknown(CHECK, "Gatepost's certificate authority was not found"),
         Err(cause) => return Finding::unknown(CHECK, format!("Gatepost's authority cannot be read: {cause}")),
     };
-    let Ok(ours) = tls::certificates(authorities.as_bytes()) else {
-        return Finding::problem(
-            CHECK,
-            "ca.crt of Gatepost's Secret is no certificate",
-            "delete the Secret: it is made anew",
-        );
-    };
+    let ours = Authorities::parse(authorities.as_bytes());
+    if ours.is_empty() {
+        let mend = "delete the Secret: it is made anew";
+        return Finding::problem(CHECK, "ca.crt of Gatepost's Secret is no certificate", mend);
+    }
     for entry in live.webhooks.iter().flatten().filter(|entry| entry.name.ends_with(".gatepost.dev")) {
         let bundle = entry.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
-        let says = match tls::certificates(bundle) {
+        let says = match Authorities::parse(bundle) {
             _ if bundle.is_empty() => format!("{} has no caBundle", entry.name),
-            Err(error) => format!("caBundle of {} {error}", entry.name),
-            Ok(trusted) if ours.iter().all(|authority| trusted.contains(authority)) => continue,
-            Ok(_) => format!("caBundle of {} lacks an authority that Gatepost uses", entry.name),
+            trusted if trusted.is_empty() => format!("caBundle of {} holds no certificate", entry.name),
+            trusted if ours.missing_in(&trusted) == 0 => continue,
+            _ => format!("caBundle of {} lacks an authority that Gatepost uses", entry.name),
         };
         let mend =
             "Gatepost writes it by itself while it runs with a cluster and --namespace: see its log, and rights below";
