@@ -15,23 +15,17 @@ fn broken_metadata(from: &str, to: &str) -> Source {
 #[test]
 fn names_file_line_and_cause_of_a_faulty_rule() {
     let table = [
-        (broken_metadata("# METADATA\n", "#\n"), "own/broken.rego: line 9: no METADATA block"),
-        (broken_metadata("package ", "# package "), "own/broken.rego: line 1: no package"),
-        (
-            broken_metadata("#   fix: mend it", "#   fixx: mend it"),
-            "own/broken.rego: line 8: METADATA: unknown field `fixx`",
-        ),
+        (broken_metadata("# METADATA\n", "#\n"), "own/broken.rego:9: no METADATA block"),
+        (broken_metadata("package ", "# package "), "own/broken.rego:1: no package"),
+        (broken_metadata("#   fix: mend it", "#   fixx: mend it"), "own/broken.rego:8: METADATA: unknown field `fixx`"),
         (broken_metadata("#   fix: mend it\n", ""), "METADATA: missing field `fix`"),
         (broken_metadata("fix: mend it", "fix: ' '"), "METADATA: custom.fix is empty"),
-        (
-            broken_metadata("severity: high", "severity: hgih"),
-            "own/broken.rego: line 5: METADATA: unknown variant `hgih`",
-        ),
+        (broken_metadata("severity: high", "severity: hgih"), "own/broken.rego:5: METADATA: unknown variant `hgih`"),
         (broken_metadata("kinds: ['*']", "kinds: [workload]"), "\"workload\" is neither a group of kinds"),
         (broken_metadata("kinds: ['*']", "kinds: [Pod]"), "\"Pod\" is neither a group of kinds"),
         (broken_metadata("kinds: ['*']", "kinds: []"), "METADATA: custom.kinds is empty"),
         (broken_metadata("id: broken", "id: Broken_Id"), "\"Broken_Id\" is not in kebab-case"),
-        (broken_metadata("# title: t", "# title: [t"), "own/broken.rego: line "),
+        (broken_metadata("# title: t", "# title: [t"), "own/broken.rego:"),
         (broken_metadata(ALWAYS, "violation contains"), "own/broken.rego:1"),
         (
             broken_metadata(ALWAYS, "deny contains 1"),
