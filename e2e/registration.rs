@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::time::Duration;
 
 use gatepost::cluster::{Installation, connect, registration};
 use serde_json::{Value, json};
@@ -12,7 +13,7 @@ use crate::support::objects::{Object, config_map, namespace, privileged};
 use crate::support::registered::{Scene, entries, names, trusts};
 use crate::support::rights::{Asked, Right, granted};
 use crate::support::serving::Serving;
-use crate::support::wait::eventually;
+use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create};
 
 const TARGET: &str = "validatingwebhookconfiguration/gatepost";
@@ -201,7 +202,11 @@ fn a_gate_that_is_to_fail_closed_is_never_opened() {
     other.launch();
     asked.kill();
     let failed = "gatepost_registration_probes_total{result=\"unreachable\"}";
-    eventually("more failures than narrow another", || (other.metric(failed)? > 3.5).then_some(()));
+    // Ten seconds apart at the least, and each may take as long as the API server waits.
+    let failures = wait_for("more failures than narrow another", Duration::from_mins(4), || {
+        (other.metric(failed)? > 3.5).then_some(())
+    });
+    failures.unwrap_or_else(|error| panic!("{error}\n{}", other.log_end()));
     says(&other, "requests are refused, as failurePolicy is Fail");
     assert_eq!(resource_version(&scene.live().expect("it")), resource_version(&full));
     scene.kubectl().run(kubectl(&format!("delete {TARGET}")));

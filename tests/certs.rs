@@ -24,7 +24,9 @@ fn makes_once_shows_and_never_prints_a_key() {
     for name in ["localhost", "127.0.0.1", "gatepost.policy.svc", "gate.example"] {
         assert!(names.contains(&name), "{name} in {names:?}");
     }
-    assert_eq!((&view["isAccepted"], &view["serving"]["daysLeft"]), (&true.into(), &365.into()));
+    assert_eq!(view["isAccepted"], true);
+    // A second may have gone by since it was made.
+    assert!((364..=365).contains(&view["serving"]["daysLeft"].as_i64().unwrap()), "{view}");
     assert_eq!(view["authorities"][0]["hasIssued"], true);
     assert_eq!(certs(&arguments, dir.path()).stdout, made.stdout, "what there is, is used again");
 
