@@ -23,7 +23,7 @@ pub(super) const EXCLUDES: [(&str, &str); 2] = [("tlsName", "tlsCert"), ("manife
 
 /// Every setting: a field here is a flag, and by its name a variable and a key of the configuration file.
 ///
-/// What goes with what stands in [`NEEDS`] and [`EXCLUDES`] and not in attributes: those see the command line only.
+/// What goes with what stands in `NEEDS` and `EXCLUDES` and not in attributes: those see the command line only.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
     /// Where the API server asks, over TLS; in a Pod on all of its addresses

@@ -154,7 +154,7 @@ impl Bundle {
     }
 
     /// Returns the checks of some policies that look at a review, each once; `has_template` is the input's
-    /// [`Input::has_template`].
+    /// `Input::has_template`.
     pub fn matching(&self, review: &Review, has_template: bool, policies: &[&ResolvedPolicy]) -> Vec<Arc<Check>> {
         let asked = |id: &usize| policies.iter().any(|policy| policy.entries.contains_key(id));
         let candidates = self.index.candidates(&review.kind.group, &review.kind.kind);

@@ -143,7 +143,7 @@ pub(super) fn compile_all(
     compiled
 }
 
-/// Compiles one rule as [`compile_all`] does, and returns what that says of it.
+/// Compiles one rule as `compile_all` does, and returns what that says of it.
 pub fn compile_one(
     catalogue: &Catalogue,
     rule: &Arc<Rule>,

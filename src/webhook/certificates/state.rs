@@ -110,7 +110,7 @@ impl State {
     /// Reads what is kept.
     ///
     /// A serving certificate that cannot be used is left out, for it is ours to issue; an authority that cannot be used
-    /// is an error. What [`TRUSTED`] remembers is trusted also when it was taken out of `ca.crt`: certificates that it
+    /// is an error. What `TRUSTED` remembers is trusted also when it was taken out of `ca.crt`: certificates that it
     /// issued may still be served.
     pub fn read(contents: &Contents) -> Result<Self, Broken> {
         let get = |name: &str| contents.get(name).map(String::as_str).filter(|text| !text.trim().is_empty());
