@@ -88,8 +88,8 @@ proptest! {
     ) {
         let lifetimes = Lifetimes::new(authority, authority * leaf / 100, Some(authority / overlap)).unwrap();
         let mut world = World::new(lifetimes, 2);
-        // A look at least four times in an overlap and in the last part of a short life.
-        let longest = (lifetimes.overlap / 4).min(lifetimes.leaf / 8).max(1);
+        // A look at least four times in an overlap and in the last part of a life, which has 30 days at most.
+        let longest = (lifetimes.overlap / 4).min(lifetimes.leaf / 8).clamp(1, 7 * DAY);
         let mut number = 0;
         world.look(0, number);
         world.look(1, number);
