@@ -6,8 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::support::kubectl::kubectl;
-use crate::support::manifests::{self, NAMESPACE};
-use crate::support::objects::Object;
+use crate::support::manifests::NAMESPACE;
 use crate::support::registered::Scene;
 use crate::support::serving::Serving;
 use crate::support::wait::eventually;
@@ -57,13 +56,6 @@ fn the_doctor_names_what_is_wrong_and_nothing_else() {
     // There are no nodes for Pods to run on.
     says(&well, "Deployment", "problem", "0 of 2");
     assert_eq!(code, Some(1));
-
-    scene.kubectl().accepts(kubectl("delete clusterrolebinding gatepost-webhook"));
-    let (_, without_rights) = doctor(&scene, &serving);
-    let binding = |object: &Object| object.text("/kind") == "ClusterRoleBinding";
-    let bindings: Vec<Object> = manifests::objects().into_iter().filter(binding).collect();
-    scene.kubectl().accepts(kubectl("apply --server-side -f -").reading(&bindings));
-    says(&without_rights, "rights", "problem", "watch namespaces");
 
     serving.kill();
     let (_, without_process) = doctor(&scene, &serving);
