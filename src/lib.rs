@@ -12,5 +12,6 @@ pub mod input;
 pub mod policy;
 pub mod report;
 pub mod server;
+pub mod store;
 pub mod telemetry;
 pub mod webhook;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::judge::container_depth;
 use crate::engine::{Bundle, Check, EvalError, Judgement, Outcome, Path, Review, Segment, Violation};
@@ -14,7 +14,7 @@ use crate::report::message::render_message;
 use crate::report::redact::Redactor;
 
 /// What a mode makes of a violation, the weakest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Only recorded.
