@@ -33,6 +33,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(200);
 /// Rules nest, and so does what compiles them.
 const STACK_BYTES: usize = 8 << 20;
+/// The lowest priority that is still served when the machine is busy; requests have 0.
+#[cfg(target_os = "linux")]
+const LOW_PRIORITY: i32 = 19;
 /// So many faults are told of one change.
 const TOLD: usize = 20;
 /// The part of `/readyz?verbose` that is ours.
@@ -69,6 +72,15 @@ pub fn start(reloader: Reloader, first: &Contents) -> io::Result<Reloading> {
     let watch = Watch::new(reloader, Handle::current(), first);
     thread::Builder::new().name("reload".into()).stack_size(STACK_BYTES).spawn(move || watch.run(&looks))?;
     Ok(Reloading { _looks: sender })
+}
+
+/// Lets requests go first: what a reload computes is never urgent. Linux keeps a priority for each thread; where it is the
+/// process's, it stays as it is.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(LOW_PRIORITY) {
+        tracing::debug!(%error, "reloads go on at normal priority");
+    }
 }
 
 struct Watch {
@@ -114,6 +126,7 @@ impl Watch {
     }
 
     fn run(mut self, looks: &Receiver<()>) {
+        step_back();
         let mut pause = INTERVAL;
         loop {
             match looks.recv_timeout(pause) {
