@@ -11,6 +11,7 @@ pub mod engine;
 pub mod input;
 pub mod policy;
 pub mod report;
+pub mod scan;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -56,6 +56,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("config", &["webhook", "cluster", "audit", "cli", "server", "telemetry"]),
     ("cluster", &["webhook", "cli", "server"]),
     ("webhook", &["cli", "server"]),
+    ("scan", &["cli", "server"]),
 ];
 
 const PURE: [&str; 4] = ["policy", "engine", "admission", "report"];

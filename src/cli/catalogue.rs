@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use super::UsageError;
 use crate::engine::{BackendChoice, Bundle, Catalogue, ProgramCache, ResolvedPolicy};
 use crate::input::read_policies;
-use crate::policy::modes::PolicyNames as _;
-use crate::policy::{Rule, nearest};
+use crate::policy::Rule;
+use crate::report::judge;
 
 /// Where rules and policies come from.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -35,16 +35,7 @@ impl PolicyArgs {
 
 /// Finds a policy by name; the error names the nearest one.
 pub fn policy<'a>(bundle: &'a Bundle, name: &str) -> Result<&'a Arc<ResolvedPolicy>, UsageError> {
-    bundle.policy(name).ok_or_else(|| unknown_policy(name, bundle.policy_names()))
-}
-
-/// Returns the error for a policy that does not exist.
-pub fn unknown_policy<'a>(name: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> UsageError {
-    let hint = match nearest(name, known.clone()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None => format!("there are {}", known.into_iter().collect::<Vec<_>>().join(", ")),
-    };
-    UsageError(format!("there is no policy \"{name}\", {hint}"))
+    judge::policy(bundle, name).map_err(|error| UsageError(error.0))
 }
 
 /// Finds a rule by id or alias; the error names the nearest one.

@@ -12,18 +12,17 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
-use super::catalogue::{PolicyArgs, policy, rule};
+use super::catalogue::PolicyArgs;
 use super::output::{self, Colour, Format};
 use super::{UsageError, exit};
 use crate::config::Config;
-use crate::engine::{Budget, Bundle, Input, Limits, Machines, Path, ResolvedPolicy, Review, Value, judge};
-use crate::input::surroundings::Home;
-use crate::input::{Chunk, Inputs, Lines, Piece, Surroundings, ordered, parse};
-use crate::policy::{Grant, Modes, NamespaceMeta, Rule, Severity};
-use crate::report::{EngineVersion, FileReport, JsonReport, Judged, Location, Tally, TextReport, results};
+use crate::engine::{Bundle, Limits, Machines, ResolvedPolicy, Value};
+use crate::input::{Inputs, Piece, Surroundings, ordered, parse};
+use crate::policy::{Modes, Severity};
+use crate::report::judge::{Judge, asked};
+use crate::report::{EngineVersion, FileReport, JsonReport, Tally, TextReport};
+use crate::scan::documents::Scanner;
 
-/// The policy that is asked when nobody names one.
-const DEFAULT_POLICY: &str = "recommended";
 /// What one rule may cost on one object.
 const LIMITS: Limits = Limits { time: Duration::from_secs(1), instructions: 10_000_000 };
 /// A progress bar for less than this would only flicker.
@@ -95,58 +94,26 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bundle = args.policies.bundle()?;
     let config = Config::read(args.config.as_deref())?;
     config.check_policies(&bundle)?;
-    let policies = asked(args, &bundle)?;
+    let policies = asked(&bundle, &args.named, &args.rules).map_err(|error| UsageError(error.0))?;
     let inputs = Inputs::new(&args.paths, io::stdin());
     let bar = progress_bar();
     let (surroundings, pieces) = surroundings(&inputs, &bundle, &policies, &config)?;
     bar.set_length(pieces);
     tell_notices(&surroundings, &config.modes, &bundle);
-    let scanner = Scanner {
+    let judge = Judge {
         bundle: &bundle,
-        policies,
-        modes: &config.modes,
-        surroundings: &surroundings,
+        policies: &policies,
+        limits: LIMITS,
         now: Timestamp::now(),
         shows_passed: args.show_passed,
     };
+    let scanner = Scanner { judge, modes: &config.modes, surroundings: &surroundings, namespace: None };
     let tally = report(args, &inputs, &scanner, &bar)?;
     if tally.summary.objects == 0 && tally.faults == 0 {
         // In CI a wrong path would pass for a clean one.
         output::tell("warning: nothing was judged: there are no Kubernetes objects in what was named");
     }
     Ok(ExitCode::from(exit_code(&tally, args.fail_on.0)))
-}
-
-/// Returns the policies that are asked for, narrowed to the rules that are.
-fn asked(args: &Args, bundle: &Bundle) -> anyhow::Result<Vec<Arc<ResolvedPolicy>>> {
-    let find = |name: &String| policy(bundle, name).cloned();
-    let rules = args.rules.iter().map(|name| rule(bundle.catalogue(), name).cloned());
-    let rules = rules.collect::<Result<Vec<Arc<Rule>>, _>>()?;
-    if rules.is_empty() {
-        let default = [DEFAULT_POLICY.to_owned()];
-        let names = if args.named.is_empty() { &default[..] } else { &args.named };
-        return Ok(names.iter().map(find).collect::<Result<_, _>>()?);
-    }
-    if args.named.is_empty() {
-        return Ok(vec![Arc::new(bundle.policy_of_rules("", &rules))]);
-    }
-    let policies = args.named.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    let of_rule = |id: &usize, rule: &Rule| bundle.checks().get(*id).is_some_and(|check| *check.rule_id() == rule.id);
-    let has = |policy: &ResolvedPolicy, rule: &Rule| policy.entries.keys().any(|id| of_rule(id, rule));
-    if let Some(missing) = rules.iter().find(|rule| !policies.iter().any(|policy| has(policy, rule))) {
-        let cause = format!("rule \"{}\" is not in policy {}", missing.id, args.named.join(", "));
-        return Err(UsageError(cause).into());
-    }
-    let narrowed = |policy: &Arc<ResolvedPolicy>| {
-        let entries = policy.entries.iter().filter(|(id, _)| rules.iter().any(|rule| of_rule(id, rule)));
-        Arc::new(ResolvedPolicy {
-            name: policy.name.clone(),
-            title: policy.title.clone(),
-            description: policy.description.clone(),
-            entries: entries.map(|(id, entry)| (*id, entry.clone())).collect(),
-        })
-    };
-    Ok(policies.iter().map(narrowed).collect())
 }
 
 fn workers() -> usize {
@@ -206,7 +173,7 @@ fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar
     let mut text = TextReport::new(args.color.is_on(), args.fail_on.0);
     let mut json = JsonReport::default();
     if args.output == Format::Json {
-        output::write(&JsonReport::start(&EngineVersion::of(scanner.bundle)))?;
+        output::write(&JsonReport::start(&EngineVersion::of(scanner.judge.bundle)))?;
     }
     let shows_progress = !args.no_progress && io::stderr().is_terminal();
     let mut written = Ok(());
@@ -235,13 +202,13 @@ fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar
         inputs.pieces(),
         workers(),
         Machines::default,
-        |machines, piece| scanner.scan(piece, machines),
+        |machines, piece| scan(scanner, piece, machines),
         show,
     )?;
     bar.finish_and_clear();
     written.and_then(|()| {
         output::write(&match args.output {
-            Format::Text => text.end(&tally, scanner.bundle.catalogue()),
+            Format::Text => text.end(&tally, scanner.judge.bundle.catalogue()),
             Format::Json => json.end(&tally),
         })
     })?;
@@ -260,79 +227,14 @@ fn exit_code(tally: &Tally, fail_on: Option<Severity>) -> u8 {
     }
 }
 
-/// What every worker shares.
-struct Scanner<'a> {
-    bundle: &'a Bundle,
-    policies: Vec<Arc<ResolvedPolicy>>,
-    modes: &'a Modes,
-    surroundings: &'a Surroundings,
-    now: Timestamp,
-    shows_passed: bool,
-}
-
-impl Scanner<'_> {
-    fn scan(&self, piece: Piece, machines: &mut Machines) -> FileReport {
-        let mut report = FileReport { file: piece.file.clone(), ..FileReport::default() };
-        for chunk in piece.chunks(|_| true) {
-            match chunk {
-                Ok(chunk) => self.document(&chunk, machines, &mut report),
-                Err(fault) => report.faults.push(fault),
-            }
-        }
-        report
-    }
-
-    fn document(&self, chunk: &Chunk, machines: &mut Machines, report: &mut FileReport) {
-        let parsed = parse(chunk);
-        report.not_kubernetes = report.not_kubernetes.saturating_add(parsed.skipped);
-        report.faults.extend(parsed.faults);
-        let lines = Lines::of(chunk);
-        let file = report.file.clone();
-        for manifest in parsed.manifests {
-            let locate = |path: &Path| {
-                let line = lines.line(&manifest, path);
-                Some(Location { file: file.clone(), document: chunk.index, line })
-            };
-            self.object(&manifest.object, locate, machines, report);
+/// Judges every document of a piece.
+fn scan(scanner: &Scanner<'_>, piece: Piece, machines: &mut Machines) -> FileReport {
+    let mut report = FileReport { file: piece.file.clone(), ..FileReport::default() };
+    for chunk in piece.chunks(|_| true) {
+        match chunk {
+            Ok(chunk) => scanner.document(&chunk, machines, &mut report),
+            Err(fault) => report.faults.push(fault),
         }
     }
-
-    fn object(
-        &self,
-        object: &Value,
-        locate: impl Fn(&Path) -> Option<Location>,
-        machines: &mut Machines,
-        report: &mut FileReport,
-    ) {
-        let (namespace, grants) = self.grants(object);
-        let review = Review::of_file(object.clone(), namespace, self.surroundings.inventory(object));
-        let input = Input::new(&review);
-        let policies: Vec<&ResolvedPolicy> = self.policies.iter().map(|policy| &**policy).collect();
-        let checks = self.bundle.matching(&review, input.has_template(), &policies);
-        let budget = Budget { limits: LIMITS, remaining: &|| Duration::MAX };
-        let judged = Judged {
-            review: &review,
-            judgements: &judge(&input, &checks, machines, &budget),
-            bundle: self.bundle,
-            policies: &self.policies,
-            grants: &grants,
-            now: self.now,
-            shows_passed: self.shows_passed,
-        };
-        let (entries, summary) = results(judged, locate);
-        report.summary += summary;
-        report.entries.extend(entries);
-    }
-
-    /// Returns the namespace that an object is judged in, as far as it is known, and what judges there.
-    fn grants(&self, object: &Value) -> (Option<Arc<NamespaceMeta>>, Vec<Grant>) {
-        match self.surroundings.home(object) {
-            Home::Cluster => (None, self.modes.cluster_scoped_grants().grants),
-            Home::Unsaid => (None, self.modes.grants(&NamespaceMeta::default(), self.bundle).grants),
-            Home::Namespace(namespace) => {
-                let grants = self.modes.grants(&namespace, self.bundle).grants;
-                (Some(namespace), grants)
-            }
-        }
-    }
+    report
 }

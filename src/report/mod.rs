@@ -5,6 +5,7 @@
 pub mod fault;
 pub mod finding;
 pub mod json;
+pub mod judge;
 pub mod message;
 pub mod redact;
 pub mod result;

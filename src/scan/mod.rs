@@ -1,0 +1,3 @@
+//! The scan endpoint and the HTTP API.
+
+pub mod documents;
