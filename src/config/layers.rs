@@ -192,6 +192,14 @@ impl Layers {
                 return Err(at(&value.origin, key, &format!("goes with {}, which is not set", names(other))));
             }
         }
+        let is_role = |name: &str| said("role").filter(|role| role.texts.iter().all(|text| text == name));
+        if let Some(role) = is_role("webhook").filter(|_| said("scanner").is_none()) {
+            return Err(at(&role.origin, "role", &format!("webhook goes with {}, which is not set", names("scanner"))));
+        }
+        if let Some((role, scanner)) = is_role("scanner").zip(said("scanner")) {
+            let cause = format!("does not go with role: scanner ({})", role.origin);
+            return Err(at(&scanner.origin, "scanner", &cause));
+        }
         for (key, other) in EXCLUDES {
             if let Some((value, other)) = said(key).zip(said(other)) {
                 return Err(at(&value.origin, key, &format!("does not go with {} ({})", other.key, other.origin)));

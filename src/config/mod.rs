@@ -7,6 +7,7 @@ mod lifetime;
 mod origin;
 mod outline;
 mod print;
+mod receiver;
 mod scalars;
 mod settings;
 mod slots;
@@ -25,8 +26,9 @@ use crate::policy::{Modes, NamespaceMeta, nearest};
 pub use layers::{Layers, Pod, Read, Value};
 pub use lifetime::Lifetime;
 pub use origin::{ConfigError, Origin};
+pub use receiver::Receiver;
 pub use scalars::{Flags, Scalar, scalars};
-pub use settings::{FailurePolicy, LogFormat, Registration, Settings, in_pod};
+pub use settings::{FailurePolicy, LogFormat, Registration, Role, Settings, in_pod};
 pub use slots::Slots;
 pub use variables::unknown_variables;
 

@@ -10,13 +10,20 @@ use clap::{Arg, Command};
 
 use super::layers::Pod;
 use super::lifetime::Lifetime;
+use super::receiver::Receiver;
 use super::slots::Slots;
 
 /// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
 pub(super) const LIVE: [&str; 4] = ["policies", "judge_owned", "rule_timeout_ms", "rule_instructions"];
 
 /// Settings that mean nothing without another one.
-pub(super) const NEEDS: [(&str, &str); 3] = [("tlsCert", "tlsKey"), ("tlsKey", "tlsCert"), ("clientName", "clientCa")];
+pub(super) const NEEDS: [(&str, &str); 5] = [
+    ("tlsCert", "tlsKey"),
+    ("tlsKey", "tlsCert"),
+    ("clientName", "clientCa"),
+    ("scannerTokenFile", "scanner"),
+    ("scannerCa", "scanner"),
+];
 
 /// Settings that contradict each other.
 pub(super) const EXCLUDES: [(&str, &str); 2] = [("tlsName", "tlsCert"), ("manifests", "kubeconfig")];
@@ -26,6 +33,21 @@ pub(super) const EXCLUDES: [(&str, &str); 2] = [("tlsName", "tlsCert"), ("manife
 /// What goes with what stands in `NEEDS` and `EXCLUDES` and not in attributes: those see the command line only.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Settings {
+    /// Which parts run here: all of them, the webhook alone, or the scanner (audit, store, API) alone
+    #[arg(long, value_enum, value_name = "ROLE", default_value_t)]
+    pub role: Role,
+    /// Where the webhook reports what it decided, with --role webhook; if not given, to this process
+    #[arg(long, value_name = "URL")]
+    pub scanner: Option<Receiver>,
+    /// Bearer token that goes with every report to --scanner; read again for each
+    #[arg(long, value_name = "FILE")]
+    pub scanner_token_file: Option<PathBuf>,
+    /// Authorities in PEM that vouch for --scanner; if not given, those of the machine
+    #[arg(long, value_name = "FILE")]
+    pub scanner_ca: Option<PathBuf>,
+    /// Bytes that decisions may take on disk until they are reported; beyond it the oldest without violations go first
+    #[arg(long, value_name = "BYTES", default_value_t = 128 << 20)]
+    pub outbox_bytes: u64,
     /// Where the API server asks, over TLS; in a Pod on all of its addresses
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8443")]
     pub listen_webhook: SocketAddr,
@@ -153,6 +175,30 @@ pub fn in_pod(serve: Command, pod: &Pod) -> Command {
     match &pod.namespace {
         Some(namespace) => serve.mut_arg("namespace", |arg| arg.default_value(namespace.clone())),
         None => serve,
+    }
+}
+
+/// Which parts of Gatepost run in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Role {
+    /// Everything.
+    #[default]
+    All,
+    /// What answers the API server.
+    Webhook,
+    /// What audits, remembers and shows.
+    Scanner,
+}
+
+impl Role {
+    /// Returns whether admission requests are answered.
+    pub const fn answers_requests(self) -> bool {
+        matches!(self, Self::All | Self::Webhook)
+    }
+
+    /// Returns whether the cluster is audited, and what was found is kept and shown.
+    pub const fn audits(self) -> bool {
+        matches!(self, Self::All | Self::Scanner)
     }
 }
 

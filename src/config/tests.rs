@@ -31,6 +31,8 @@ fn sample(scalar: &Scalar, number: usize) -> String {
     match scalar.key.as_str() {
         key if key.starts_with("listen") => format!("127.0.0.1:{}", 7000 + number),
         "caLifetime" | "caOverlap" | "tlsLifetime" => format!("{}d", 20 + number),
+        "role" => word(["scanner", "all", "scanner"]),
+        "scanner" => format!("https://name-{number}/"),
         "judgeOwned" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),
         "failurePolicy" => word(["fail", "ignore", "fail"]),
@@ -52,6 +54,7 @@ fn companions(key: &str) -> Vec<&'static str> {
         "tlsCert" => vec!["tlsKey"],
         "tlsKey" => vec!["tlsCert"],
         "clientName" => vec!["clientCa"],
+        "scannerTokenFile" | "scannerCa" => vec!["scanner"],
         "defaults.severity" | "defaults.scope" | "defaults.from" => vec!["defaults.enforce"],
         key if key.starts_with("clusterScoped.") => vec!["clusterScoped.enforce"],
         _ => Vec::new(),
@@ -75,7 +78,7 @@ fn every_setting_is_a_flag_over_a_variable_over_a_key() {
         let mut arguments: Vec<String> = others
             .iter()
             .filter(|other| other.key != scalar.key)
-            .map(|other| format!("{}=other", other.flag))
+            .map(|other| format!("{}={}", other.flag, sample(other, 0)))
             .collect();
         let file = in_file(&scalar.key, &texts[2], scalar.is_list);
         let mut variables: Vec<(&str, &str)> = Vec::new();
@@ -157,6 +160,15 @@ fn errors_name_who_said_it() {
             "--tls-cert: tlsCert: goes with tlsKey (--tls-key, GATEPOST_TLS_KEY), which is not set",
         ),
         (&["--client-name=c"], none, "", "--client-name: clientName: goes with clientCa"),
+        (&["--scanner-ca=c"], none, "", "--scanner-ca: scannerCa: goes with scanner (--scanner, GATEPOST_SCANNER)"),
+        (&[], none, "role: webhook\n", "/etc/gatepost/config.yaml:1: role: webhook goes with scanner (--scanner, "),
+        (
+            &["--scanner=https://s"],
+            &[("GATEPOST_ROLE", "scanner")],
+            "",
+            "--scanner: scanner: does not go with role: scanner (environment GATEPOST_ROLE)",
+        ),
+        (&["--scanner=ftp://s"], none, "", "--scanner: scanner: \"ftp://s\": is no URL such as https://"),
         (
             &["--kubeconfig=k"],
             none,

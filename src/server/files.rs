@@ -17,8 +17,8 @@ const SAMPLE: &str = include_str!("sample-review.json");
 /// Where everything listens, once it does.
 #[derive(Debug, Clone, Copy)]
 pub struct Addresses {
-    /// The webhook.
-    pub webhook: SocketAddr,
+    /// The webhook; none where a scanner runs alone.
+    pub webhook: Option<SocketAddr>,
     /// The API.
     pub http: SocketAddr,
     /// Health and metrics.
@@ -33,11 +33,14 @@ pub fn write(
     asks_about_deletion: bool,
 ) -> Result<(), ServeError> {
     let Addresses { webhook, http, metrics } = addresses;
-    let listing = json!({"webhook": webhook.to_string(), "http": http.to_string(), "metrics": metrics.to_string()});
-    let (validating, mutating) = registrations(webhook, authority_pem, asks_about_deletion);
-    put(data_dir.join("webhook.yaml"), &validating)?;
-    put(data_dir.join("mutating-webhook.yaml"), &mutating)?;
-    put(data_dir.join("sample-review.json"), SAMPLE)?;
+    let mut listing = json!({"http": http.to_string(), "metrics": metrics.to_string()});
+    if let Some((webhook, listing)) = webhook.zip(listing.as_object_mut()) {
+        listing.insert("webhook".into(), webhook.to_string().into());
+        let (validating, mutating) = registrations(webhook, authority_pem, asks_about_deletion);
+        put(data_dir.join("webhook.yaml"), &validating)?;
+        put(data_dir.join("mutating-webhook.yaml"), &mutating)?;
+        put(data_dir.join("sample-review.json"), SAMPLE)?;
+    }
     put(data_dir.join("addresses.json"), &format!("{listing}\n"))
 }
 
@@ -81,7 +84,15 @@ fn yaml(configuration: &impl Configuration) -> String {
 pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool, is_ready: bool) -> String {
     let state = if is_ready { "is ready" } else { "listens, and waits for the cluster's namespaces" };
     let dir = data_dir.display();
-    let Addresses { webhook, metrics, .. } = addresses;
+    let Addresses { webhook, http, metrics } = addresses;
+    let Some(webhook) = webhook else {
+        return format!(
+            "Gatepost {state}. It audits and remembers; no admission request is answered here.\n\
+             \n\
+             API: http://{http}\n\
+             Health and metrics: http://{metrics}/readyz?verbose and http://{metrics}/metrics\n"
+        );
+    };
     let kubeconfig_hint =
         if has_cluster { "" } else { "\n     (start with --kubeconfig FILE, and namespace labels are followed)" };
     format!(

@@ -51,10 +51,14 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let certificates =
         Certificates::start(&settings, installation.clone(), readiness.clone(), metrics.certificates.clone()).await?;
 
-    let webhook = bind("--listen-webhook", settings.listen_webhook).await?;
+    let webhook = if settings.role.answers_requests() {
+        Some(bind("--listen-webhook", settings.listen_webhook).await?)
+    } else {
+        None
+    };
     let http = bind("--listen-http", settings.listen_http).await?;
     let health = bind("--listen-metrics", settings.listen_metrics).await?;
-    let addresses = Addresses { webhook: webhook.1, http: http.1, metrics: health.1 };
+    let addresses = Addresses { webhook: webhook.as_ref().map(|webhook| webhook.1), http: http.1, metrics: health.1 };
     let (stop, stopped) = watch::channel(false);
     let shares = descriptors::share_out(settings.max_connections);
     let health_routes = health::router(readiness.clone(), metrics.clone());
@@ -69,11 +73,12 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     certificates.keep(&stopped);
     let webhook_options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..options(shares.webhook) };
     let routes = routes(&settings, app.clone());
-    let serving_webhook = tokio::spawn(listener::serve(webhook.0, routes, webhook_options, stopped.clone()));
+    let serving_webhook =
+        webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
     tokio::spawn(listener::serve(http.0, http_routes(), options(shares.others), stopped.clone()));
     readiness.set(Condition::Accepting, true);
-    if let Some(installation) = installation {
-        registration::keep(&settings, installation, addresses.webhook, &app, &trust, &readiness, stopped);
+    if let Some((installation, webhook)) = installation.zip(addresses.webhook) {
+        registration::keep(&settings, installation, webhook, &app, &trust, &readiness, stopped);
     }
     let asks_about_deletion = !deletions::kinds(&app.in_force.load().bundle).is_empty();
     files::write(&settings.data_dir, addresses, &authorities_pem, asks_about_deletion)?;
@@ -95,7 +100,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     // Whoever balances the load needs a moment to see that this replica goes; until then it answers.
     tokio::time::sleep(Duration::from_secs(settings.shutdown_delay_seconds)).await;
     let _ = stop.send(true);
-    let _ = serving_webhook.await;
+    if let Some(serving) = serving_webhook {
+        let _ = serving.await;
+    }
     app.traces.clone().end().await;
     Ok(())
 }
@@ -103,7 +110,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
 /// Says what to do next, as soon as everything is ready or after a moment, and then nothing more.
 async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, readiness: &Readiness) -> Infallible {
     let Addresses { webhook, http, metrics } = addresses;
-    tracing::info!(%webhook, %http, %metrics, has_cluster, version = env!("CARGO_PKG_VERSION"), "listening");
+    let (webhook, version) = (webhook.map(tracing::field::display), env!("CARGO_PKG_VERSION"));
+    tracing::info!(webhook, %http, %metrics, has_cluster, version, "listening");
     let ready = async {
         while !readiness.is_ready() {
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -122,7 +122,7 @@ impl Setting {
             readiness.set(condition, true);
         }
         let addresses = Addresses {
-            webhook: "127.0.0.1:1".parse().unwrap(),
+            webhook: Some("127.0.0.1:1".parse().unwrap()),
             http: "127.0.0.1:2".parse().unwrap(),
             metrics: "127.0.0.1:3".parse().unwrap(),
         };
