@@ -76,6 +76,17 @@ impl State {
     }
 }
 
+impl State {
+    /// Returns what is remembered once somebody wants what was deleted back, none if nothing was deleted.
+    ///
+    /// All of it goes: who deletes one configuration has often deleted both, and while the first one stays away the other
+    /// is not looked for. What is there is remembered again.
+    fn resumed(self) -> Option<Self> {
+        let is_deleted = |key: &String| key.strip_suffix(DELETED).is_some_and(|kind| kind.ends_with('.'));
+        self.data.keys().any(is_deleted).then(|| Self { data: BTreeMap::new(), ..self })
+    }
+}
+
 /// Returns the record of a configuration that somebody deleted just now.
 pub fn deleted(uid: Option<String>, now: Timestamp) -> Record {
     Record { uid, deleted: Some(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()) }
@@ -84,16 +95,9 @@ pub fn deleted(uid: Option<String>, now: Timestamp) -> Record {
 /// Has a registration that somebody deleted written again by `registration: self`; returns whether there was one.
 pub async fn resume(installation: &Installation) -> kube::Result<bool> {
     let Some(object) = api(installation).get_opt(STATE).await? else { return Ok(false) };
-    let mut state = State::of(Some(&object));
-    let is_deleted = |key: &String| key.strip_suffix(DELETED).and_then(|key| key.strip_suffix('.')).map(str::to_owned);
-    let kinds: Vec<String> = state.data.keys().filter_map(is_deleted).collect();
-    for kind in &kinds {
-        state = state.with(kind, Record::default());
-    }
-    if !kinds.is_empty() {
-        state.write(installation).await?;
-    }
-    Ok(!kinds.is_empty())
+    let Some(state) = State::of(Some(&object)).resumed() else { return Ok(false) };
+    state.write(installation).await?;
+    Ok(true)
 }
 
 /// Returns where the ConfigMap is.
@@ -103,4 +107,20 @@ pub fn api(installation: &Installation) -> Api<ConfigMap> {
 
 fn key(kind: &str, field: &str) -> String {
     format!("{}.{field}", kind.to_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_wants_one_configuration_back_gets_both_back() {
+        let written = |uid: &str| Record { uid: Some(uid.into()), deleted: None };
+        let both = State::default().with("ValidatingWebhookConfiguration", written("a"));
+        let both = both.with("MutatingWebhookConfiguration", written("b"));
+        assert_eq!(both.clone().resumed(), None, "nothing was deleted");
+        let gone = both.with("ValidatingWebhookConfiguration", deleted(Some("a".into()), Timestamp::UNIX_EPOCH));
+        let resumed = State { resource_version: Some("7".into()), ..gone }.resumed();
+        assert_eq!(resumed, Some(State { resource_version: Some("7".into()), ..State::default() }));
+    }
 }
