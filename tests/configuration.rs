@@ -15,6 +15,7 @@ fn row(scalar: &Scalar) -> String {
     let default: Vec<String> = scalar.default.iter().map(|value| format!("`{}`", value.to_string_lossy())).collect();
     let default = match scalar.key.as_str() {
         "workers" => "one a core".to_owned(),
+        "scanWorkers" => "one for two cores".to_owned(),
         _ if default.is_empty() => "none".to_owned(),
         _ => default.join(", "),
     };

@@ -9,6 +9,7 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod api;
 mod certs;
 mod configuration;
 mod decisions;

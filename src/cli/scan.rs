@@ -107,7 +107,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         now: Timestamp::now(),
         shows_passed: args.show_passed,
     };
-    let scanner = Scanner { judge, modes: &config.modes, surroundings: &surroundings, namespace: None };
+    let inventory = |object: &Value| surroundings.inventory(object);
+    let scanner =
+        Scanner { judge, modes: &config.modes, surroundings: &surroundings, namespace: None, inventory: &inventory };
     let tally = report(args, &inputs, &scanner, &bar)?;
     if tally.summary.objects == 0 && tally.faults == 0 {
         // In CI a wrong path would pass for a clean one.

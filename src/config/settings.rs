@@ -121,6 +121,13 @@ pub struct Settings {
     /// Largest request that is judged, in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 16 << 20)]
     pub max_body_bytes: usize,
+    /// Largest body that the scan endpoint takes, and largest document of a stream, in bytes
+    #[arg(long, value_name = "BYTES", default_value_t = 32 << 20)]
+    pub max_scan_bytes: usize,
+    /// Threads that judge for the scan endpoint; twice as many scans may be under way, one more is answered 429
+    /// [default: one for two cores]
+    #[arg(long, value_name = "N", default_value_t = half_the_cores(), hide_default_value = true)]
+    pub scan_workers: NonZeroUsize,
     /// Memory that requests under way may take, a quarter for their text, in bytes; one more is answered 503
     #[arg(long, value_name = "BYTES", default_value_t = 96 << 20)]
     pub max_inflight_bytes: usize,
@@ -162,6 +169,10 @@ impl Settings {
 
 fn one_a_core() -> NonZeroUsize {
     thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+fn half_the_cores() -> NonZeroUsize {
+    NonZeroUsize::new(one_a_core().get() / 2).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Gives the command the defaults that suit a Pod.

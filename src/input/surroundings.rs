@@ -64,7 +64,7 @@ pub enum Home {
 }
 
 /// Collects namespaces and looked-up objects, file by file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Surroundings {
     kinds: Vec<String>,
     words: Vec<String>,
@@ -116,6 +116,17 @@ impl Surroundings {
     /// Takes over what the configuration says of namespaces, which counts more than what files say.
     pub fn add_namespaces(&mut self, namespaces: &BTreeMap<String, NamespaceMeta>) {
         self.namespaces.extend(namespaces.iter().map(|(name, meta)| (name.clone(), Arc::new(meta.clone()))));
+    }
+
+    /// Takes over what is known of a namespace.
+    pub fn add_namespace(&mut self, namespace: Arc<NamespaceMeta>) {
+        self.namespaces.insert(namespace.name.clone(), namespace);
+    }
+
+    /// Forgets the namespaces that `keeps` says no to, with what is in them; objects that say none are in `""`.
+    pub fn retain(&mut self, keeps: impl Fn(&str) -> bool) {
+        self.namespaces.retain(|name, _| keeps(name));
+        self.found.retain(|name, _| keeps(name));
     }
 
     /// Returns every known namespace.

@@ -37,12 +37,7 @@ impl JsonReport {
             text.push_str(&to_json(entry));
             self.has_results = true;
         }
-        self.faults.extend(report.faults.iter().map(|fault| FaultEntry {
-            file: report.file.to_string(),
-            line: fault.line,
-            column: fault.column,
-            message: fault.cause.clone(),
-        }));
+        self.faults.extend(faults(report));
         text
     }
 
@@ -52,6 +47,43 @@ impl JsonReport {
             if self.faults.is_empty() { String::new() } else { format!(r#""faults":{},"#, to_json(&self.faults)) };
         let summary: &Summary = &tally.summary;
         format!("\n],{faults}\"summary\":{}}}\n", to_json(summary))
+    }
+}
+
+fn faults(report: &FileReport) -> impl Iterator<Item = FaultEntry> {
+    report.faults.iter().map(|fault| FaultEntry {
+        file: report.file.to_string(),
+        line: fault.line,
+        column: fault.column,
+        message: fault.cause.clone(),
+    })
+}
+
+/// Writes one JSON document a line: results as they are made, `{"fault": …}` for what could not be read, and in the end
+/// the head and summary of the `ScanResult`.
+#[derive(Debug, Clone, Copy)]
+pub struct LineReport;
+
+#[derive(Serialize)]
+struct FaultLine {
+    fault: FaultEntry,
+}
+
+impl LineReport {
+    /// Returns the lines of a file.
+    pub fn file(report: &FileReport) -> String {
+        let results = report.entries.iter().map(to_json);
+        let faults = faults(report).map(|fault| to_json(&FaultLine { fault }));
+        results.chain(faults).map(|line| line + "\n").collect()
+    }
+
+    /// Returns the last line; `is_complete` says whether everything was read.
+    pub fn end(engine: &EngineVersion, tally: &Tally, is_complete: bool) -> String {
+        let (engine, summary, faults) = (to_json(engine), to_json(&tally.summary), tally.faults);
+        format!(
+            "{{\"apiVersion\":\"gatepost.dev/v1\",\"kind\":\"ScanResult\",\"engine\":{engine},\"complete\":{is_complete},\
+             \"faults\":{faults},\"summary\":{summary}}}\n"
+        )
     }
 }
 

@@ -13,7 +13,7 @@ pub mod tally;
 pub mod text;
 
 pub use fault::Fault;
-pub use json::JsonReport;
+pub use json::{JsonReport, LineReport};
 pub use result::{EngineVersion, Judged, Location, Resource, ScanEntry, Summary, Verdict, results};
 pub use tally::{FileReport, Tally};
 pub use text::TextReport;

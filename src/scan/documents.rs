@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::engine::review::Inventory;
 use crate::engine::{Machines, Path, Review, Value};
 use crate::input::surroundings::Home;
 use crate::input::{Chunk, Lines, Surroundings, parse};
@@ -10,7 +11,7 @@ use crate::report::judge::Judge;
 use crate::report::{FileReport, Location};
 
 /// What judges documents.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Scanner<'a> {
     /// What objects are judged by.
     pub judge: Judge<'a>,
@@ -20,6 +21,8 @@ pub struct Scanner<'a> {
     pub surroundings: &'a Surroundings,
     /// The namespace that objects without one are in; none where nobody says.
     pub namespace: Option<&'a Arc<NamespaceMeta>>,
+    /// The objects that rules may look up beside an object.
+    pub inventory: &'a (dyn Fn(&Value) -> Inventory + Sync),
 }
 
 impl Scanner<'_> {
@@ -47,7 +50,7 @@ impl Scanner<'_> {
         report: &mut FileReport,
     ) {
         let (namespace, grants) = self.grants(object);
-        let review = Review::of_file(object.clone(), namespace, self.surroundings.inventory(object));
+        let review = Review::of_file(object.clone(), namespace, (self.inventory)(object));
         let (entries, summary) = self.judge.object(&review, &grants, machines, locate);
         report.summary += summary;
         report.entries.extend(entries);

@@ -1,3 +1,70 @@
 //! The scan endpoint and the HTTP API.
+//!
+//! Each area is a file with its paths ([`endpoint::Endpoint`]) and handlers, added in [`routes`]. Who may ask and what a
+//! query may hold is checked by the table before a handler runs ([`guard`]); handlers translate between HTTP and the
+//! store or the engine. Nothing here decides what is wrong with an object.
 
+pub mod access;
 pub mod documents;
+pub mod endpoint;
+mod evaluate;
+pub mod guard;
+mod lines;
+mod openapi;
+pub mod problem;
+pub mod random;
+mod stream;
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use tokio::sync::Semaphore;
+
+use self::access::Caller;
+use self::endpoint::Routes;
+use self::guard::Door;
+use self::problem::Problem;
+use crate::input::document::STACK_BYTES;
+use crate::webhook::handlers::App;
+use crate::webhook::workers::Workers;
+
+/// What every request to the API shares.
+pub struct ApiState {
+    /// What judges, and where namespaces are known from.
+    pub app: Arc<App>,
+    /// Who may come in.
+    pub door: Door,
+    /// The threads that judge documents: not the webhook's.
+    pub pool: Workers,
+    /// Scans that may be under way.
+    pub scans: Arc<Semaphore>,
+    /// Largest body and document of a scan.
+    pub max_scan_bytes: usize,
+}
+
+impl ApiState {
+    /// Starts the threads.
+    pub fn new(app: Arc<App>, door: Door, threads: NonZeroUsize, max_scan_bytes: usize) -> io::Result<Self> {
+        let most = threads.get().saturating_mul(2);
+        let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
+        Ok(Self { app, door, pool, scans: Arc::new(Semaphore::new(most)), max_scan_bytes })
+    }
+
+    /// Returns who shows a token. None is given out yet, so none is right.
+    pub fn bearer(&self, _token: &str) -> Result<Caller, Problem> {
+        Err(Problem::unauthorized("the token is not one of this Gatepost's"))
+    }
+}
+
+/// Returns everything that is answered on `--listen-http`.
+pub fn routes(state: Arc<ApiState>) -> Router {
+    let routes = Routes::new(state.clone());
+    let routes = evaluate::routes(routes);
+    let routes = openapi::routes(routes);
+    let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
+    routes.finish().route("/", version).layer(from_fn_with_state(state, guard::receive))
+}

@@ -16,6 +16,8 @@ use crate::webhook::tls::Tls;
 pub struct Certificates {
     /// The server's side of TLS.
     pub tls: Arc<Tls>,
+    /// The same certificate, for listeners whose clients show tokens and not certificates.
+    pub tls_for_tokens: Arc<Tls>,
     /// What clients must trust, for whoever registers the webhook.
     pub trust: Arc<Trust>,
     keeper: Keeper,
@@ -46,7 +48,8 @@ impl Certificates {
             }
             None => (None, Tls::new(keeper.store(), None).map_err(ServeError::Tls)?),
         };
-        Ok(Self { tls, trust, keeper, clients, readiness, metrics })
+        let tls_for_tokens = Tls::new(keeper.store(), None).map_err(ServeError::Tls)?;
+        Ok(Self { tls, tls_for_tokens, trust, keeper, clients, readiness, metrics })
     }
 
     /// Returns what clients must trust now, as PEM.

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
 use kube::Client;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,6 +22,8 @@ use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
 use crate::engine::{Bundle, ProgramCache};
+use crate::scan::guard::Door;
+use crate::scan::{self, ApiState};
 use crate::telemetry::{Metrics, otlp};
 use crate::webhook::handlers::{self, App, World};
 use crate::webhook::health::{self, Condition, Readiness};
@@ -69,13 +70,18 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
     let (tls, authorities_pem) = (certificates.tls.clone(), certificates.authorities_pem());
+    let tls_for_tokens = certificates.tls_for_tokens.clone();
     let trust = certificates.trust.clone();
     certificates.keep(&stopped);
     let webhook_options = Options { tls: Some(tls), metrics: metrics.connections.clone(), ..options(shares.webhook) };
     let routes = routes(&settings, app.clone());
     let serving_webhook =
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
-    tokio::spawn(listener::serve(http.0, http_routes(), options(shares.others), stopped.clone()));
+    let door = door(addresses.http);
+    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes);
+    let api = Arc::new(api.map_err(ServeError::System)?);
+    let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
+    let serving_http = tokio::spawn(listener::serve(http.0, scan::routes(api), http_options, stopped.clone()));
     readiness.set(Condition::Accepting, true);
     if let Some((installation, webhook)) = installation.zip(addresses.webhook) {
         registration::keep(&settings, installation, webhook, &app, &trust, &readiness, stopped);
@@ -103,6 +109,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     if let Some(serving) = serving_webhook {
         let _ = serving.await;
     }
+    let _ = serving_http.await;
     app.traces.clone().end().await;
     Ok(())
 }
@@ -171,8 +178,9 @@ fn routes(settings: &Settings, app: Arc<App>) -> Router {
     listener::require_client_name(routes, &settings.client_name)
 }
 
-fn http_routes() -> Router {
-    Router::new().route("/", get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n")))
+/// Whoever is on this machine may ask at a loopback address; in a Pod other containers are there, too.
+fn door(http: SocketAddr) -> Door {
+    if http.ip().is_loopback() && !cluster::is_in_pod() { Door::Open } else { Door::Tokens }
 }
 
 fn world(client: Option<Client>, bundle: &Bundle, readiness: &Arc<Readiness>) -> World {

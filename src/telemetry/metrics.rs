@@ -12,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry};
 
 use super::admission::AdmissionMetrics;
+use super::api::ApiMetrics;
 use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::certificates::CertificateMetrics;
@@ -37,6 +38,8 @@ pub struct Metrics {
     series: RuleSeries,
     /// Admission requests.
     pub admission: AdmissionMetrics,
+    /// Requests to the API.
+    pub api: ApiMetrics,
     /// The bundle in force.
     pub bundle: BundleMetrics,
     /// The webhook's certificates.
@@ -89,6 +92,7 @@ impl Metrics {
         Self {
             refresh: Mutex::default(),
             admission: AdmissionMetrics::register(ours),
+            api: ApiMetrics::register(ours),
             bundle: BundleMetrics::register(ours),
             certificates: CertificateMetrics::register(ours),
             connections: ConnectionMetrics::register(ours),

@@ -1,6 +1,7 @@
 //! What the process says of itself: logs and metrics.
 
 pub mod admission;
+pub mod api;
 pub mod bundle;
 pub mod by_rule;
 pub mod certificates;

@@ -141,6 +141,14 @@ impl App {
         }
     }
 
+    /// Returns what the cluster's watches know of a namespace; nothing without a cluster.
+    pub fn watched_inventory(&self, namespace: &str) -> Inventory {
+        match &self.world {
+            World::Cluster { inventory, .. } => inventory.of_namespace(namespace),
+            World::Static => Inventory::new(),
+        }
+    }
+
     /// Has a reviewer of what is in force do something with a request.
     pub(super) fn review_with<T>(
         &self,

@@ -54,6 +54,11 @@ impl<T> Future for Answer<T> {
 impl Workers {
     /// Starts `threads` threads; each of the two queues holds at most `queue_len` jobs that no thread has begun.
     pub fn new(threads: NonZeroUsize, queue_len: usize) -> io::Result<Self> {
+        Self::named("evaluate", STACK_BYTES, threads, queue_len)
+    }
+
+    /// Starts threads of another name, with stacks of so many bytes.
+    pub fn named(name: &str, stack_bytes: usize, threads: NonZeroUsize, queue_len: usize) -> io::Result<Self> {
         let pool = Arc::new(Pool {
             queues: Mutex::new(Queues::default()),
             wakeup: Condvar::new(),
@@ -64,7 +69,7 @@ impl Workers {
         let workers = Self(pool);
         for number in 0..threads.get() {
             let pool = workers.0.clone();
-            let builder = thread::Builder::new().name(format!("evaluate-{number}")).stack_size(STACK_BYTES);
+            let builder = thread::Builder::new().name(format!("{name}-{number}")).stack_size(stack_bytes);
             builder.spawn(move || pool.work())?;
         }
         Ok(workers)

@@ -80,6 +80,16 @@ impl Server {
         )
     }
 
+    /// Sends a request to the API, with further lines of the header, and returns status and body.
+    pub fn ask(&self, method: &str, path: &str, header: &str, body: &str) -> (u16, String) {
+        let mut stream =
+            TcpStream::connect(self.addresses["http"].as_str().expect("an address")).expect("a connection");
+        stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n");
+        exchange(&mut stream, &format!("{head}{body}"))
+    }
+
     /// Has the webhook judge a request, and returns the response that stands in its answer.
     pub fn review(&self, request: &Json) -> Json {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request});

@@ -1,0 +1,247 @@
+//! `POST /api/v1/scan`: documents in, what is wrong with them out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::ApiState;
+use super::access::Caller;
+use super::documents::Scanner;
+use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
+use super::problem::{Flaw, Problem};
+use super::stream;
+use crate::engine::review::Inventory;
+use crate::engine::value::Fields;
+use crate::engine::{Machines, ResolvedPolicy, Value};
+use crate::input::paths::STDIN;
+use crate::input::{Chunk, Splitter, Surroundings, parse};
+use crate::policy::NamespaceMeta;
+use crate::report::judge::{Judge, asked};
+use crate::report::{EngineVersion, FileReport, JsonReport, Tally};
+use crate::webhook::handlers::App;
+use crate::webhook::in_force::InForce;
+
+/// How long a client may be silent in the middle of a body.
+pub const SILENCE: Duration = Duration::from_secs(30);
+/// Types of bodies; what `curl --data-binary` says of everything is taken as YAML.
+const TAKEN: [&str; 9] = [
+    "application/yaml",
+    "application/json",
+    "application/x-ndjson",
+    "application/x-yaml",
+    "text/yaml",
+    "text/x-yaml",
+    "text/plain",
+    "application/octet-stream",
+    "application/x-www-form-urlencoded",
+];
+/// The type of lines of JSON.
+pub const LINES: &str = "application/x-ndjson";
+
+const SCAN: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/api/v1/scan",
+    about: "Judges YAML or JSON documents; nothing is kept",
+    parameters: &[&[
+        Parameter::new("policy", Values::List, "Policies to judge by; recommended if none is named"),
+        Parameter::new("rule", Values::List, "Rules to judge by, given by id or another name"),
+        Parameter::new("namespace", Values::Text, "Namespace of objects that name none; it must be known"),
+        Parameter::new("showPassed", Values::Flag, "Whether passes are results, too"),
+    ]],
+    takes: &["application/yaml", "application/json", LINES],
+    gives: &["application/json", LINES],
+    statuses: &[200, 413, 415, 422, 429],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&SCAN, scan)
+}
+
+/// What documents are judged by: everything that one request needs, whatever is reloaded meanwhile.
+pub struct Plan {
+    app: Arc<App>,
+    /// What is in force.
+    pub in_force: Arc<InForce>,
+    policies: Vec<Arc<ResolvedPolicy>>,
+    namespace: Option<Arc<NamespaceMeta>>,
+    surroundings: Surroundings,
+    shows_passed: bool,
+}
+
+async fn scan(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    let kind = media_type(request.headers())?;
+    let plan = Plan::new(&state, &caller, &query)?;
+    let permit = state.scans.clone().try_acquire_owned();
+    let permit = permit.map_err(|_| Problem::too_many("as many scans as there is room for are under way"))?;
+    let wants_lines = accepts_lines(request.headers());
+    if wants_lines {
+        return stream::answer(&state, plan, kind == LINES, request.into_body(), permit);
+    }
+    let body = read(request, state.max_scan_bytes).await?;
+    whole(&state, plan, body, kind == LINES, permit).await
+}
+
+impl Plan {
+    fn new(state: &ApiState, caller: &Caller, query: &Query) -> Result<Self, Problem> {
+        let in_force = state.app.in_force.load();
+        let flaw = |error: crate::report::judge::UnknownName| {
+            let of = if error.0.starts_with("there is no policy") { "policy" } else { "rule" };
+            Problem::query(vec![Flaw::of_parameter(of, error.0)])
+        };
+        let policies = asked(&in_force.bundle, query.list("policy"), query.list("rule")).map_err(flaw)?;
+        let mut surroundings = (*in_force.surroundings).clone();
+        for namespace in state.app.known_namespaces(&in_force) {
+            surroundings.add_namespace(namespace);
+        }
+        // Modes and neighbours of a namespace that the caller may not see are none of their business.
+        surroundings.retain(|name| name.is_empty() || caller.sees(name));
+        let namespace = query.text("namespace").map(|name| {
+            let unknown = || Problem::not_found(format!("there is no namespace \"{name}\""));
+            surroundings.namespace(name).cloned().ok_or_else(unknown)
+        });
+        Ok(Self {
+            app: state.app.clone(),
+            policies,
+            namespace: namespace.transpose()?,
+            surroundings,
+            shows_passed: query.flag("showPassed"),
+            in_force,
+        })
+    }
+
+    /// Takes in what documents say about each other; what the configuration says of namespaces counts more.
+    fn look_through(&mut self, chunks: &[Chunk]) {
+        let mut found = false;
+        for chunk in chunks {
+            if !self.surroundings.could_be_in(chunk.text.as_bytes()) {
+                continue;
+            }
+            for manifest in parse(chunk).manifests {
+                if self.surroundings.is_wanted(&manifest.object) {
+                    self.surroundings.add(&manifest.object);
+                    found = true;
+                }
+            }
+        }
+        if found {
+            self.surroundings.add_namespaces(&self.in_force.config.static_namespaces);
+        }
+    }
+
+    /// Judges one document after the other, with what `judge` is given.
+    pub fn with_scanner<T>(&self, act: impl FnOnce(&Scanner<'_>) -> T) -> T {
+        let home = self.namespace.as_ref().map_or("", |namespace| namespace.name.as_str());
+        let inventory = |object: &Value| {
+            let own = object.at(&["metadata", "namespace"]).and_then(Fields::as_text).unwrap_or_default();
+            let namespace = if own.is_empty() { home } else { own };
+            merged(self.app.watched_inventory(namespace), self.surroundings.inventory_of(namespace))
+        };
+        let judge = Judge {
+            bundle: &self.in_force.bundle,
+            policies: &self.policies,
+            limits: self.in_force.limits,
+            now: Timestamp::now(),
+            shows_passed: self.shows_passed,
+        };
+        act(&Scanner {
+            judge,
+            modes: &self.in_force.config.modes,
+            surroundings: &self.surroundings,
+            namespace: self.namespace.as_ref(),
+            inventory: &inventory,
+        })
+    }
+}
+
+/// Returns what both know; the documents add to what is in the cluster.
+fn merged(cluster: Inventory, documents: Inventory) -> Inventory {
+    let mut all = cluster;
+    for (kind, objects) in documents {
+        let known: Vec<Value> = all.get(&kind).into_iter().flat_map(Fields::items).cloned().collect();
+        let both: Vec<Value> = known.into_iter().chain(objects.items().cloned()).collect();
+        all.insert(kind, Value::from(both));
+    }
+    all
+}
+
+async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+    let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limit) {
+        return Err(Problem::too_large(limit));
+    }
+    let read = tokio::time::timeout(SILENCE, to_bytes(request.into_body(), limit)).await;
+    let bytes = read.map_err(|_| Problem::malformed("the body took too long to come"))?;
+    bytes.map_err(|error| {
+        let is_too_long = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        if is_too_long { Problem::too_large(limit) } else { Problem::malformed("the body broke off") }
+    })
+}
+
+async fn whole(
+    state: &ApiState,
+    mut plan: Plan,
+    body: Bytes,
+    is_lines: bool,
+    permit: OwnedSemaphorePermit,
+) -> Result<Response, Problem> {
+    let job = move |machines: &mut Machines| {
+        let _permit = permit;
+        let mut report = FileReport { file: STDIN.into(), ..FileReport::default() };
+        let mut chunks = Vec::new();
+        for chunk in split(&body, is_lines) {
+            match chunk {
+                Ok(chunk) => chunks.push(chunk),
+                Err(fault) => report.faults.push(fault),
+            }
+        }
+        plan.look_through(&chunks);
+        plan.with_scanner(|scanner| chunks.iter().for_each(|chunk| scanner.document(chunk, machines, &mut report)));
+        let (mut tally, mut json) = (Tally::default(), JsonReport::default());
+        tally.add(&report);
+        let start = JsonReport::start(&EngineVersion::of(&plan.in_force.bundle));
+        let text = [start, json.file(&report), json.end(&tally)].concat();
+        (tally, text)
+    };
+    let answer = state.pool.try_submit(job).map_err(|_| Problem::unavailable("too many scans wait for a thread"))?;
+    let (tally, text) = answer.await.map_err(|panicked| {
+        tracing::error!(%panicked, "a scan ended without an answer");
+        Problem::internal("judging the documents failed")
+    })?;
+    let is_judged = tally.summary.objects > 0 || tally.faults == 0;
+    let status = if is_judged { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response())
+}
+
+type Chunks<'a> = Box<dyn Iterator<Item = Result<Chunk, crate::input::Fault>> + 'a>;
+
+fn split(body: &[u8], is_lines: bool) -> Chunks<'_> {
+    if is_lines { Box::new(super::lines::Lines::new(body)) } else { Box::new(Splitter::new(body)) }
+}
+
+/// Returns the type of the body, YAML where nothing is said.
+fn media_type(headers: &HeaderMap) -> Result<&'static str, Problem> {
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok("application/yaml") };
+    let given = value.to_str().unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let found = TAKEN.into_iter().find(|taken| *taken == essence);
+    found.ok_or_else(|| Problem::media_type(given, "application/yaml, application/json, application/x-ndjson"))
+}
+
+fn accepts_lines(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|text| text.contains(LINES)))
+}

@@ -1,0 +1,199 @@
+//! What stands before every handler: request ids, where a request comes from, who asks, and the query.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use super::ApiState;
+use super::access::Caller;
+use super::endpoint::{Endpoint, Query};
+use super::problem::Problem;
+use super::random;
+
+/// The header that tells requests apart, in and out.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longer ids are somebody else's data.
+const LONGEST_ID: usize = 64;
+
+/// Who may come in at a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Door {
+    /// Everybody on this machine; a token that is shown counts.
+    Open,
+    /// Whoever shows a token.
+    Tokens,
+}
+
+/// Gives every request an id, turns away what a page from elsewhere sends, and puts the id into the answer.
+pub async fn receive(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let mut response = match check_source(state.door, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem.into_answer(id.to_str().ok());
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Lets through who may ask this endpoint, with a query that it takes; counts what became of the request.
+pub async fn enter(
+    State((state, endpoint)): State<(Arc<ApiState>, &'static Endpoint)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = match admit(&state, endpoint, request) {
+        Ok(request) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    state.app.metrics.api.count(endpoint.method.as_str(), endpoint.path, response.status().as_u16());
+    response
+}
+
+fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) -> Result<Request, Problem> {
+    let (mut parts, body) = request.into_parts();
+    if let Some(scope) = endpoint.scope {
+        let caller = caller(state, &parts.headers)?;
+        if !caller.may(scope) {
+            return Err(Problem::forbidden(scope));
+        }
+        parts.extensions.insert(caller);
+    }
+    let query = Query::read(endpoint, &parts)?;
+    parts.extensions.insert(query);
+    Ok(Request::from_parts(parts, body))
+}
+
+fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+    let shown = headers.get(AUTHORIZATION);
+    match (shown, state.door) {
+        (None, Door::Open) => Ok(Caller::local()),
+        (None, Door::Tokens) => Err(Problem::unauthorized(
+            "this address needs a token: ask on the loopback address of the machine, which needs none",
+        )),
+        (Some(value), _) => {
+            let token = value.to_str().ok().and_then(|text| {
+                let (scheme, token) = text.split_once(' ')?;
+                scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+            });
+            let token = token.ok_or_else(|| Problem::unauthorized("Authorization must be: Bearer TOKEN"))?;
+            state.bearer(token)
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::unauthorized("nobody asks"))
+    }
+}
+
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+    let given = headers.get(REQUEST_ID).filter(|value| {
+        let bytes = value.as_bytes();
+        (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(is_plain)
+    });
+    let own = || HeaderValue::from_str(&random::hex::<8>()).unwrap_or_else(|_| HeaderValue::from_static("0"));
+    given.cloned().unwrap_or_else(own)
+}
+
+/// Where everybody on this machine may ask, a page in their browser must not: by a name that was made to mean this
+/// machine, or by a request across origins.
+fn check_source(door: Door, request: &Request) -> Result<(), Problem> {
+    let headers = request.headers();
+    if door == Door::Tokens || headers.contains_key(AUTHORIZATION) {
+        return Ok(());
+    }
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
+    let Some(host) = authority.or(host).filter(|host| is_local(host)) else {
+        return Err(Problem::foreign("Host must be localhost, 127.0.0.1 or [::1]; anything else needs a token"));
+    };
+    let origin = headers.get(ORIGIN);
+    let is_own = origin.is_none_or(|origin| origin.as_bytes() == format!("http://{host}").as_bytes());
+    if is_own { Ok(()) } else { Err(Problem::foreign("Origin is another page's")) }
+}
+
+/// Returns whether a Host header names this machine, with or without a port.
+fn is_local(host: &str) -> bool {
+    let is_port = |port: &str| port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
+    ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
+        let rest = host.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));
+        rest.and(host.get(name.len()..)).is_some_and(|rest| rest.is_empty() || (rest.starts_with(':') && is_port(rest)))
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn only_this_machines_names_are_local() {
+        for (host, expected) in [
+            ("localhost", true),
+            ("LOCALHOST:8080", true),
+            ("127.0.0.1:1", true),
+            ("[::1]:8080", true),
+            ("[::1]", true),
+            ("localhost.evil.example", false),
+            ("localhost:8080.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("evil.example", false),
+            ("", false),
+            ("localhost:", false),
+        ] {
+            assert_eq!(is_local(host), expected, "{host}");
+        }
+    }
+
+    #[test]
+    fn pages_from_elsewhere_are_turned_away() {
+        let request = |headers: &[(&str, &str)]| {
+            let builder =
+                headers.iter().fold(Request::builder(), |builder, (name, value)| builder.header(*name, *value));
+            builder.body(Body::empty()).unwrap()
+        };
+        let local = ("host", "localhost:8080");
+        for (headers, expected) in [
+            (&[local][..], true),
+            (&[local, ("origin", "http://localhost:8080")], true),
+            (&[local, ("origin", "http://localhost:9999")], false),
+            (&[local, ("origin", "https://evil.example")], false),
+            (&[local, ("origin", "null")], false),
+            (&[("host", "evil.example")], false),
+            (&[], false),
+            (&[("host", "evil.example"), ("authorization", "Bearer x")], true),
+        ] {
+            assert_eq!(check_source(Door::Open, &request(headers)).is_ok(), expected, "{headers:?}");
+            assert!(check_source(Door::Tokens, &request(headers)).is_ok(), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn ids_of_requests_are_taken_over_where_they_are_plain() {
+        let id = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_str(value).unwrap());
+            request_id(&headers).to_str().unwrap().to_owned()
+        };
+        assert_eq!(id("abc-1.2_3"), "abc-1.2_3");
+        for other in ["", "a b", "<script>", &"x".repeat(65)] {
+            let made = id(other);
+            assert!(made.len() == 16 && made != other, "{made}");
+        }
+    }
+}

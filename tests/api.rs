@@ -1,0 +1,99 @@
+//! The API of `gatepost serve`, asked as a client does, and held to its description.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::generated::check_generated;
+use crate::support::server::Server;
+
+const POD: &str =
+    "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - {name: app, image: nginx}\n";
+const TAG: &str = "/api/v1/scan?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION&policy=recommended";
+const CONFIG: &str = "defaults: {warn: baseline}\nstatic:\n  shop: {labels: {gatepost.dev/enforce: recommended}}\n";
+
+fn server() -> Server {
+    Server::start(&[("config.yaml", CONFIG)], &["--config", "config.yaml", "--max-scan-bytes", "4096"], &[])
+}
+
+fn read(text: &str) -> Json {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+}
+
+#[test]
+fn documents_are_judged_as_on_the_command_line() {
+    let server = server();
+    let (status, body) = server.ask("POST", TAG, "Content-Type: application/yaml\r\n", POD);
+    let answer = read(&body);
+    assert_eq!((status, &answer["kind"], &answer["summary"]["fail"]), (200, &json!("ScanResult"), &json!(1)), "{body}");
+    let result = &answer["results"][0];
+    assert_eq!(result["path"], "/spec/containers/0/image");
+    assert_eq!((&result["source"]["line"], &result["action"]), (&json!(6), &json!("record")), "{body}");
+    let (_, body) = server.ask("POST", &format!("{TAG}&namespace=shop"), "", POD);
+    assert_eq!(read(&body)["results"][0]["action"], "deny", "{body}");
+    let (status, body) = server.ask("POST", TAG, "", &format!("{POD}---\na: [\n"));
+    assert_eq!((status, read(&body)["faults"].as_array().map(Vec::len)), (200, Some(1)), "{body}");
+    let (status, body) = server.ask("POST", TAG, "", "a: [\n");
+    assert_eq!((status, read(&body)["summary"]["objects"].clone()), (422, json!(0)), "{body}");
+}
+
+#[test]
+fn a_stream_is_answered_line_by_line() {
+    let server = server();
+    let pod = |name: usize| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name.to_string()},
+        "spec": {"containers": [{"name": "app", "image": "nginx"}]}})
+    };
+    let body = (0..500).map(|name| pod(name).to_string()).collect::<Vec<_>>().join("\n");
+    let header = "Content-Type: application/x-ndjson\r\nAccept: application/x-ndjson\r\n";
+    let (status, answer) = server.ask("POST", TAG, header, &body);
+    let lines: Vec<Json> = answer.lines().map(read).collect();
+    assert_eq!((status, lines.len()), (200, 501));
+    let last = &lines[500];
+    assert_eq!((&last["complete"], &last["summary"]["fail"]), (&json!(true), &json!(500)), "{last}");
+    let (_, answer) = server.ask("POST", TAG, header, &format!("{}\n{}", pod(1), "x".repeat(40_000)));
+    let last = answer.lines().last().map(read).expect("a last line");
+    assert_eq!((&last["complete"], &last["faults"]), (&json!(false), &json!(1)), "{answer}");
+}
+
+#[test]
+fn errors_are_problems() {
+    let server = server();
+    for (method, path, header, body, expected, said) in [
+        ("POST", "/api/v1/scan?polcy=x", "", POD, 400, "did you mean \\\"policy\\\"?"),
+        ("POST", "/api/v1/scan?policy=recomended", "", POD, 400, "did you mean \\\"recommended\\\"?"),
+        ("POST", "/api/v1/scan?namespace=nowhere", "", POD, 404, "nowhere"),
+        ("POST", "/api/v1/scan", "Content-Type: image/png\r\n", POD, 415, "application/yaml"),
+        ("POST", "/api/v1/scan", "", &"#".repeat(5000), 413, "4096"),
+        ("GET", "/api/v1/scan", "", "", 405, "openapi"),
+        ("GET", "/api/v1/nothing", "", "", 404, "openapi"),
+        ("GET", "/api/v1/openapi.json", "Authorization: Bearer gp_a_b\r\n", "", 200, "openapi"),
+        ("POST", "/api/v1/scan", "Authorization: Bearer gp_a_b\r\n", POD, 401, "token"),
+        ("POST", "/api/v1/scan", "Origin: https://evil.example\r\n", POD, 403, "Origin"),
+    ] {
+        let (status, answer) = server.ask(method, path, &format!("X-Request-Id: abc\r\n{header}"), body);
+        assert_eq!(status, expected, "{path}: {answer}");
+        assert!(answer.contains(said), "{path}: {answer}");
+        if status != 200 {
+            let problem = read(&answer);
+            assert_eq!((&problem["status"], &problem["instance"]), (&json!(status), &json!("abc")), "{answer}");
+        }
+    }
+    let series = "gatepost_api_requests_total{method=\"post\",route=\"/api/v1/scan\",status=\"415\"}";
+    assert_eq!(server.metric(series), 1);
+}
+
+#[test]
+fn every_path_of_the_description_answers_and_knows_its_parameters() {
+    let server = server();
+    let (status, text) = server.ask("GET", "/api/v1/openapi.json", "", "");
+    assert_eq!(status, 200);
+    check_generated("docs/openapi.json", &text);
+    for (path, methods) in read(&text)["paths"].as_object().expect("paths") {
+        for method in methods.as_object().expect("methods").keys() {
+            let method = method.to_uppercase();
+            let (status, answer) = server.ask(&method, path, "", POD);
+            assert!(![0, 404, 405, 500, 503].contains(&status), "{method} {path}: {status} {answer}");
+            let (status, answer) = server.ask(&method, &format!("{path}?nonsense=1"), "", POD);
+            assert_eq!(status, 400, "{method} {path}: {answer}");
+        }
+    }
+}
