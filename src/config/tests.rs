@@ -168,7 +168,12 @@ fn errors_name_who_said_it() {
             "",
             "--scanner: scanner: does not go with role: scanner (environment GATEPOST_ROLE)",
         ),
-        (&["--scanner=ftp://s"], none, "", "--scanner: scanner: \"ftp://s\": is no URL such as https://"),
+        (
+            &[],
+            none,
+            "scanner: ftp://s\n",
+            "/etc/gatepost/config.yaml:1: scanner: \"ftp://s\": is no URL such as https://",
+        ),
         (
             &["--kubeconfig=k"],
             none,
