@@ -33,6 +33,11 @@ use crate::telemetry::registration::Standing;
 const TICK: Duration = Duration::from_secs(10);
 /// How often to look again for kinds that the cluster did not serve.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
+/// How long after its start a process should have heard of what is registered.
+const HEARD_BY: Duration = Duration::from_secs(30);
+
+const VALIDATING: &str = "ValidatingWebhookConfiguration";
+const MUTATING: &str = "MutatingWebhookConfiguration";
 
 /// What is worth knowing of the registration, to be shown beside readiness; empty when all is well.
 pub type Notes = Vec<Note>;
@@ -127,6 +132,7 @@ pub struct Keeper {
     pub(super) deletions: Deletions,
     kinds: Vec<KindSelector>,
     resolved: Option<Instant>,
+    started: Instant,
     notes: watch::Sender<Notes>,
 }
 
@@ -142,6 +148,7 @@ impl Keeper {
             deletions: Deletions::default(),
             kinds: Vec::new(),
             resolved: None,
+            started: Instant::now(),
             notes,
             given,
         };
@@ -166,8 +173,8 @@ impl Keeper {
             let next = self.next_look();
             tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                Some(event) = validating.next() => self.validating.seen.take("ValidatingWebhookConfiguration", event),
-                Some(event) = mutating.next() => self.mutating.seen.take("MutatingWebhookConfiguration", event),
+                Some(event) = validating.next() => self.validating.seen.take(VALIDATING, event),
+                Some(event) = mutating.next() => self.mutating.seen.take(MUTATING, event),
                 Some(event) = state.next() => self.own.take_state(event),
                 () = changed(&mut trusted) => {}
                 () = changed(&mut in_force) => {}
@@ -191,6 +198,7 @@ impl Keeper {
             Registration::Own => self.keep_whole(ours, &mut report).await,
             Registration::None => {}
         }
+        self.tell_unknown(&mut report);
         self.show(ours, &report);
         self.tell(report.notes);
     }
@@ -220,13 +228,40 @@ impl Keeper {
         }
     }
 
+    /// Returns the kinds of configuration of which nothing has been heard.
+    fn unknown(&self) -> impl Iterator<Item = &'static str> {
+        let validating = matches!(self.validating.seen, Seen::Unknown).then_some(VALIDATING);
+        let mutating = matches!(self.mutating.seen, Seen::Unknown).then_some(MUTATING);
+        validating.into_iter().chain(mutating)
+    }
+
+    /// Tells of what should have been heard of by now.
+    fn tell_unknown(&self, report: &mut Report) {
+        if self.started.elapsed() > HEARD_BY {
+            let note = |kind| {
+                let says = format!(
+                    "{kind} {NAME} cannot be watched, so what it says is not known and no new authority issues: see \
+                     the log; get, list and watch are needed"
+                );
+                Note::minor(says)
+            };
+            report.notes.extend(self.unknown().map(note));
+        }
+    }
+
     /// Shows what is live now in the metrics, and adds to what is worth knowing.
     fn show(&self, ours: &Authorities, report: &Report) {
         let namespace = &self.given.installation.namespace;
         let entries = self.validating.entries(namespace);
         let all: Vec<Entry> = entries.iter().cloned().chain(self.mutating.entries(namespace)).collect();
-        // Where nothing is registered, nobody has to hear of a new authority first.
-        let held = if all.is_empty() { ours.clone() } else { Authorities::common(&all) };
+        let is_unknown = self.unknown().next().is_some();
+        let held = match all.as_slice() {
+            // What nobody could look at may lack any authority.
+            _ if is_unknown => Authorities::default(),
+            // Where nothing is registered, nobody has to hear of a new authority first.
+            [] => ours.clone(),
+            all => Authorities::common(all),
+        };
         (self.given.published)(&held.to_pem());
         let trusts = |entry: &Entry| ours.missing_in(&Authorities::parse(entry.ca_bundle())) == 0;
         let ca_matches = !entries.is_empty() && !ours.is_empty() && all.iter().all(trusts);

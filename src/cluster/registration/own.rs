@@ -239,7 +239,8 @@ impl Whole<'_> {
         self.remember::<K>(own, Record { uid, deleted: None }, report).await;
         let live = kept.seen.present().map(Configuration::entries).unwrap_or_default();
         let ours = kept.entries(&self.given.installation.namespace);
-        let trusted = kept.due(&ours, self.ours, Timestamp::now()).unwrap_or_else(|| Authorities::common(&ours));
+        let held = || if ours.is_empty() { self.ours.clone() } else { Authorities::common(&ours) };
+        let trusted = kept.due(&ours, self.ours, Timestamp::now()).unwrap_or_else(held);
         let should = entries(&Wanted { ca_bundle: Some(trusted.to_pem()), ..self.wanted.clone() }, self.extent);
         if live == should && kept.is_owned_by(self.owner) {
             return Ok(Found::There);

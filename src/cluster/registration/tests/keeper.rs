@@ -20,6 +20,7 @@ use super::super::{Given, Keeper, Notes, Registration, Wanted};
 use super::{authority, text};
 use crate::cluster::Installation;
 use crate::config::FailurePolicy;
+use crate::policy::kinds::KindSelector;
 use crate::telemetry::Metrics;
 
 /// Far longer than any wait of these tests.
@@ -29,9 +30,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Default)]
 struct ApiServer {
     registration: Option<Value>,
+    /// The mutating registration, or none.
+    mutating: Option<Value>,
     state: Option<Value>,
     /// Status code for writes, by the resource; 200 echoes what was written.
     answers: HashMap<&'static str, u16>,
+    /// A resource that nobody may list or watch.
+    hidden: Option<&'static str>,
     written: Arc<Mutex<Vec<(String, Value)>>>,
 }
 
@@ -44,7 +49,9 @@ impl ApiServer {
             )
             .route(
                 "/apis/admissionregistration.k8s.io/v1/{resource}/{name}",
-                patch(async |state, path, body| Self::write(state, path, body)).get(async || Self::missing()),
+                patch(async |state, path, body| Self::write(state, path, body))
+                    .put(async |state, path, body| Self::write(state, path, body))
+                    .get(async || Self::missing()),
             )
             .route(
                 "/api/v1/namespaces/{namespace}/{resource}",
@@ -73,11 +80,15 @@ impl ApiServer {
         Query(query): Query<HashMap<String, String>>,
     ) -> Response {
         assert!(query.get("fieldSelector").is_some_and(|selector| selector.starts_with("metadata.name=gatepost")));
+        if server.hidden == Some(resource.as_str()) {
+            return (StatusCode::FORBIDDEN, status(403, "you may not")).into_response();
+        }
         if query.contains_key("watch") {
             return Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()).into_response();
         }
         let items: Vec<Value> = match resource.as_str() {
             "validatingwebhookconfigurations" => server.registration.into_iter().collect(),
+            "mutatingwebhookconfigurations" => server.mutating.into_iter().collect(),
             "configmaps" => server.state.into_iter().collect(),
             _ => Vec::new(),
         };
@@ -127,26 +138,34 @@ fn status(code: u16, message: &str) -> String {
 struct Running {
     notes: watch::Receiver<Notes>,
     metrics: Arc<Metrics>,
+    /// What was told to be held, each time.
+    published: Arc<Mutex<Vec<String>>>,
     _senders: (watch::Sender<Option<Arc<str>>>, watch::Sender<()>, watch::Sender<bool>),
 }
 
 impl Running {
     fn start(server: &ApiServer, registration: Registration) -> Self {
+        Self::with_deletions(server, registration, Vec::new())
+    }
+
+    fn with_deletions(server: &ApiServer, registration: Registration, kinds: Vec<KindSelector>) -> Self {
         let metrics = Arc::new(Metrics::new());
+        let published = Arc::<Mutex<Vec<String>>>::default();
+        let held = published.clone();
         let (keeper, notes) = Keeper::new(Given {
             installation: Installation { client: server.client(), namespace: "gatepost".into() },
             registration,
             service_port: 443,
             pod_port: 8443,
             failure_policy: FailurePolicy::Ignore,
-            deletion_kinds: Box::new(Vec::new),
-            published: Box::new(|_| ()),
+            deletion_kinds: Box::new(move || kinds.clone()),
+            published: Box::new(move |pem| held.lock().unwrap().push(pem.to_owned())),
             metrics: metrics.clone(),
         });
         let trusted = watch::channel(Some(Arc::from(authority("ours", 2040))));
         let (in_force, stopped) = (watch::channel(()), watch::channel(false));
         tokio::spawn(keeper.run(trusted.1, in_force.1, stopped.1));
-        Self { notes, metrics, _senders: (trusted.0, in_force.0, stopped.0) }
+        Self { notes, metrics, published, _senders: (trusted.0, in_force.0, stopped.0) }
     }
 
     /// Waits for a note that holds a text.
@@ -236,4 +255,36 @@ async fn at_first_only_probes_are_registered() {
     let names: Vec<&Value> = made["webhooks"].as_array().unwrap().iter().map(|entry| &entry["name"]).collect();
     assert_eq!(names, ["probe.validate.gatepost.dev"]);
     assert_eq!(server.written("mutatingwebhookconfigurations"), Vec::<Value>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registration_that_nobody_may_look_at_holds_no_authority() {
+    for hidden in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
+        let server = ApiServer { hidden: Some(hidden), ..ApiServer::default() };
+        let mut running = Running::start(&server, Registration::Manifest);
+        let long = Duration::from_mins(5);
+        let note = "WebhookConfiguration gatepost cannot be watched";
+        let told = |notes: &Notes| notes.iter().any(|told| told.says.contains(note));
+        let found = tokio::time::timeout(long, running.notes.wait_for(told)).await.is_ok_and(|told| told.is_ok());
+        assert!(found, "{hidden}: {:?}", running.notes.borrow());
+        let published = running.published.lock().unwrap();
+        assert!(published.len() > 1 && published.iter().all(String::is_empty), "{hidden}: {published:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_whole_holds_an_authority_where_nothing_did() {
+    let uids = json!({"validatingwebhookconfiguration.uid": "u", "mutatingwebhookconfiguration.uid": "m"});
+    let mutating = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": "gatepost", "uid": "m", "resourceVersion": "6"}, "webhooks": []});
+    let (registration, mutating, state) = (Some(registered()), Some(mutating), Some(state(&uids)));
+    let server = ApiServer { registration, mutating, state, ..ApiServer::default() };
+    let running = Running::start(&server, Registration::Own);
+    running.shows("gatepost_registration_writes_total 2").await;
+    for resource in ["validatingwebhookconfigurations", "mutatingwebhookconfigurations"] {
+        let written = server.written(resource).remove(0);
+        for entry in written["webhooks"].as_array().unwrap() {
+            assert!(!entry["clientConfig"]["caBundle"].as_str().unwrap().is_empty(), "{resource}: {entry}");
+        }
+    }
 }
