@@ -54,16 +54,31 @@ impl Serving {
 
     /// Runs the process, on the port it had before, and waits until it is ready.
     pub fn launch(&mut self) {
+        self.launch_until("Gatepost to be ready", 200);
+    }
+
+    /// Starts Gatepost, and waits until it listens and says that it is not ready.
+    #[track_caller]
+    pub fn launch_unready(&mut self) {
+        self.launch_until("Gatepost to listen", 503);
+    }
+
+    #[track_caller]
+    fn launch_until(&mut self, what: &str, status: u16) {
         let addresses = self.directory.join("data/addresses.json");
         let _ = fs::remove_file(&addresses);
         self.process = Some(Guarded::spawn(&mut self.serve()).expect("Gatepost starts"));
-        let listens = wait_for("Gatepost to be ready", READY_WITHIN, || {
+        let listens = wait_for(what, READY_WITHIN, || {
             let ended = self.process.as_mut().and_then(Guarded::ended);
             assert!(ended.is_none(), "gatepost serve ended: {ended:?}\n{}", self.log_end());
             let addresses: Value = serde_json::from_slice(&fs::read(&addresses).ok()?).ok()?;
             let address = |name: &str| addresses[name].as_str().map(str::to_owned);
             let metrics = address("metrics")?;
-            if http::status_of(&metrics, "/readyz") == Some(200) { Some((address("webhook")?, metrics)) } else { None }
+            if http::status_of(&metrics, "/readyz") == Some(status) {
+                Some((address("webhook")?, metrics))
+            } else {
+                None
+            }
         });
         (self.webhook, self.metrics) = listens.unwrap_or_else(|error| panic!("{error}\n{}", self.log_end()));
     }

@@ -71,7 +71,7 @@ impl Keeper {
     /// Finds or makes the certificate to serve.
     ///
     /// When the Secret cannot be had, what the data directory holds is served, or what is made there; nothing of that is
-    /// published, and it gives way as soon as the Secret can be read.
+    /// published, no request is asked for, and it gives way as soon as the Secret can be read.
     pub async fn start(
         settings: Settings,
         trust: Arc<Trust>,
@@ -138,8 +138,8 @@ impl Keeper {
         };
         let next = self.in_directory(now)?;
         self.adopt(next)?;
-        // The same for all replicas, and nothing that waiting mends; while the API server is away it asks nobody.
-        self.readiness.set(Condition::Certificates, matches!(error, CertificateError::Refused { .. }));
+        // Nor when the API server says no: a rollout whose rights are gone must not retire the replicas that it trusts.
+        self.readiness.set(Condition::Certificates, false);
         self.tell(Err(error));
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::advance::IsPublished;
 use super::x509::Certificate;
 use super::*;
 use crate::telemetry::CertificateMetrics;
-use crate::webhook::health::Readiness;
+use crate::webhook::health::{Condition, Readiness};
 
 mod walk;
 
@@ -366,4 +366,25 @@ async fn serves_what_a_symbolic_link_is_turned_to() {
     assert_eq!(fs::read_to_string(data.path().join("ca.crt")).unwrap(), expected.authorities_pem());
     stop.send(true).unwrap();
     tokio::time::timeout(limit, task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_may_not_read_the_secret_is_not_ready() {
+    let says_no = axum::Router::new().fallback(async || {
+        let status = serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure",
+            "reason": "Forbidden", "message": "you may not", "code": 403});
+        (axum::http::StatusCode::FORBIDDEN, status.to_string())
+    });
+    let installation =
+        crate::cluster::Installation { client: kube::Client::new(says_no, "policy"), namespace: "policy".into() };
+    let data = TempDir::new().unwrap();
+    let source = Source::Shared(names_with(&[]), installation);
+    let settings = Settings { source, data_dir: data.path().to_owned(), lifetimes: years() };
+    let (trust, readiness) = (Arc::new(Trust::default()), Arc::new(Readiness::default()));
+    readiness.set(Condition::Certificates, true);
+    let metrics = CertificateMetrics::default();
+    let keeper = Keeper::start(settings, trust.clone(), readiness.clone(), metrics).await.unwrap();
+    assert!(!readiness.holds(Condition::Certificates), "else a rollout would retire who is trusted");
+    assert_eq!(*trust.authorities().borrow(), None, "nothing is published");
+    assert!(!keeper.authorities_pem().is_empty());
 }
