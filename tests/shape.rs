@@ -57,6 +57,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("cluster", &["webhook", "cli", "server"]),
     ("webhook", &["cli", "server"]),
     ("scan", &["cli", "server"]),
+    ("store", &["input", "webhook", "cluster", "audit", "scan", "cli", "config", "server", "telemetry"]),
 ];
 
 const PURE: [&str; 4] = ["policy", "engine", "admission", "report"];

@@ -3,11 +3,35 @@
 //! One trait; both implementations pass the same tests. It stores what it is told: what opens and closes a finding is
 //! decided in [`crate::report`], who may read what in the API.
 
+mod audits;
+mod change;
+mod counts;
+mod database;
+mod findings;
+pub mod open;
+mod prune;
+mod reports;
+mod schema;
+mod select;
+mod session;
+mod sqlite;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::items_after_statements,
+    reason = "a failing test is what it is for"
+)]
+mod tests;
+mod tokens;
+
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+pub use open::open;
 
 use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
@@ -323,7 +347,7 @@ pub enum FindingSort {
     Oldest,
     /// Namespace, kind, name.
     Object,
-    /// Rule.
+    /// Rule, and the gravest first within one.
     Rule,
 }
 

@@ -1,0 +1,101 @@
+//! How many findings there are: kept beside them by whoever writes them, so that facets need not count a million rows.
+
+use std::collections::BTreeMap;
+
+use super::findings::{gravities, narrow, narrow_common, narrow_state, severity};
+use super::select::Select;
+use super::session::{Param, Session};
+use super::{Facet, Filter, Stored};
+
+/// What is counted apart: the key of `finding_count`, and columns of `finding` too.
+pub(super) const KEY: &str =
+    "cluster, namespace, api_group, kind, rule, category, gravity, action, application, state, closed_because";
+
+const ADD: &str = "INSERT INTO finding_count (cluster, namespace, api_group, kind, rule, category, gravity, action, \
+    application, state, closed_because, findings) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+    ON CONFLICT (cluster, namespace, api_group, kind, rule, category, gravity, action, application, state, \
+    closed_because) DO UPDATE SET findings = finding_count.findings + excluded.findings";
+
+/// What becomes more and what becomes less, by the columns of [`KEY`].
+#[derive(Debug, Default)]
+pub(super) struct Tally(BTreeMap<Vec<Param>, i64>);
+
+impl Tally {
+    pub(super) fn add(&mut self, key: Vec<Param>, findings: i64) {
+        let sum = self.0.entry(key).or_default();
+        *sum = sum.saturating_add(findings);
+    }
+
+    pub(super) async fn write(self, session: &mut dyn Session) -> Stored<()> {
+        let changed = self.0.into_iter().filter(|(_, findings)| *findings != 0);
+        let each = changed.map(|(mut key, findings)| {
+            key.push(findings.into());
+            key
+        });
+        session.run_each(ADD, each.collect()).await.map(drop)
+    }
+}
+
+/// Returns how many findings there are for each value of a facet.
+pub(super) async fn facet(
+    session: &mut dyn Session,
+    filter: &Filter,
+    facet: Facet,
+    limit: usize,
+) -> Stored<Vec<(String, u64)>> {
+    let column = column(facet);
+    let mut select = if is_counted(filter) {
+        let mut select = Select::new(format!("{column}, CAST(SUM(findings) AS BIGINT)"), "finding_count");
+        narrow_common(&mut select, filter);
+        select.only("findings > 0");
+        select
+    } else {
+        let mut select = Select::new(format!("{column}, COUNT(*)"), "finding");
+        narrow(&mut select, filter);
+        select
+    };
+    select.any_of("gravity", gravities(&filter.severity));
+    narrow_state(&mut select, filter);
+    select.group_by(column);
+    let rows = select.rows(session, &format!("ORDER BY 2 DESC, 1 LIMIT {limit}")).await?;
+    let values = rows.into_iter().map(|row| {
+        let mut cells = row.cells();
+        let value = if facet == Facet::Severity { severity(cells.int()?)?.to_string() } else { cells.text()? };
+        Ok((value, cells.count()?))
+    });
+    values.collect()
+}
+
+/// Returns the `(group, kind)` pairs of a cluster that have open findings.
+pub(super) async fn kinds(session: &mut dyn Session, cluster: &str) -> Stored<Vec<(String, String)>> {
+    let mut select = Select::new("DISTINCT api_group, kind", "finding_count");
+    select.is("cluster", cluster);
+    select.only("state = 'open' AND findings > 0");
+    let pairs = select.rows(session, "ORDER BY api_group, kind").await?.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok((cells.text()?, cells.text()?))
+    });
+    pairs.collect()
+}
+
+/// Returns whether a filter asks for nothing that is not counted apart.
+fn is_counted(filter: &Filter) -> bool {
+    filter.policy.is_empty()
+        && filter.name.is_empty()
+        && filter.owner.is_empty()
+        && filter.since.is_none()
+        && filter.text.is_none()
+}
+
+fn column(facet: Facet) -> &'static str {
+    match facet {
+        Facet::Severity => "gravity",
+        Facet::Namespace => "namespace",
+        Facet::Rule => "rule",
+        Facet::Kind => "kind",
+        Facet::Application => "application",
+        Facet::Category => "category",
+        Facet::State => "state",
+        Facet::Action => "action",
+    }
+}

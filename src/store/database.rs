@@ -1,0 +1,180 @@
+//! [`Store`] over whichever database: each method is one job in one transaction.
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::prune::Step;
+use super::session::Session;
+use super::sqlite::Sqlite;
+use super::{
+    Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, Page, PageQuery, ResourceCount,
+    Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
+};
+use super::{audits, change, counts, findings, reports, tokens};
+use crate::report::finding::{Finding, Fingerprint, ObjectKey};
+
+/// What is done in one transaction.
+pub(super) type Job<T> = Box<dyn for<'a> FnOnce(&'a mut dyn Session) -> BoxFuture<'a, Stored<T>> + Send>;
+
+/// A store in a database.
+#[derive(Debug)]
+pub(super) enum Database {
+    /// In a file.
+    Sqlite(Sqlite),
+}
+
+impl Database {
+    async fn read<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.read(job).await,
+        }
+    }
+
+    async fn write<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        match self {
+            Self::Sqlite(sqlite) => sqlite.write(job).await,
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Database {
+    async fn begin_audit(&self, cluster: &str, trigger: Trigger, policies: &str, now: Timestamp) -> Stored<Audit> {
+        let (cluster, policies) = (cluster.to_owned(), policies.to_owned());
+        self.write(Box::new(move |session| {
+            Box::pin(async move { audits::begin(session, (&cluster, &policies), trigger, now).await })
+        }))
+        .await
+    }
+
+    async fn findings_of(&self, objects: &[ObjectKey]) -> Stored<Vec<Finding>> {
+        let objects = objects.to_vec();
+        self.read(Box::new(move |session| Box::pin(async move { findings::of_objects(session, &objects).await }))).await
+    }
+
+    async fn change(&self, _cluster: &str, changes: Changes, now: Timestamp) -> Stored<()> {
+        self.write(Box::new(move |session| Box::pin(async move { change::apply(session, &changes, now).await }))).await
+    }
+
+    async fn objects_with_findings(
+        &self,
+        cluster: &str,
+        group: &str,
+        kind: &str,
+        after: Option<&ObjectKey>,
+        limit: usize,
+    ) -> Stored<Vec<ObjectKey>> {
+        let (cluster, group, kind, after) = (cluster.to_owned(), group.to_owned(), kind.to_owned(), after.cloned());
+        self.read(Box::new(move |session| {
+            Box::pin(async move { findings::objects(session, (&cluster, &group, &kind), after.as_ref(), limit).await })
+        }))
+        .await
+    }
+
+    async fn kinds_with_findings(&self, cluster: &str) -> Stored<Vec<(String, String)>> {
+        let cluster = cluster.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { counts::kinds(session, &cluster).await }))).await
+    }
+
+    async fn end_audit(&self, audit: &Audit, covered: &[Covered], counts: &[RuleCount]) -> Stored<()> {
+        let (audit, covered, counts) = (audit.clone(), covered.to_vec(), counts.to_vec());
+        self.write(Box::new(move |session| {
+            Box::pin(async move { audits::end(session, &audit, &covered, &counts).await })
+        }))
+        .await
+    }
+
+    async fn audits(&self, query: &PageQuery<()>) -> Stored<Page<Audit>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { audits::list(session, &query).await }))).await
+    }
+
+    async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>> {
+        self.read(Box::new(move |session| Box::pin(async move { audits::counts(session, audit).await }))).await
+    }
+
+    async fn findings(&self, query: &PageQuery<FindingSort>) -> Stored<Page<Finding>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { findings::list(session, &query).await }))).await
+    }
+
+    async fn finding(&self, id: &Fingerprint) -> Stored<Option<Finding>> {
+        let id = id.clone();
+        self.read(Box::new(move |session| Box::pin(async move { findings::one(session, &id.0).await }))).await
+    }
+
+    async fn content(&self, digest: &str) -> Stored<Option<String>> {
+        let digest = digest.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { findings::content(session, &digest).await }))).await
+    }
+
+    async fn facet(&self, filter: &Filter, facet: Facet, limit: usize) -> Stored<Vec<(String, u64)>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { counts::facet(session, &filter, facet, limit).await })))
+            .await
+    }
+
+    async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { findings::resources(session, &query).await }))).await
+    }
+
+    async fn take_in(&self, batch: &Batch) -> Stored<Taken> {
+        let batch = batch.clone();
+        self.write(Box::new(move |session| {
+            Box::pin(async move { reports::take_in(session, &batch, Timestamp::now()).await })
+        }))
+        .await
+    }
+
+    async fn decisions(&self, query: &PageQuery<()>) -> Stored<Page<Decision>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { reports::decisions(session, &query).await }))).await
+    }
+
+    async fn decision(&self, uid: &str) -> Stored<Option<Decision>> {
+        let uid = uid.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { reports::decision_of(session, &uid).await }))).await
+    }
+
+    async fn checks(&self, query: &PageQuery<()>) -> Stored<Page<Check>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { reports::checks(session, &query).await }))).await
+    }
+
+    async fn put_token(&self, token: &Token) -> Stored<()> {
+        let token = token.clone();
+        self.write(Box::new(move |session| Box::pin(async move { tokens::put(session, &token).await }))).await
+    }
+
+    async fn tokens(&self) -> Stored<Vec<Token>> {
+        self.read(Box::new(move |session| Box::pin(async move { tokens::all(session).await }))).await
+    }
+
+    async fn token(&self, id: &str) -> Stored<Option<Token>> {
+        let id = id.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { tokens::one(session, &id).await }))).await
+    }
+
+    async fn revoke(&self, id: &str) -> Stored<bool> {
+        let id = id.to_owned();
+        self.write(Box::new(move |session| Box::pin(async move { tokens::revoke(session, &id).await }))).await
+    }
+
+    async fn prune(&self, retention: Retention) -> Stored<()> {
+        let now = Timestamp::now();
+        for step in Step::ALL {
+            while self
+                .write(Box::new(move |session| Box::pin(async move { step.take(session, retention, now).await })))
+                .await?
+            {}
+        }
+        Ok(())
+    }
+
+    async fn ping(&self) -> Stored<()> {
+        let ask = "SELECT COUNT(*) FROM token";
+        self.read(Box::new(move |session| Box::pin(async move { session.rows(ask, Vec::new()).await.map(drop) }))).await
+    }
+}

@@ -1,0 +1,95 @@
+//! What is too old goes, in steps that keep no other writer waiting for long.
+
+use jiff::Timestamp;
+
+use super::change::{REMEMBERED, earlier, known};
+use super::counts::Tally;
+use super::select::Select;
+use super::session::{Param, Session};
+use super::{Retention, Stored};
+
+/// Rows that go in one transaction.
+const AT_ONCE: u64 = 2_000;
+
+/// One kind of what goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Step {
+    Decisions,
+    Batches,
+    Memories,
+    Findings,
+    Checks,
+    Counts,
+    Audits,
+    Contents,
+}
+
+impl Step {
+    /// In the order in which they must be taken: contents go when no finding shows them any more.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Decisions,
+        Self::Batches,
+        Self::Memories,
+        Self::Findings,
+        Self::Checks,
+        Self::Counts,
+        Self::Audits,
+        Self::Contents,
+    ];
+
+    /// Takes one step; returns whether more of the kind may be left.
+    pub(super) async fn take(self, session: &mut dyn Session, retention: Retention, now: Timestamp) -> Stored<bool> {
+        let history = retention.history_before;
+        match self {
+            Self::Decisions => delete(session, ("decision", "uid", "decided"), retention.decisions_before).await,
+            Self::Batches => {
+                let sql = "DELETE FROM batch WHERE taken < $1";
+                session.run(sql, vec![retention.decisions_before.into()]).await.map(|_| false)
+            }
+            Self::Memories => delete(session, ("brought_in", "id", "brought_at"), earlier(now, REMEMBERED)).await,
+            Self::Findings => findings(session, history).await,
+            Self::Checks => delete(session, ("judged", "id", "judged"), history).await,
+            Self::Counts => counts(session, history).await,
+            Self::Audits => delete(session, ("audit", "id", "finished"), history).await,
+            Self::Contents => contents(session).await,
+        }
+    }
+}
+
+async fn delete(session: &mut dyn Session, (table, id, time): (&str, &str, &str), before: Timestamp) -> Stored<bool> {
+    let sql = format!(
+        "DELETE FROM {table} WHERE {id} IN (SELECT {id} FROM {table} WHERE {time} < $1 ORDER BY {time} LIMIT {AT_ONCE})"
+    );
+    session.run(&sql, vec![before.into()]).await.map(|gone| gone == AT_ONCE)
+}
+
+async fn findings(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
+    let mut select = Select::new("id", "finding");
+    let before = select.bind(before);
+    select.only(format!("closed_at IS NOT NULL AND state = 'closed' AND closed_at < {before}"));
+    let rows = select.rows(session, &format!("ORDER BY closed_at LIMIT {AT_ONCE}")).await?;
+    let ids = rows.into_iter().map(|row| row.cells().text()).collect::<Stored<Vec<_>>>()?;
+    let mut tally = Tally::default();
+    for known in known(session, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await?.into_values() {
+        tally.add(known.key, -1);
+    }
+    tally.write(session).await?;
+    let gone: Vec<Vec<Param>> = ids.iter().map(|id| vec![id.into()]).collect();
+    let gone = session.run_each("DELETE FROM finding WHERE id = $1", gone).await?;
+    Ok(gone == AT_ONCE)
+}
+
+/// A count goes when a later one stands in its place for every audit that stays.
+async fn counts(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
+    let sql = "DELETE FROM rule_count WHERE EXISTS (SELECT 1 FROM rule_count AS l WHERE l.cluster = rule_count.cluster \
+        AND l.policy = rule_count.policy AND l.rule = rule_count.rule AND l.namespace = rule_count.namespace \
+        AND l.audit > rule_count.audit AND l.audit <= (SELECT MAX(a.id) FROM audit AS a \
+        WHERE a.cluster = rule_count.cluster AND a.finished < $1))";
+    session.run(sql, vec![before.into()]).await?;
+    session.run("DELETE FROM finding_count WHERE findings <= 0", Vec::new()).await.map(|_| false)
+}
+
+async fn contents(session: &mut dyn Session) -> Stored<bool> {
+    let sql = "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM finding WHERE finding.content = content.digest)";
+    session.run(sql, Vec::new()).await.map(|_| false)
+}

@@ -1,0 +1,222 @@
+//! SQLite: one thread that writes, and a few connections that read beside it.
+
+use std::fs::{File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::FutureExt as _;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, ToSql};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use super::database::Job;
+use super::schema::{self, Dialect};
+use super::session::{Param, Row, Session, unreadable};
+use super::{StoreError, Stored};
+
+/// Connections that read at a time.
+const READERS: usize = 4;
+
+/// Writes that may wait for the writer before those who ask wait themselves.
+const WAITING: usize = 64;
+
+/// Statements that a connection keeps prepared.
+const PREPARED: usize = 128;
+
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+type Write = Box<dyn FnOnce(&mut Connection) + Send>;
+
+/// The file and its connections.
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    writer: mpsc::Sender<Write>,
+    readers: Arc<Readers>,
+}
+
+#[derive(Debug)]
+struct Readers {
+    file: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    turns: Arc<Semaphore>,
+}
+
+impl Sqlite {
+    /// Opens or makes the file, brings its schema up, and starts the writer.
+    pub(super) async fn open(file: PathBuf) -> Stored<Self> {
+        let path = file.clone();
+        let opened = tokio::task::spawn_blocking(move || open_to_write(&path)).await;
+        let mut connection = opened.map_err(|error| failed("opening the store")(error))??;
+        let (writer, mut jobs) = mpsc::channel::<Write>(WAITING);
+        let run = move || {
+            while let Some(job) = jobs.blocking_recv() {
+                job(&mut connection);
+            }
+        };
+        std::thread::Builder::new().name("store-writer".into()).spawn(run).map_err(failed("starting the writer"))?;
+        let turns = Arc::new(Semaphore::new(READERS));
+        Ok(Self { writer, readers: Arc::new(Readers { file, idle: Mutex::default(), turns }) })
+    }
+
+    /// Runs a job in one transaction on the writer's thread.
+    pub(super) async fn write<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        let (answer, answered) = oneshot::channel();
+        let write: Write = Box::new(move |connection| {
+            // Whoever asked may have gone; what was written is written.
+            let _ = answer.send(in_transaction(connection, "BEGIN IMMEDIATE", job));
+        });
+        self.writer.send(write).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+
+    /// Runs a job that only reads, on one picture of the store.
+    pub(super) async fn read<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        let turn = Arc::clone(&self.readers.turns).acquire_owned().await.map_err(failed("waiting to read"))?;
+        let readers = Arc::clone(&self.readers);
+        let read = move || {
+            let _turn = turn;
+            let idle = readers.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let mut connection = idle.map_or_else(|| open_to_read(&readers.file), Ok)?;
+            let answer = in_transaction(&mut connection, "BEGIN", job);
+            readers.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            answer
+        };
+        tokio::task::spawn_blocking(read).await.map_err(failed("reading the store"))?
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Failed { context: "writing to the store", cause: "its writer has ended".into() }
+}
+
+fn failed<E: std::fmt::Display>(context: &'static str) -> impl Fn(E) -> StoreError {
+    move |error| StoreError::Failed { context, cause: error.to_string() }
+}
+
+fn open_to_write(file: &Path) -> Stored<Connection> {
+    let opening = "opening the store";
+    if let Some(directory) = file.parent() {
+        std::fs::create_dir_all(directory).map_err(failed(opening))?;
+    }
+    make(file).map_err(failed(opening))?;
+    // Of several processes that start at once, one brings the schema up and the others find it done.
+    let lock = File::create(file.with_extension("lock")).map_err(failed(opening))?;
+    lock.lock().map_err(failed(opening))?;
+    let mut connection = Connection::open(file).map_err(failed(opening))?;
+    prepare(&connection).map_err(failed(opening))?;
+    schema::runner(Dialect::Sqlite)?.run(&mut connection).map_err(schema::failed)?;
+    Ok(connection)
+}
+
+/// Makes the file for its owner only; the journals beside it take its rights.
+fn make(file: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).append(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(PREPARED);
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "cache_size", -16_384)
+}
+
+fn open_to_read(file: &Path) -> Stored<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || {
+        let connection = Connection::open_with_flags(file, flags)?;
+        connection.set_prepared_statement_cache_capacity(PREPARED);
+        connection.busy_timeout(BUSY)?;
+        connection.pragma_update(None, "query_only", true)?;
+        Ok(connection)
+    };
+    open().map_err(failed::<rusqlite::Error>("opening the store to read"))
+}
+
+/// Runs a job between `begin` and its end; by hand, because rusqlite's own transaction cannot go into a future.
+fn in_transaction<T>(connection: &mut Connection, begin: &str, job: Job<T>) -> Stored<T> {
+    connection.execute_batch(begin).map_err(failed("beginning a transaction"))?;
+    let mut session = Statements(connection);
+    // Nothing in it waits, for every statement is run where it stands.
+    let answer = job(&mut session).now_or_never().unwrap_or_else(|| Err(unreadable("a statement waited")));
+    let ended = answer
+        .and_then(|answer| connection.execute_batch("COMMIT").map_err(failed("ending a transaction")).map(|()| answer));
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK").map_err(failed("ending a transaction"))?;
+    }
+    ended
+}
+
+/// Runs statements on a connection.
+struct Statements<'a>(&'a mut Connection);
+
+impl Statements<'_> {
+    fn rows(&self, sql: &str, params: &[Param]) -> rusqlite::Result<Vec<Row>> {
+        let mut statement = self.0.prepare_cached(&numbered(sql))?;
+        let columns = statement.column_count();
+        let mut rows = statement.query(rusqlite::params_from_iter(params))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            let cells = (0..columns).map(|column| row.get_ref(column).map(param)).collect::<rusqlite::Result<_>>()?;
+            found.push(Row(cells));
+        }
+        Ok(found)
+    }
+
+    fn run_each(&self, sql: &str, each: &[Vec<Param>]) -> rusqlite::Result<u64> {
+        let mut statement = self.0.prepare_cached(&numbered(sql))?;
+        let mut changed = 0_u64;
+        for params in each {
+            let rows = statement.execute(rusqlite::params_from_iter(params))?;
+            changed = changed.saturating_add(u64::try_from(rows).unwrap_or(u64::MAX));
+        }
+        Ok(changed)
+    }
+}
+
+/// `$1` is a name to SQLite and `?1` a number.
+fn numbered(sql: &str) -> String {
+    sql.replace('$', "?")
+}
+
+fn param(value: ValueRef<'_>) -> Param {
+    match value {
+        ValueRef::Null => Param::Null,
+        ValueRef::Integer(number) => Param::Int(number),
+        ValueRef::Text(text) | ValueRef::Blob(text) => Param::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Real(number) => Param::Text(number.to_string()),
+    }
+}
+
+impl ToSql for Param {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(number) => ValueRef::Integer(*number),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+#[async_trait]
+impl Session for Statements<'_> {
+    async fn rows(&mut self, sql: &str, params: Vec<Param>) -> Stored<Vec<Row>> {
+        Statements::rows(self, sql, &params).map_err(failed("reading the store"))
+    }
+
+    async fn run(&mut self, sql: &str, params: Vec<Param>) -> Stored<u64> {
+        Statements::run_each(self, sql, &[params]).map_err(failed("writing to the store"))
+    }
+
+    async fn run_each(&mut self, sql: &str, each: Vec<Vec<Param>>) -> Stored<u64> {
+        Statements::run_each(self, sql, &each).map_err(failed("writing to the store"))
+    }
+}

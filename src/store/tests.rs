@@ -1,0 +1,489 @@
+//! What every store must do, written against the trait and run on SQLite.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+use super::*;
+use crate::admission::Action;
+use crate::policy::{RuleId, Severity};
+use crate::report::Verdict;
+use crate::report::finding::{Application, State};
+
+/// A store in a directory of its own.
+struct Kept {
+    store: Arc<dyn Store>,
+    directory: TempDir,
+}
+
+async fn kept() -> Kept {
+    let directory = tempfile::tempdir().unwrap();
+    Kept { store: open(directory.path(), None).await.unwrap(), directory }
+}
+
+fn at(minute: i64) -> Timestamp {
+    "2026-05-01T00:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_mins(minute)
+}
+
+fn object(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey {
+        cluster: "main".into(),
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+fn finding(object: &ObjectKey, rule: &str, severity: Severity, seen: Timestamp) -> Finding {
+    let rule = RuleId::from(rule);
+    Finding {
+        id: Fingerprint::new(object, &rule, "/spec"),
+        object: object.clone(),
+        api_version: "apps/v1".into(),
+        uid: "u".into(),
+        owner: String::new(),
+        application: None,
+        content: "c0ffee".into(),
+        rule,
+        place: "/spec".into(),
+        result: Verdict::Fail,
+        severity,
+        category: "workload".into(),
+        policies: vec!["recommended".into(), "strict".into()],
+        action: Action::Warn,
+        path: "/spec".into(),
+        message: "write 100% of it_down".into(),
+        state: State::Open,
+        closed_because: None,
+        closed_at: None,
+        first_seen: seen,
+        last_seen: seen,
+        reopened: 0,
+        brought_in: None,
+    }
+}
+
+fn put(findings: &[Finding]) -> Changes {
+    Changes { put: findings.to_vec(), ..Changes::default() }
+}
+
+fn query<S: Default>(filter: Filter) -> PageQuery<S> {
+    PageQuery { filter, sort: S::default(), cursor: None, limit: 100 }
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// Findings of two namespaces, four rules and every severity.
+async fn filled(store: &dyn Store) -> Vec<Finding> {
+    let severities = [Severity::Critical, Severity::High, Severity::Medium, Severity::Low, Severity::Info];
+    let mut findings = Vec::new();
+    for number in 0..40_usize {
+        let object = object(["shop", "bank"][number % 2], &format!("web-{}", number / 4));
+        let minute = i64::try_from(number).unwrap() % 7;
+        findings.push(finding(&object, &format!("rule-{}", number % 4), severities[number % 5], at(minute)));
+    }
+    findings[3].application =
+        Some(Application { kind: "Application".into(), namespace: "argocd".into(), name: "shop".into() });
+    findings[5].action = Action::Deny;
+    store.change("main", put(&findings), at(10)).await.unwrap();
+    findings
+}
+
+async fn ids(store: &dyn Store, filter: Filter) -> BTreeSet<String> {
+    let page = store.findings(&query(filter)).await.unwrap();
+    page.items.into_iter().map(|finding| finding.id.0).collect()
+}
+
+#[tokio::test]
+async fn what_is_put_comes_back_and_outlives_the_process() {
+    let Kept { store, directory } = kept().await;
+    let findings = filled(&*store).await;
+    let found = store.finding(&findings[3].id).await.unwrap().unwrap();
+    assert_eq!(found, findings[3]);
+    drop(store);
+    let again = open(directory.path(), None).await.unwrap();
+    assert_eq!(again.finding(&findings[3].id).await.unwrap().unwrap(), findings[3]);
+    assert_eq!(again.finding(&Fingerprint("nothing".into())).await.unwrap(), None);
+    let of_one = again.findings_of(&[findings[0].object.clone(), object("shop", "gone")]).await.unwrap();
+    let expected: BTreeSet<_> =
+        findings.iter().filter(|other| other.object == findings[0].object).map(|f| &f.id).collect();
+    assert_eq!(of_one.iter().map(|finding| &finding.id).collect::<BTreeSet<_>>(), expected);
+}
+
+#[tokio::test]
+async fn pages_of_every_order_hold_each_finding_once() {
+    let Kept { store, directory: _directory } = kept().await;
+    let findings = filled(&*store).await;
+    use FindingSort::{FirstSeen, Object, Oldest, Rule, Severity};
+    for sort in [Severity, FirstSeen, Oldest, Object, Rule] {
+        let mut walked = Vec::new();
+        let mut page_query = PageQuery { filter: Filter::default(), sort, cursor: None, limit: 7 };
+        loop {
+            let page = store.findings(&page_query).await.unwrap();
+            assert!(page.items.len() <= 7);
+            walked.extend(page.items);
+            let Some(next) = page.next else { break };
+            page_query.cursor = Some(next);
+        }
+        assert_eq!(walked.len(), findings.len(), "{sort:?}");
+        assert_eq!(walked.iter().map(|finding| &finding.id).collect::<BTreeSet<_>>().len(), findings.len(), "{sort:?}");
+        let is_in_order = walked.is_sorted_by(|one, other| match sort {
+            Severity => one.severity >= other.severity,
+            FirstSeen => one.first_seen >= other.first_seen,
+            Oldest => one.first_seen <= other.first_seen,
+            Object => (&one.object.namespace, &one.object.name) <= (&other.object.namespace, &other.object.name),
+            Rule => one.rule <= other.rule,
+        });
+        assert!(is_in_order, "{sort:?}");
+    }
+    let first = store.findings(&PageQuery { limit: 7, ..query::<FindingSort>(Filter::default()) }).await.unwrap();
+    for (sort, cursor) in [(Oldest, first.next.unwrap()), (Severity, "garbage".to_owned()), (Severity, String::new())] {
+        let wrong = PageQuery { filter: Filter::default(), sort, cursor: Some(cursor.clone()), limit: 7 };
+        assert!(matches!(store.findings(&wrong).await, Err(StoreError::Cursor)), "{sort:?} {cursor}");
+    }
+}
+
+#[tokio::test]
+async fn every_filter_narrows_as_it_says() {
+    let Kept { store, directory: _directory } = kept().await;
+    let findings = filled(&*store).await;
+    let closed = findings[8].id.clone();
+    let close = Changes { close: vec![(closed.clone(), CloseReason::Deleted)], ..Changes::default() };
+    store.change("main", close, at(20)).await.unwrap();
+    type Keeps = fn(&Finding) -> bool;
+    let table: Vec<(Filter, Keeps)> = vec![
+        (Filter { namespace: words(&["shop"]), ..Filter::default() }, |f| f.object.namespace == "shop"),
+        (Filter { visible: Some(words(&["bank"])), ..Filter::default() }, |f| f.object.namespace == "bank"),
+        (Filter { visible: Some(Vec::new()), ..Filter::default() }, |_| false),
+        (Filter { cluster: words(&["other"]), ..Filter::default() }, |_| false),
+        (Filter { severity: words(&["high", "info"]), ..Filter::default() }, |f| {
+            [Severity::High, Severity::Info].contains(&f.severity)
+        }),
+        (Filter { rule: words(&["rule-1"]), ..Filter::default() }, |f| f.rule.as_str() == "rule-1"),
+        (Filter { policy: words(&["strict"]), ..Filter::default() }, |_| true),
+        (Filter { policy: words(&["stric"]), ..Filter::default() }, |_| false),
+        (Filter { kind: words(&["Pod"]), ..Filter::default() }, |_| false),
+        (Filter { name: words(&["web-2"]), ..Filter::default() }, |f| f.object.name == "web-2"),
+        (Filter { application: words(&["shop"]), ..Filter::default() }, |f| f.application.is_some()),
+        (Filter { action: words(&["deny"]), ..Filter::default() }, |f| f.action == Action::Deny),
+        (Filter { since: Some(at(5)), ..Filter::default() }, |f| f.first_seen >= at(5)),
+        (Filter { text: Some("WEB-3 100%".into()), ..Filter::default() }, |f| f.object.name == "web-3"),
+        (Filter { text: Some("1%0".into()), ..Filter::default() }, |_| false),
+        (Filter { text: Some("it_d' OR 1=1".into()), ..Filter::default() }, |_| false),
+    ];
+    for (filter, keeps) in table {
+        let expected: BTreeSet<String> = findings.iter().filter(|f| keeps(f)).map(|f| f.id.0.clone()).collect();
+        assert_eq!(ids(&*store, filter.clone()).await, expected, "{filter:?}");
+    }
+    let open = ids(&*store, Filter { state: words(&["open"]), ..Filter::default() }).await;
+    assert_eq!((open.len(), open.contains(&closed.0)), (findings.len() - 1, false));
+    for state in [&["closed"][..], &["deleted"], &["deleted", "fixed"]] {
+        let found = ids(&*store, Filter { state: words(state), ..Filter::default() }).await;
+        assert_eq!(found, BTreeSet::from([closed.0.clone()]), "{state:?}");
+    }
+    assert!(ids(&*store, Filter { state: words(&["fixed"]), ..Filter::default() }).await.is_empty());
+}
+
+#[tokio::test]
+async fn facets_count_what_the_list_would_hold() {
+    let Kept { store, directory: _directory } = kept().await;
+    let findings = filled(&*store).await;
+    let close = Changes { close: vec![(findings[0].id.clone(), CloseReason::Fixed)], ..Changes::default() };
+    store.change("main", close, at(20)).await.unwrap();
+    for text in [None, Some("web".to_owned())] {
+        let open = Filter { state: words(&["open"]), text, ..Filter::default() };
+        for (facet, value) in [
+            (Facet::Severity, "critical"),
+            (Facet::Namespace, "shop"),
+            (Facet::Rule, "rule-0"),
+            (Facet::Kind, "Deployment"),
+            (Facet::Category, "workload"),
+            (Facet::State, "open"),
+            (Facet::Action, "deny"),
+            (Facet::Application, "shop"),
+        ] {
+            let counted: BTreeMap<String, u64> = store.facet(&open, facet, 50).await.unwrap().into_iter().collect();
+            let narrowed = match facet {
+                Facet::Severity => Filter { severity: words(&[value]), ..open.clone() },
+                Facet::Namespace => Filter { namespace: words(&[value]), ..open.clone() },
+                Facet::Rule => Filter { rule: words(&[value]), ..open.clone() },
+                Facet::Action => Filter { action: words(&[value]), ..open.clone() },
+                Facet::Application => Filter { application: words(&[value]), ..open.clone() },
+                Facet::Kind | Facet::Category | Facet::State => open.clone(),
+            };
+            let listed = u64::try_from(ids(&*store, narrowed).await.len()).unwrap();
+            assert_eq!(counted.get(value), Some(&listed), "{facet:?} {counted:?} {open:?}");
+        }
+    }
+    let resources = store.resources(&query(Filter::default())).await.unwrap().items;
+    let total: u64 = resources.iter().flat_map(|resource| resource.open.values()).sum();
+    assert_eq!(total, u64::try_from(findings.len() - 1).unwrap());
+}
+
+#[tokio::test]
+async fn an_unchanged_finding_is_seen_again_without_a_write() {
+    let Kept { store, directory: _directory } = kept().await;
+    let (shop, bank) = (
+        finding(&object("shop", "a"), "r", Severity::High, at(0)),
+        finding(&object("bank", "a"), "r", Severity::Low, at(0)),
+    );
+    store.change("main", put(&[shop.clone(), bank.clone()]), at(0)).await.unwrap();
+    let mut audit = store.begin_audit("main", Trigger::Start, "sha256:x", at(1)).await.unwrap();
+    (audit.state, audit.finished) = (AuditState::Partial, Some(at(2)));
+    let covered = Covered { group: "apps".into(), kind: "Deployment".into(), namespace: Some("shop".into()) };
+    store.end_audit(&audit, &[covered], &[]).await.unwrap();
+    let seen = async |id: &Fingerprint| store.finding(id).await.unwrap().unwrap().last_seen;
+    assert_eq!((seen(&shop.id).await, seen(&bank.id).await), (at(2), at(0)), "what was not covered was not seen");
+    let close = Changes { close: vec![(shop.id.clone(), CloseReason::Fixed)], ..Changes::default() };
+    store.change("main", close, at(3)).await.unwrap();
+    let mut audit = store.begin_audit("main", Trigger::Schedule, "sha256:x", at(4)).await.unwrap();
+    (audit.state, audit.finished) = (AuditState::Complete, Some(at(5)));
+    let everywhere = Covered { group: "apps".into(), kind: "Deployment".into(), namespace: None };
+    store.end_audit(&audit, &[everywhere], &[]).await.unwrap();
+    let closed = store.finding(&shop.id).await.unwrap().unwrap();
+    assert_eq!(
+        (closed.last_seen, closed.closed_at, closed.closed_because),
+        (at(2), Some(at(3)), Some(CloseReason::Fixed))
+    );
+    assert_eq!(seen(&bank.id).await, at(5));
+    let kinds = store.kinds_with_findings("main").await.unwrap();
+    assert_eq!(kinds, [("apps".to_owned(), "Deployment".to_owned())]);
+    let objects = store.objects_with_findings("main", "apps", "Deployment", None, 10).await.unwrap();
+    assert_eq!(objects, std::slice::from_ref(&bank.object));
+    assert!(
+        store.objects_with_findings("main", "apps", "Deployment", Some(&bank.object), 10).await.unwrap().is_empty()
+    );
+}
+
+#[tokio::test]
+async fn an_audit_that_never_ended_is_abandoned_by_the_next() {
+    let Kept { store, directory: _directory } = kept().await;
+    let first = store.begin_audit("main", Trigger::Start, "p", at(0)).await.unwrap();
+    let other = store.begin_audit("other", Trigger::Start, "p", at(0)).await.unwrap();
+    let mut second = store.begin_audit("main", Trigger::Request, "p", at(1)).await.unwrap();
+    (second.state, second.finished, second.objects) = (AuditState::Complete, Some(at(2)), 7);
+    second.unread.insert("core/Secret".into(), "forbidden".into());
+    let count = |failed| RuleCount {
+        policy: "strict".into(),
+        rule: "r".into(),
+        namespace: "shop".into(),
+        passed: 3,
+        failed,
+        skipped: 0,
+        exempt: 0,
+    };
+    store.end_audit(&second, &[], &[count(1)]).await.unwrap();
+    let mut third = store.begin_audit("main", Trigger::Schedule, "p", at(3)).await.unwrap();
+    (third.state, third.finished) = (AuditState::Complete, Some(at(4)));
+    store.end_audit(&third, &[], &[count(0)]).await.unwrap();
+    let audits = store.audits(&query(Filter { cluster: words(&["main"]), ..Filter::default() })).await.unwrap().items;
+    let states: Vec<_> = audits.iter().map(|audit| (audit.id, audit.state)).collect();
+    use AuditState::{Abandoned, Complete};
+    assert_eq!(states, [(third.id, Complete), (second.id, Complete), (first.id, Abandoned)]);
+    assert_eq!(audits[1], second);
+    assert_eq!(store.counts(second.id).await.unwrap(), [count(1)]);
+    assert_eq!(store.counts(third.id).await.unwrap(), [count(0)]);
+    let running = store.audits(&query(Filter { state: words(&["running"]), ..Filter::default() })).await.unwrap().items;
+    assert_eq!(running, [other]);
+}
+
+fn decision(uid: &str, minute: i64, results: Vec<DecisionResult>) -> Decision {
+    Decision {
+        uid: uid.into(),
+        time: at(minute),
+        cluster: String::new(),
+        operation: "CREATE".into(),
+        group: "apps".into(),
+        kind: "Deployment".into(),
+        namespace: "shop".into(),
+        name: "web".into(),
+        user: "jane".into(),
+        verified: true,
+        dry_run: false,
+        allowed: true,
+        reason: "judged".into(),
+        duration_us: 250,
+        break_glass: None,
+        results,
+    }
+}
+
+fn result(rule: &str) -> DecisionResult {
+    DecisionResult {
+        rule: rule.into(),
+        policy: "recommended".into(),
+        severity: "high".into(),
+        result: "fail".into(),
+        action: "warn".into(),
+        path: "/spec".into(),
+        place: "/spec".into(),
+        message: "m".into(),
+    }
+}
+
+fn batch(key: &str, decisions: Vec<Decision>) -> Batch {
+    Batch {
+        api_version: "gatepost.dev/v1".into(),
+        kind: "Report".into(),
+        key: key.into(),
+        cluster: "main".into(),
+        source: "webhook/a".into(),
+        commit: String::new(),
+        decisions,
+        checks: Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_taken_in_once_and_decisions_are_found() {
+    let Kept { store, directory: _directory } = kept().await;
+    let mut denied = decision("d2", 1, vec![result("r")]);
+    denied.allowed = false;
+    let first = batch("k1", vec![decision("d1", 0, Vec::new()), denied]);
+    assert_eq!(store.take_in(&first).await.unwrap(), Taken::Stored);
+    assert_eq!(store.take_in(&first).await.unwrap(), Taken::Known);
+    let uids = async |filter: Filter| -> Vec<String> {
+        store.decisions(&query(filter)).await.unwrap().items.into_iter().map(|decision| decision.uid).collect()
+    };
+    assert_eq!(uids(Filter::default()).await, ["d2", "d1"], "the newest first");
+    assert_eq!(uids(Filter { state: words(&["denied"]), ..Filter::default() }).await, ["d2"]);
+    assert_eq!(uids(Filter { rule: words(&["r"]), ..Filter::default() }).await, ["d2"]);
+    assert!(uids(Filter { namespace: words(&["bank"]), ..Filter::default() }).await.is_empty());
+    assert_eq!(store.decision("d1").await.unwrap().unwrap().cluster, "main");
+    assert_eq!(store.decision("d3").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn who_brought_a_finding_in_is_known_whichever_comes_first() {
+    let Kept { store, directory: _directory } = kept().await;
+    let web = object("shop", "web");
+    let (before, after, never) = (
+        finding(&web, "before", Severity::High, at(2)),
+        finding(&web, "after", Severity::High, at(0)),
+        finding(&web, "never", Severity::High, at(2)),
+    );
+    store.change("main", put(std::slice::from_ref(&after)), at(0)).await.unwrap();
+    let mut trial = decision("trial", 0, vec![result("never")]);
+    trial.dry_run = true;
+    let mut denied = decision("denied", 0, vec![result("never")]);
+    denied.allowed = false;
+    let mut came = decision("came", 0, vec![result("before"), result("after")]);
+    came.user = "bob".into();
+    store.take_in(&batch("k", vec![trial, denied, came])).await.unwrap();
+    store.change("main", put(&[before.clone(), never.clone()]), at(2)).await.unwrap();
+    let user =
+        async |id: &Fingerprint| store.finding(id).await.unwrap().unwrap().brought_in.map(|brought| brought.user);
+    assert_eq!(user(&after.id).await.as_deref(), Some("bob"));
+    assert_eq!(user(&before.id).await.as_deref(), Some("bob"));
+    assert_eq!(user(&never.id).await, None);
+}
+
+#[tokio::test]
+async fn checks_are_a_history_by_source() {
+    let Kept { store, directory: _directory } = kept().await;
+    for (number, source) in ["ci/shop", "ci/bank", "ci/shop"].into_iter().enumerate() {
+        let check = Check {
+            id: 0,
+            time: at(i64::try_from(number).unwrap()),
+            cluster: String::new(),
+            source: source.into(),
+            commit: format!("c{number}"),
+            policies: "sha256:x".into(),
+            passed: number != 2,
+            summary: BTreeMap::from([("fail".to_owned(), 3)]),
+            violations: BTreeMap::new(),
+            results: vec![serde_json::json!({"rule": "r"})],
+        };
+        let report = Batch { checks: vec![check], ..batch(&number.to_string(), Vec::new()) };
+        store.take_in(&report).await.unwrap();
+    }
+    let shop = store.checks(&query(Filter { source: words(&["ci/shop"]), ..Filter::default() })).await.unwrap().items;
+    let told: Vec<_> = shop.iter().map(|check| (check.commit.as_str(), check.passed, check.cluster.as_str())).collect();
+    assert_eq!(told, [("c2", false, "main"), ("c0", true, "main")]);
+    assert_eq!(shop[0].results, [serde_json::json!({"rule": "r"})]);
+}
+
+#[tokio::test]
+async fn tokens_are_kept_by_their_hash_until_they_are_revoked() {
+    let Kept { store, directory: _directory } = kept().await;
+    let token = Token {
+        id: "abc".into(),
+        label: "ci '; DROP TABLE token; --".into(),
+        hash: "00ff".into(),
+        scopes: words(&["read", "report"]),
+        namespaces: words(&["team-*"]),
+        created: at(0),
+        expires: Some(at(60)),
+    };
+    store.put_token(&token).await.unwrap();
+    assert_eq!(store.token("abc").await.unwrap(), Some(token.clone()));
+    assert_eq!(store.tokens().await.unwrap(), [token]);
+    assert!(store.revoke("abc").await.unwrap());
+    assert!(!store.revoke("abc").await.unwrap());
+    assert_eq!(store.token("abc").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_and_what_stands_stays() {
+    let Kept { store, directory: _directory } = kept().await;
+    let (gone, stays) = (
+        finding(&object("shop", "a"), "r", Severity::High, at(0)),
+        finding(&object("shop", "b"), "r", Severity::High, at(0)),
+    );
+    let content = |digest: &str| Content { digest: digest.into(), text: "{}".into() };
+    let gone = Finding { content: "old".into(), ..gone };
+    let contents = vec![content("old"), content("c0ffee")];
+    store.change("main", Changes { contents, ..put(&[gone.clone(), stays.clone()]) }, at(0)).await.unwrap();
+    let close = Changes { close: vec![(gone.id.clone(), CloseReason::Fixed)], ..Changes::default() };
+    store.change("main", close, at(1)).await.unwrap();
+    store.take_in(&batch("k", vec![decision("old", 0, Vec::new()), decision("new", 9, Vec::new())])).await.unwrap();
+    store.prune(Retention { decisions_before: at(5), history_before: at(5) }).await.unwrap();
+    assert_eq!(store.finding(&gone.id).await.unwrap(), None);
+    assert!(store.finding(&stays.id).await.unwrap().is_some());
+    assert_eq!(store.content("old").await.unwrap(), None);
+    assert_eq!(store.content("c0ffee").await.unwrap().as_deref(), Some("{}"));
+    assert_eq!(store.decision("old").await.unwrap(), None);
+    assert!(store.decision("new").await.unwrap().is_some());
+    let counted = store.facet(&Filter::default(), Facet::State, 9).await.unwrap();
+    assert_eq!(counted, [("open".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_newer_store_is_refused_in_words_and_left_as_it_is() {
+    let Kept { store, directory } = kept().await;
+    drop(store);
+    let connection = rusqlite::Connection::open(directory.path().join("gatepost.db")).unwrap();
+    let newer = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) \
+        SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
+    connection.execute(newer, []).unwrap();
+    let error = open(directory.path(), None).await.unwrap_err();
+    assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
+    let versions: i64 =
+        connection.query_row("SELECT COUNT(*) FROM refinery_schema_history", [], |row| row.get(0)).unwrap();
+    assert_eq!(versions, 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn several_may_open_it_at_once_and_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_owned();
+    let opened = (0..6).map(|number| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            let store = open(&path, None).await.unwrap();
+            let found = finding(&object("shop", &number.to_string()), "r", Severity::High, at(0));
+            store.change("main", put(&[found]), at(0)).await.unwrap();
+        })
+    });
+    for one in opened.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    let store = open(&path, None).await.unwrap();
+    store.ping().await.unwrap();
+    assert_eq!(ids(&*store, Filter::default()).await.len(), 6);
+}
