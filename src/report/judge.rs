@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::result::{Judged, Location, ScanEntry, Summary, results};
-use crate::engine::{Budget, Bundle, Input, Judgement, Limits, Machines, Path, ResolvedPolicy, Review, judge};
+use crate::engine::{Budget, Bundle, Check, Input, Judgement, Limits, Machines, Path, ResolvedPolicy, Review, judge};
 use crate::policy::modes::PolicyNames as _;
 use crate::policy::{Grant, Rule, nearest};
 
@@ -83,9 +83,20 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// Returns what every check said that the policies ask of an object.
     pub fn judgements(&self, review: &Review, machines: &mut Machines) -> Vec<Judgement> {
+        self.judgements_of(review, machines, |_| true)
+    }
+
+    /// Returns what those checks said that the policies ask of an object and that are wanted.
+    pub fn judgements_of(
+        &self,
+        review: &Review,
+        machines: &mut Machines,
+        is_wanted: impl Fn(&Check) -> bool,
+    ) -> Vec<Judgement> {
         let input = Input::new(review);
         let policies: Vec<&ResolvedPolicy> = self.policies.iter().map(|policy| &**policy).collect();
-        let checks = self.bundle.matching(review, input.has_template(), &policies);
+        let mut checks = self.bundle.matching(review, input.has_template(), &policies);
+        checks.retain(|check| is_wanted(check));
         judge(&input, &checks, machines, &Budget { limits: self.limits, remaining: &|| Duration::MAX })
     }
 

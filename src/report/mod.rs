@@ -6,6 +6,7 @@ pub mod fault;
 pub mod finding;
 pub mod json;
 pub mod judge;
+pub mod lifecycle;
 pub mod message;
 pub mod redact;
 pub mod result;

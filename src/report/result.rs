@@ -12,7 +12,7 @@ use super::redact::Redactor;
 use crate::admission::decide::{Action, claims};
 use crate::engine::{Bundle, Check, Judgement, Outcome, Path, ResolvedPolicy, Review};
 use crate::policy::set::Entry;
-use crate::policy::{Grant, Origin, RuleId, Severity};
+use crate::policy::{Grant, RuleId, Severity};
 
 /// What a rule said of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -258,7 +258,7 @@ impl Judged<'_> {
             Verdict::Skip => Some(Action::Record),
             Verdict::Error | Verdict::Fail => {
                 let failed = result == Verdict::Error;
-                let claims = claims(self.bundle, self.grants, check, failed, Origin::Files, self.now);
+                let claims = claims(self.bundle, self.grants, check, failed, self.review.origin, self.now);
                 Some(claims.first().map_or(Action::Record, |claim| claim.action))
             }
         };
