@@ -4,6 +4,7 @@
 //! Everything else fetches and sends.
 
 pub mod admission;
+pub mod audit;
 pub mod cli;
 pub mod cluster;
 pub mod config;

@@ -58,6 +58,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("webhook", &["cli", "server"]),
     ("scan", &["cli", "server"]),
     ("store", &["input", "webhook", "cluster", "audit", "scan", "cli", "config", "server", "telemetry"]),
+    ("audit", &["cli", "server"]),
 ];
 
 const PURE: [&str; 4] = ["policy", "engine", "admission", "report"];

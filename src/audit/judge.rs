@@ -1,0 +1,298 @@
+//! Judging the objects of a page, on threads of its own that give way to everything else.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
+
+use super::memory::{Counted, OfKind, OutcomeId};
+use super::owner::{Meta, Owned, Owners};
+use super::scope::{Place, Where, World};
+use crate::engine::review::{LAST_APPLIED, masked};
+use crate::engine::value::ObjectBuilder;
+use crate::engine::{Fields as _, Machines, Path, Review, Value, json};
+use crate::input::document::STACK_BYTES;
+use crate::policy::{GroupVersionKind, Origin, RuleId};
+use crate::report::finding::{Content, Look, ObjectKey, Observation, place};
+use crate::report::judge::Judge;
+use crate::report::redact::Redactor;
+use crate::report::{Judged, ScanEntry, Summary, Verdict, results};
+
+/// How willingly these threads give way: the most that there is.
+const NICE: i32 = 19;
+
+/// What was said of one object.
+#[derive(Debug)]
+pub struct Said {
+    /// What findings follow from.
+    pub look: Look,
+    /// The object as it was judged, where something was found.
+    pub content: Option<Content>,
+    /// Rules that were asked.
+    pub asked: BTreeSet<RuleId>,
+    /// The results as a scan has them.
+    pub entries: Vec<ScanEntry>,
+    /// Their count.
+    pub summary: Summary,
+    /// The same by policy.
+    pub outcome: Vec<Counted>,
+}
+
+/// One object of a page.
+#[derive(Debug)]
+pub struct Seen {
+    /// Stands for the object.
+    pub digest: u128,
+    /// Its namespace, empty outside any.
+    pub namespace: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its top owner as `Kind/name`, or itself.
+    pub top: String,
+    /// Over everything that could change what is said of it.
+    pub hash: u64,
+    /// What was said, or that it was said before.
+    pub result: Result<Box<Said>, OutcomeId>,
+}
+
+/// What objects of a page are judged by.
+#[derive(Debug, Clone)]
+pub struct Desk {
+    /// Policies, namespaces and looked-up objects.
+    pub world: Arc<World>,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Workloads that were listed.
+    pub owners: Arc<Owners>,
+    /// What the former audit says of this kind's objects.
+    pub known: Arc<OfKind>,
+    /// The kind that is listed: the items of a list do not say it.
+    pub kind: GroupVersionKind,
+    /// Whether the kind's objects are in namespaces.
+    pub namespaced: bool,
+}
+
+/// Threads' virtual machines, which outlive a page.
+#[derive(Debug)]
+pub struct Judges {
+    threads: usize,
+    machines: Mutex<Vec<Machines>>,
+}
+
+impl Judges {
+    /// Judges on so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self { threads: threads.max(1), machines: Mutex::default() }
+    }
+
+    /// Judges items; the second value says what could not be read.
+    pub fn judge(&self, desk: &Desk, items: &[&RawValue]) -> (Vec<Seen>, Vec<String>) {
+        let share = items.len().div_ceil(self.threads).max(1);
+        let parts: Vec<Vec<Result<Seen, String>>> = thread::scope(|scope| {
+            let start = |items| {
+                let thread = thread::Builder::new().name("audit".into()).stack_size(STACK_BYTES);
+                thread.spawn_scoped(scope, move || self.part(desk, items))
+            };
+            let threads: Vec<_> = items.chunks(share).map(start).collect();
+            let wait = |thread: std::io::Result<thread::ScopedJoinHandle<'_, Vec<_>>>| match thread
+                .map(thread::ScopedJoinHandle::join)
+            {
+                Ok(Ok(part)) => part,
+                Ok(Err(_)) => vec![Err("judging panicked".into())],
+                Err(error) => vec![Err(format!("no thread: {error}"))],
+            };
+            threads.into_iter().map(wait).collect()
+        });
+        let (mut seen, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
+        for result in parts.into_iter().flatten() {
+            match result {
+                Ok(object) => seen.push(object),
+                Err(fault) => faults.push(fault),
+            }
+        }
+        (seen, faults)
+    }
+
+    fn part(&self, desk: &Desk, items: &[&RawValue]) -> Vec<Result<Seen, String>> {
+        // On Linux this is the calling thread's alone; where it is refused, the audit is only less polite.
+        let _ = rustix::process::setpriority_process(None, NICE);
+        let taken = self.machines.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut machines = taken.unwrap_or_default();
+        let seen = items.iter().map(|item| desk.object(item, &mut machines)).collect();
+        self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(machines);
+        seen
+    }
+}
+
+/// What tells an object before the whole is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    metadata: Meta,
+}
+
+impl Desk {
+    fn object(&self, item: &RawValue, machines: &mut Machines) -> Result<Seen, String> {
+        let head: Head = serde_json::from_str(item.get()).map_err(|error| format!("an object: {error}"))?;
+        let meta = head.metadata;
+        let kind = &self.kind;
+        let key = ObjectKey {
+            cluster: self.cluster.clone(),
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        };
+        let digest = u128::from_str_radix(&key.digest(), 16).unwrap_or_default();
+        let at = match () {
+            () if kind.is_namespace() => Where::Namespace(meta.name.clone()),
+            () if !self.namespaced => Where::Cluster,
+            () if meta.namespace.is_empty() => Where::Unsaid,
+            () => Where::Namespace(meta.namespace.clone()),
+        };
+        let place = self.world.place(&at);
+        let owned = meta.owned(kind, &self.owners, &self.world.rules.config.controllers);
+        let hash = hash(&meta, &owned, &place, item);
+        let before = self.known.get(&digest).filter(|known| known.hash == hash).map(|known| known.outcome);
+        let result = match before {
+            Some(outcome) => Err(outcome),
+            None => Ok(Box::new(self.say(item, key, &meta, &owned, &place, machines)?)),
+        };
+        let top = if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name) } else { owned.top };
+        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, top, hash, result })
+    }
+
+    fn say(
+        &self,
+        item: &RawValue,
+        key: ObjectKey,
+        meta: &Meta,
+        owned: &Owned,
+        place: &Place,
+        machines: &mut Machines,
+    ) -> Result<Said, String> {
+        let name = || format!("{} {}/{}", key.kind, key.namespace, key.name);
+        let object = json::parse(item.get()).map_err(|error| format!("{}: {error}", name()))?;
+        let object = ObjectBuilder::from_value(&object)
+            .set(&"apiVersion".into(), self.kind.api_version())
+            .set(&"kind".into(), self.kind.kind.as_str())
+            .build();
+        let review = Review::of_file(object, place.namespace.clone(), place.inventory.clone());
+        let review = Review { origin: Origin::Audit, ..review };
+        let rules = &self.world.rules;
+        let judge = Judge {
+            bundle: &rules.bundle,
+            policies: &place.policies,
+            limits: rules.limits,
+            now: self.world.now,
+            shows_passed: true,
+        };
+        let told_at = owned.told_at.as_ref().filter(|_| !rules.judge_owned);
+        let judgements =
+            judge.judgements_of(&review, machines, |check| !told_at.is_some_and(|owner| check.looks_at(owner)));
+        let judged = Judged {
+            review: &review,
+            judgements: &judgements,
+            bundle: &rules.bundle,
+            policies: &place.policies,
+            grants: &place.grants,
+            now: self.world.now,
+            shows_passed: true,
+        };
+        let (entries, summary) = results(judged, |_| None);
+        let found: Vec<Observation> = entries.iter().filter_map(|entry| observed(entry, &review.object)).collect();
+        let content = (!found.is_empty()).then(|| content(&review.object));
+        let look = Look {
+            api_version: self.kind.api_version(),
+            uid: meta.uid.clone(),
+            owner: owned.top.clone(),
+            application: meta.application(),
+            content: content.as_ref().map(|content| content.digest.clone()).unwrap_or_default(),
+            evaluated: answered(&entries),
+            found,
+            exempt: Vec::new(),
+            object: key,
+        };
+        let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();
+        Ok(Said { look, content, asked, outcome: outcome(&entries), entries, summary })
+    }
+}
+
+fn hash(meta: &Meta, owned: &Owned, place: &Place, item: &RawValue) -> u64 {
+    let mut hash = DefaultHasher::new();
+    (&meta.uid, &owned.top, &owned.told_at, place.digest).hash(&mut hash);
+    if meta.resource_version.is_empty() {
+        item.get().hash(&mut hash);
+    } else {
+        meta.resource_version.hash(&mut hash);
+    }
+    hash.finish()
+}
+
+/// Returns what a result says is wrong; passes and skips say nothing.
+fn observed(entry: &ScanEntry, object: &Value) -> Option<Observation> {
+    matches!(entry.result, Verdict::Fail | Verdict::Error).then(|| Observation {
+        rule: entry.rule.clone(),
+        place: entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default(),
+        result: entry.result,
+        severity: entry.severity,
+        category: entry.category.clone(),
+        policies: entry.policies.iter().map(ToString::to_string).collect(),
+        action: entry.action.unwrap_or(crate::admission::decide::Action::Record),
+        path: entry.path.as_ref().map(Path::to_string).unwrap_or_default(),
+        message: entry.message.clone().unwrap_or_default(),
+    })
+}
+
+/// Returns the rules that said pass or fail and nothing else.
+fn answered(entries: &[ScanEntry]) -> Vec<RuleId> {
+    let unclear = entries.iter().filter(|entry| matches!(entry.result, Verdict::Error | Verdict::Skip));
+    let unclear: HashSet<&RuleId> = unclear.map(|entry| &entry.rule).collect();
+    let rules: BTreeSet<&RuleId> = entries.iter().map(|entry| &entry.rule).collect();
+    rules.into_iter().filter(|rule| !unclear.contains(rule)).cloned().collect()
+}
+
+/// Returns the worst that each rule said, for each policy that asks for it.
+fn outcome(entries: &[ScanEntry]) -> Vec<Counted> {
+    let mut outcome: Vec<Counted> = Vec::new();
+    for entry in entries {
+        for policy in &entry.policies {
+            outcome.push((policy.clone(), entry.rule.clone(), entry.result));
+        }
+    }
+    outcome.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)).then(b.2.cmp(&a.2)));
+    outcome.dedup_by(|next, kept| next.0 == kept.0 && next.1 == kept.1);
+    outcome
+}
+
+/// Returns the object as it is kept: redacted, and without what changes by itself.
+fn content(object: &Value) -> Content {
+    let redactor = Redactor::of(object);
+    let object = match object.text("kind") {
+        Some("Secret") => masked(object),
+        _ => object.clone(),
+    };
+    let mut value = serde_json::to_value(&object).unwrap_or_default();
+    if let Some(root) = value.as_object_mut() {
+        root.remove("status");
+    }
+    if let Some(metadata) = value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        for key in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(key);
+        }
+        if let Some(annotations) = metadata.get_mut("annotations").and_then(serde_json::Value::as_object_mut) {
+            annotations.remove(LAST_APPLIED);
+        }
+    }
+    let text = redactor.redact(value.to_string());
+    let digest = Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut digest, byte| {
+        let _ = write!(digest, "{byte:02x}");
+        digest
+    });
+    Content { digest, text }
+}

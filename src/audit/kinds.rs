@@ -1,0 +1,143 @@
+//! Which kinds an audit lists: those that the cluster serves and rules look at.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use kube::Client;
+
+use super::list::Lister;
+use crate::engine::{Bundle, ResolvedPolicy};
+use crate::policy::{GroupVersionKind, Operation, Origin};
+
+/// Kinds whose objects come and go by the thousand and hold nothing to judge.
+const LEFT_OUT: [(&str, &str); 5] = [
+    ("", "Event"),
+    ("events.k8s.io", "Event"),
+    ("coordination.k8s.io", "Lease"),
+    ("discovery.k8s.io", "EndpointSlice"),
+    ("apps", "ControllerRevision"),
+];
+/// Groups of reports, which are about objects and none themselves.
+const REPORTS: [&str; 3] = ["wgpolicyk8s.io", "openreports.io", "reports.kyverno.io"];
+
+/// A kind that is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Group, preferred version and kind.
+    pub kind: GroupVersionKind,
+    /// Its name in paths.
+    pub plural: String,
+    /// Whether its objects are in namespaces.
+    pub namespaced: bool,
+}
+
+impl Listed {
+    /// Returns the path of its list over the whole cluster.
+    pub fn url(&self) -> String {
+        let root = if self.kind.group.is_empty() { "/api" } else { "/apis" };
+        format!("{root}/{}/{}", self.kind.api_version(), self.plural)
+    }
+
+    /// Returns `group/Kind`, with `core` for the core group.
+    pub fn name(&self) -> String {
+        let group = if self.kind.group.is_empty() { "core" } else { &self.kind.group };
+        format!("{group}/{}", self.kind.kind)
+    }
+}
+
+/// What a cluster serves.
+#[derive(Debug, Default)]
+pub struct Served {
+    /// Kinds that can be listed and watched, each in its group's preferred version if it is there.
+    pub kinds: Vec<Listed>,
+    /// Groups and versions that could not be asked, each with the reason.
+    pub unread: BTreeMap<String, String>,
+}
+
+/// Asks a cluster what it serves; a group that does not answer costs only itself.
+pub async fn discover(client: &Client, lister: &Lister) -> Served {
+    let mut served = Served::default();
+    lister.turn().await;
+    match client.list_core_api_resources("v1").await {
+        Ok(list) => served.add("", "v1", &list),
+        Err(error) => served.fail("v1", &error),
+    }
+    lister.turn().await;
+    let groups = match client.list_api_groups().await {
+        Ok(groups) => groups.groups,
+        Err(error) => return served.without("apis", &error),
+    };
+    for group in groups {
+        let preferred = group.preferred_version.iter().map(|version| &version.version);
+        let all = group.versions.iter().map(|version| &version.version);
+        for version in preferred.clone().chain(all.filter(|version| Some(*version) != preferred.clone().next())) {
+            let name = format!("{}/{version}", group.name);
+            lister.turn().await;
+            match client.list_api_group_resources(&name).await {
+                Ok(list) => served.add(&group.name, version, &list),
+                Err(error) => served.fail(&name, &error),
+            }
+        }
+    }
+    served
+}
+
+impl Served {
+    /// The first version that has a kind is the one that is taken.
+    fn add(&mut self, group: &str, version: &str, list: &APIResourceList) {
+        let can_list = |verbs: &[String]| ["list", "watch"].iter().all(|verb| verbs.iter().any(|known| known == verb));
+        for resource in list.resources.iter().filter(|resource| !resource.name.contains('/')) {
+            let kind = GroupVersionKind { group: group.into(), version: version.into(), kind: resource.kind.clone() };
+            let is_known = self.kinds.iter().any(|known| known.kind.group == group && known.kind.kind == kind.kind);
+            if can_list(&resource.verbs) && !is_known {
+                self.kinds.push(Listed { kind, plural: resource.name.clone(), namespaced: resource.namespaced });
+            }
+        }
+    }
+
+    fn fail(&mut self, name: &str, error: &kube::Error) {
+        self.unread.insert(name.to_owned(), format!("what it serves could not be read: {error}"));
+    }
+
+    fn without(mut self, name: &str, error: &kube::Error) -> Self {
+        self.fail(name, error);
+        self
+    }
+
+    /// Returns the kinds that some rule looks at, owners before what is made of them.
+    pub fn wanted(&self, bundle: &Bundle, policies: &[Arc<ResolvedPolicy>], secrets: bool) -> Vec<Listed> {
+        let is_wanted = |listed: &&Listed| {
+            let kind = &listed.kind;
+            !LEFT_OUT.contains(&(&*kind.group, &*kind.kind))
+                && !REPORTS.contains(&&*kind.group)
+                && (secrets || !kind.is_secret())
+                && is_looked_at(bundle, policies, kind)
+        };
+        let mut wanted: Vec<Listed> = self.kinds.iter().filter(is_wanted).cloned().collect();
+        wanted.sort_by_key(|listed| rank(&listed.kind));
+        wanted
+    }
+}
+
+/// Returns whether a rule may look at objects of a kind: whether one of other people's kinds holds a pod template is
+/// only known of each object.
+pub fn is_looked_at(bundle: &Bundle, policies: &[Arc<ResolvedPolicy>], kind: &GroupVersionKind) -> bool {
+    let ids = policies.iter().flat_map(|policy| policy.entries.keys());
+    ids.filter_map(|id| bundle.checks().get(*id)).any(|check| {
+        let rule = &check.rule.rule;
+        rule.places.contains(&Origin::Audit)
+            && rule.operations.contains(&Operation::Create)
+            && rule.kinds.iter().any(|selector| selector.matches(kind, !kind.is_built_in_group()))
+    })
+}
+
+/// Owners come before what their controllers make: whose a Pod is, is looked up among them.
+fn rank(kind: &GroupVersionKind) -> u8 {
+    match (&*kind.group, &*kind.kind) {
+        ("", "Pod") => 3,
+        ("batch", "Job") | ("apps", "ReplicaSet") => 2,
+        ("apps" | "argoproj.io", _) | ("batch", "CronJob") | ("", "ReplicationController") => 0,
+        _ => 1,
+    }
+}

@@ -1,0 +1,175 @@
+//! Lists, page by page, at a limited rate.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::api::ListParams;
+use kube::client::Body;
+use kube::core::{Request, Status};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::sync::Mutex;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+
+/// Longest wait for one page.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often a page is asked for that does not come for a reason that may pass.
+const TRIES: u32 = 4;
+/// What a page should weigh.
+const PAGE_BYTES: usize = 8 << 20;
+/// Objects on the first page of a kind.
+pub(super) const FIRST_PAGE: u32 = 500;
+/// Objects on any page, at least and at most.
+const LEAST: usize = 10;
+const MOST: usize = 2000;
+
+/// Why a page did not come.
+#[derive(Debug, PartialEq, Eq)]
+pub enum PageError {
+    /// The list has grown too old (410); Kubernetes may say where it can go on nevertheless.
+    Gone(Option<String>),
+    /// It cannot be had, in words.
+    Unread(String),
+}
+
+/// Part of a list, as text: objects are read from it one by one.
+#[derive(Debug, Deserialize)]
+pub struct Page<'a> {
+    /// Where it goes on.
+    #[serde(default)]
+    pub metadata: PageMeta,
+    /// The objects.
+    #[serde(borrow, default)]
+    pub items: Option<Vec<&'a RawValue>>,
+}
+
+/// The metadata of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PageMeta {
+    /// What the next page is asked for with; empty or none on the last.
+    #[serde(rename = "continue")]
+    pub next: Option<String>,
+    /// How many objects come after this page, as the server guesses.
+    pub remaining_item_count: Option<u64>,
+}
+
+/// Asks an API server for pages.
+#[derive(Debug)]
+pub struct Lister {
+    ticks: Mutex<Interval>,
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Lister {
+    /// Asks at most `qps` times a second.
+    pub fn new(qps: u32) -> Self {
+        let mut ticks = interval(Duration::from_secs(1) / qps.max(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self { ticks: Mutex::new(ticks), requests: AtomicU64::default(), bytes: AtomicU64::default() }
+    }
+
+    /// Returns how many requests were sent, and how many bytes came.
+    pub fn cost(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the next turn.
+    pub async fn turn(&self) {
+        self.ticks.lock().await.tick().await;
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns a page as text; what may pass is tried again.
+    pub async fn page(&self, client: &Client, url: &str, limit: u32, at: Option<&str>) -> Result<String, PageError> {
+        let params = ListParams { limit: Some(limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
+        let mut wait = Duration::from_millis(200);
+        let mut tries = TRIES;
+        loop {
+            self.turn().await;
+            tries = tries.saturating_sub(1);
+            let answer = timeout(PATIENCE, ask(client, url, &params)).await;
+            match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
+                Ok(text) => {
+                    self.bytes.fetch_add(u64::try_from(text.len()).unwrap_or_default(), Ordering::Relaxed);
+                    return Ok(text);
+                }
+                Err(failure) if failure.code == 410 => return Err(PageError::Gone(failure.next)),
+                Err(failure) if tries == 0 || !failure.may_pass() => return Err(PageError::Unread(failure.cause)),
+                Err(_) => sleep(wait).await,
+            }
+            wait = wait.saturating_mul(2);
+        }
+    }
+}
+
+/// Returns how many objects the next page should have when one of so many weighed so much.
+pub fn next_limit(objects: usize, bytes: usize) -> u32 {
+    let each = bytes.checked_div(objects).unwrap_or(bytes).max(1);
+    let fitting = PAGE_BYTES.checked_div(each).unwrap_or(LEAST).clamp(LEAST, MOST);
+    u32::try_from(fitting).unwrap_or(FIRST_PAGE)
+}
+
+struct Failure {
+    code: u16,
+    cause: String,
+    next: Option<String>,
+}
+
+impl Failure {
+    fn may_pass(&self) -> bool {
+        matches!(self.code, 0 | 429 | 500..)
+    }
+}
+
+async fn ask(client: &Client, url: &str, params: &ListParams) -> Result<String, Failure> {
+    let fail = |cause: String| Failure { code: 0, cause, next: None };
+    let request = Request::new(url).list(params).map_err(|error| fail(error.to_string()))?;
+    let answer = client.send(request.map(Body::from)).await.map_err(|error| fail(error.to_string()))?;
+    let code = answer.status().as_u16();
+    let is_success = answer.status().is_success();
+    let body = answer.into_body().collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
+    let text = String::from_utf8(body.into()).map_err(|error| fail(error.to_string()))?;
+    if is_success {
+        return Ok(text);
+    }
+    let status: Option<Status> = serde_json::from_str(&text).ok();
+    let cause = status.as_ref().map(|status| status.message.clone()).filter(|message| !message.is_empty());
+    Err(Failure {
+        code,
+        cause: format!("{code}: {}", cause.unwrap_or_else(|| "no reason given".into())),
+        next: status.and_then(|status| status.metadata?.continue_).filter(|next| !next.is_empty()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_become_what_fits_into_eight_megabytes() {
+        for (objects, bytes, expected) in [
+            (500, 500 * 8_192, 1024),
+            (500, 500 * 1_000, 2000),
+            (500, 500 << 20, 10),
+            (0, 100, 2000),
+            (100, 100 * 80_000, 104),
+        ] {
+            assert_eq!(next_limit(objects, bytes), expected, "{objects} objects in {bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn a_page_says_where_it_goes_on() {
+        let text =
+            r#"{"kind":"PodList","metadata":{"continue":"abc","remainingItemCount":7},"items":[{"a":1},{"b":2}]}"#;
+        let page: Page<'_> = serde_json::from_str(text).unwrap_or(Page { metadata: PageMeta::default(), items: None });
+        assert_eq!(page.metadata.next.as_deref(), Some("abc"));
+        assert_eq!(page.metadata.remaining_item_count, Some(7));
+        let items: Vec<&str> = page.items.iter().flatten().map(|item| item.get()).collect();
+        assert_eq!(items, [r#"{"a":1}"#, r#"{"b":2}"#]);
+    }
+}

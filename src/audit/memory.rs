@@ -1,0 +1,132 @@
+//! What one audit leaves for the next: of each object what it was judged by, and what came of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::policy::RuleId;
+use crate::report::Verdict;
+use crate::store::RuleCount;
+
+/// What a rule of a policy said of an object.
+pub type Counted = (Arc<str>, RuleId, Verdict);
+
+/// Everything that rules said of an object, by its number: thousands of objects share one.
+pub type OutcomeId = u32;
+
+/// One object, in few bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remembered {
+    /// Over uid, resource version, and what judged it.
+    pub hash: u64,
+    /// What was said of it.
+    pub outcome: OutcomeId,
+}
+
+/// Objects of a kind, by their digest.
+pub type OfKind = HashMap<u128, Remembered>;
+
+/// What is remembered between audits; losing it costs one evaluation of everything.
+#[derive(Debug, Default)]
+pub struct Memory {
+    kinds: HashMap<(String, String), Arc<OfKind>>,
+    numbers: HashMap<Arc<[Counted]>, OutcomeId>,
+    outcomes: Vec<Arc<[Counted]>>,
+    policies: String,
+}
+
+impl Memory {
+    /// Forgets everything that was judged by other rules.
+    pub fn begin(&mut self, policies: &str) {
+        if self.policies != policies {
+            *self = Self { policies: policies.to_owned(), ..Self::default() };
+        }
+    }
+
+    /// Returns what is known of a kind's objects.
+    pub fn of_kind(&self, group: &str, kind: &str) -> Arc<OfKind> {
+        self.kinds.get(&(group.to_owned(), kind.to_owned())).cloned().unwrap_or_default()
+    }
+
+    /// Keeps what was learnt of a kind; what was not listed is forgotten if the list was `complete`.
+    pub fn keep(&mut self, group: &str, kind: &str, learnt: OfKind, complete: bool) {
+        let known = self.kinds.entry((group.to_owned(), kind.to_owned())).or_default();
+        if complete {
+            *known = Arc::new(learnt);
+        } else {
+            Arc::make_mut(known).extend(learnt);
+        }
+    }
+
+    /// Returns the number of an outcome.
+    pub fn number(&mut self, outcome: Vec<Counted>) -> OutcomeId {
+        if let Some(number) = self.numbers.get(outcome.as_slice()) {
+            return *number;
+        }
+        let (outcome, number): (Arc<[Counted]>, _) =
+            (outcome.into(), u32::try_from(self.outcomes.len()).unwrap_or(u32::MAX));
+        self.outcomes.push(outcome.clone());
+        self.numbers.insert(outcome, number);
+        number
+    }
+
+    /// Adds up the outcomes of objects by namespace.
+    pub fn counts(&self, objects: &HashMap<(String, OutcomeId), u64>) -> Vec<RuleCount> {
+        let mut counts: HashMap<(Arc<str>, RuleId, &str), RuleCount> = HashMap::new();
+        for ((namespace, number), times) in objects {
+            let outcome = usize::try_from(*number).ok().and_then(|number| self.outcomes.get(number));
+            for (policy, rule, verdict) in outcome.into_iter().flat_map(|outcome| outcome.iter()) {
+                let count = counts.entry((policy.clone(), rule.clone(), namespace.as_str()));
+                let count = count.or_insert_with(|| RuleCount {
+                    policy: policy.to_string(),
+                    rule: rule.to_string(),
+                    namespace: namespace.clone(),
+                    passed: 0,
+                    failed: 0,
+                    skipped: 0,
+                    exempt: 0,
+                });
+                let counter = match verdict {
+                    Verdict::Pass => &mut count.passed,
+                    Verdict::Fail => &mut count.failed,
+                    Verdict::Skip | Verdict::Error => &mut count.skipped,
+                };
+                *counter = counter.saturating_add(*times);
+            }
+        }
+        let mut counts: Vec<RuleCount> = counts.into_values().collect();
+        counts.sort_by(|a, b| (&a.policy, &a.rule, &a.namespace).cmp(&(&b.policy, &b.rule, &b.namespace)));
+        counts
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a failing test is what it is for")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_what_is_remembered_like_what_was_judged() {
+        let mut memory = Memory::default();
+        memory.begin("a");
+        let outcome = |verdict| vec![(Arc::from("strict"), RuleId::from("r"), verdict)];
+        let (pass, fail) = (memory.number(outcome(Verdict::Pass)), memory.number(outcome(Verdict::Fail)));
+        assert_eq!(memory.number(outcome(Verdict::Pass)), pass);
+        let objects = HashMap::from([(("shop".to_owned(), pass), 3), (("shop".to_owned(), fail), 2)]);
+        let counts = memory.counts(&objects);
+        assert_eq!((counts.len(), counts[0].passed, counts[0].failed), (1, 3, 2));
+    }
+
+    #[test]
+    fn forgets_what_a_complete_list_did_not_hold_and_what_other_rules_judged() {
+        let mut memory = Memory::default();
+        memory.begin("a");
+        let one = |digest: u128| OfKind::from([(digest, Remembered { hash: 1, outcome: 0 })]);
+        memory.keep("", "Pod", one(1), true);
+        memory.keep("", "Pod", one(2), false);
+        assert_eq!(memory.of_kind("", "Pod").len(), 2);
+        memory.keep("", "Pod", one(3), true);
+        assert_eq!(*memory.of_kind("", "Pod"), one(3));
+        memory.begin("b");
+        assert!(memory.of_kind("", "Pod").is_empty());
+    }
+}

@@ -1,0 +1,163 @@
+//! What judges an audit's objects: rules, and for each namespace its metadata, grants and looked-up objects.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::config::Config;
+use crate::engine::review::Inventory;
+use crate::engine::{Bundle, Fields as _, Limits, ResolvedPolicy, Value};
+use crate::policy::{Grant, NamespaceMeta};
+
+/// What is in force when an audit begins; it holds for the whole pass.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Rules and policies, compiled.
+    pub bundle: Arc<Bundle>,
+    /// Which policies judge what.
+    pub config: Arc<Config>,
+    /// Policies that judge every namespace beside its grants, and are recorded in no mode.
+    pub policies: Vec<Arc<str>>,
+    /// What one rule may cost on one object.
+    pub limits: Limits,
+    /// Judge objects that controllers make of judged templates all the same.
+    pub judge_owned: bool,
+}
+
+/// Where an object stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Where {
+    /// Outside any namespace.
+    Cluster,
+    /// In the namespace of this name; a Namespace counts as in itself.
+    Namespace(String),
+    /// In whichever namespace it will be applied to.
+    Unsaid,
+}
+
+/// What judges the objects of one namespace.
+#[derive(Debug)]
+pub struct Place {
+    /// Its metadata, none outside of namespaces.
+    pub namespace: Option<Arc<NamespaceMeta>>,
+    /// What its modes and floors ask.
+    pub grants: Vec<Grant>,
+    /// The policies of the grants, and those of the audit itself.
+    pub policies: Vec<Arc<ResolvedPolicy>>,
+    /// Objects that rules look up.
+    pub inventory: Inventory,
+    /// Changes when an object that is the same might be judged otherwise.
+    pub digest: u64,
+}
+
+/// Objects that rules look up, by `apiGroup/Kind` and then by namespace.
+pub type Looked = BTreeMap<String, HashMap<String, Vec<Value>>>;
+
+/// What is known beside the objects themselves.
+#[derive(Debug)]
+pub struct World {
+    /// What is in force.
+    pub rules: Rules,
+    /// When the audit began.
+    pub now: Timestamp,
+    /// None when they could not be read.
+    namespaces: Option<HashMap<String, Arc<NamespaceMeta>>>,
+    looked: Looked,
+    places: Mutex<HashMap<Where, Arc<Place>>>,
+}
+
+impl World {
+    /// Puts together what was read; without namespaces every one counts as unread.
+    pub fn new(
+        rules: Rules,
+        namespaces: Option<HashMap<String, Arc<NamespaceMeta>>>,
+        looked: Looked,
+        now: Timestamp,
+    ) -> Self {
+        Self { rules, now, namespaces, looked, places: Mutex::default() }
+    }
+
+    /// Returns every policy that judges something.
+    pub fn policies(&self) -> Vec<Arc<ResolvedPolicy>> {
+        let named = self.namespaces.iter().flat_map(HashMap::keys).cloned().map(Where::Namespace);
+        // A namespace that nobody has read yet is judged as its name says.
+        let places = named.chain([Where::Cluster, Where::Unsaid]).map(|place| self.place(&place));
+        let mut found: BTreeMap<Arc<str>, Arc<ResolvedPolicy>> = BTreeMap::new();
+        for place in places {
+            found.extend(place.policies.iter().map(|policy| (policy.name.clone(), policy.clone())));
+        }
+        found.into_values().collect()
+    }
+
+    /// Returns what judges the objects of a place.
+    pub fn place(&self, at: &Where) -> Arc<Place> {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = places.get(at) {
+            return place.clone();
+        }
+        let place = Arc::new(self.build(at));
+        places.insert(at.clone(), place.clone());
+        place
+    }
+
+    fn build(&self, at: &Where) -> Place {
+        let (bundle, modes) = (&*self.rules.bundle, &self.rules.config.modes);
+        let known = |name: &String| self.namespaces.as_ref().map(|known| known.get(name).cloned());
+        let (namespace, grants) = match at {
+            Where::Cluster => (None, modes.cluster_scoped_grants()),
+            Where::Unsaid => (None, modes.grants(&NamespaceMeta::default(), bundle)),
+            Where::Namespace(name) => match known(name) {
+                // It was made after the namespaces were listed, or they could not be.
+                None | Some(None) => (None, modes.grants_of_unread(name, bundle)),
+                Some(Some(meta)) => {
+                    let grants = modes.grants(&meta, bundle);
+                    (Some(meta), grants)
+                }
+            },
+        };
+        let grants = grants.grants;
+        let names = grants.iter().map(|grant| &grant.policy).chain(&self.rules.policies);
+        let mut policies: Vec<Arc<ResolvedPolicy>> = Vec::new();
+        for policy in names.filter_map(|name| bundle.policy(name)) {
+            if !policies.iter().any(|known| known.name == policy.name) {
+                policies.push(policy.clone());
+            }
+        }
+        let inventory = self.inventory(at);
+        let digest = self.digest(namespace.as_deref(), &grants, &inventory);
+        Place { namespace, grants, policies, inventory, digest }
+    }
+
+    fn inventory(&self, at: &Where) -> Inventory {
+        let Where::Namespace(name) = at else { return Inventory::new() };
+        let of_kind = |(kind, objects): (&String, &HashMap<String, Vec<Value>>)| {
+            (kind.clone(), Value::from(objects.get(name).cloned().unwrap_or_default()))
+        };
+        self.looked.iter().map(of_kind).collect()
+    }
+
+    fn digest(&self, namespace: Option<&NamespaceMeta>, grants: &[Grant], inventory: &Inventory) -> u64 {
+        let mut hash = DefaultHasher::new();
+        self.rules.bundle.digest().hash(&mut hash);
+        self.rules.policies.hash(&mut hash);
+        self.rules.judge_owned.hash(&mut hash);
+        if let Some(namespace) = namespace {
+            (&namespace.name, &namespace.labels, &namespace.annotations).hash(&mut hash);
+        }
+        for grant in grants {
+            // Of a date counts on which side of it we are, so that it takes effect on its day.
+            let is_in_force = grant.from.is_none_or(|from| from <= self.now);
+            (grant.mode, &grant.policy, grant.severity, grant.scope, is_in_force).hash(&mut hash);
+        }
+        for (kind, objects) in inventory {
+            kind.hash(&mut hash);
+            for object in objects.items() {
+                let version = |key| object.at(&["metadata", key]).and_then(|text| text.as_text());
+                (version("name"), version("uid"), version("resourceVersion")).hash(&mut hash);
+            }
+        }
+        hash.finish()
+    }
+}

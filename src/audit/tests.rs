@@ -1,0 +1,211 @@
+use std::collections::{BTreeMap, HashSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{Request, Response};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value as Json, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tower::service_fn;
+
+use super::judge::{Judges, Said};
+use super::list::Lister;
+use super::pass::{Outcome, Pass, Progress};
+use super::scope::Rules;
+use super::sink::{Sink, Tally};
+use super::{Memory, sink};
+use crate::config::Config;
+use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
+use crate::policy::Source;
+use crate::store::{AuditState, Stored};
+
+const RULE: &str = "# METADATA\n# title: T\n# custom:\n#   id: no-latest\n#   severity: high\n\
+                    #   category: test\n#   kinds: [workloads]\n#   fix: F\n\
+                    package gatepost.rules.no_latest\n\
+                    violation contains {\"message\": \"latest\", \"path\": c.path} if {\n\
+                    \tsome c in input.containers\n\tendswith(c.container.image, \":latest\")\n}\n";
+const POLICY: &str = "apiVersion: gatepost.dev/v1alpha1\nkind: Policy\nmetadata: {name: strict}\n\
+                      spec:\n  rules:\n  - {id: no-latest}\n";
+
+/// Answers by path and query, in the given order for each.
+type Answers = BTreeMap<String, Vec<(u16, Json)>>;
+
+fn client(answers: Answers) -> (Client, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let (answers, log) = (Arc::new(Mutex::new(answers)), asked.clone());
+    let answer = move |request: Request<Body>| {
+        let at = request.uri().path_and_query().unwrap().to_string();
+        log.lock().unwrap().push(at.clone());
+        let key = match at.split_once("continue=") {
+            Some((_, token)) => format!("{}?{token}", request.uri().path()),
+            None => request.uri().path().to_owned(),
+        };
+        let mut answers = answers.lock().unwrap();
+        let known = answers.get_mut(&key);
+        let (code, body) = match known {
+            Some(list) if list.len() > 1 => list.remove(0),
+            Some(list) => list[0].clone(),
+            None => (404, json!({"kind": "Status", "status": "Failure", "code": 404, "message": key})),
+        };
+        async move {
+            let body = Body::from(serde_json::to_vec(&body).unwrap());
+            Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
+        }
+    };
+    (Client::new(service_fn(answer), "default"), asked)
+}
+
+fn pod(name: &str, image: &str) -> Json {
+    json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "1"},
+           "spec": {"containers": [{"name": "app", "image": image}]}})
+}
+
+fn page(items: &[Json], next: &str) -> (u16, Json) {
+    (200, json!({"metadata": {"continue": next}, "items": items}))
+}
+
+fn status(code: u16, next: &str) -> (u16, Json) {
+    let metadata = json!({"continue": next});
+    (code, json!({"kind": "Status", "status": "Failure", "code": code, "message": "no", "metadata": metadata}))
+}
+
+fn cluster(pods: Vec<(&str, (u16, Json))>) -> Answers {
+    let resource = |name: &str, kind: &str, namespaced: bool| json!({"name": name, "singularName": "", "kind": kind, "namespaced": namespaced, "verbs": ["list", "watch"]});
+    let core = json!({"groupVersion": "v1", "resources": [
+        resource("pods", "Pod", true), resource("replicationcontrollers", "ReplicationController", true),
+        resource("events", "Event", true)]});
+    let namespaces = json!({"metadata": {}, "items": [
+        {"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"name": "shop"}}]});
+    let mut answers = Answers::from([
+        ("/api/v1".to_owned(), vec![(200, core)]),
+        ("/apis".to_owned(), vec![(200, json!({"groups": []}))]),
+        ("/api/v1/namespaces".to_owned(), vec![(200, namespaces)]),
+        ("/api/v1/replicationcontrollers".to_owned(), vec![status(403, "")]),
+    ]);
+    for (at, answer) in pods {
+        answers.entry(format!("/api/v1/pods{at}")).or_default().push(answer);
+    }
+    answers
+}
+
+/// Writes down what it is told.
+#[derive(Debug, Default)]
+struct Notes {
+    failing: Vec<String>,
+    listed: Vec<(String, usize)>,
+}
+
+#[async_trait]
+impl Sink for Notes {
+    async fn page(&mut self, page: Vec<Said>) -> Stored<Tally> {
+        let failing = page.iter().filter(|said| said.look.found.iter().any(|found| found.rule.as_str() == "no-latest"));
+        self.failing.extend(failing.map(|said| said.look.object.name.clone()));
+        Ok(sink::Tally::default())
+    }
+
+    async fn listed(&mut self, _: &str, kind: &str, seen: &HashSet<u128>) -> Stored<Tally> {
+        self.listed.push((kind.to_owned(), seen.len()));
+        Ok(Tally::default())
+    }
+
+    async fn served(&mut self, _: &HashSet<(String, String)>, _: &HashSet<(String, String)>) -> Stored<Tally> {
+        Ok(Tally::default())
+    }
+}
+
+fn rules() -> Rules {
+    let files = vec![Source::new("own/rule.rego", RULE), Source::new("strict.yaml", POLICY)];
+    let catalogue = Catalogue::read(&[files]).unwrap();
+    let bundle = Bundle::build(catalogue, &ProgramCache::default(), crate::engine::BackendChoice::default()).unwrap();
+    Rules {
+        bundle: Arc::new(bundle),
+        config: Arc::new(Config::default()),
+        policies: vec!["strict".into()],
+        limits: Limits { time: Duration::from_secs(5), instructions: 10_000_000 },
+        judge_owned: false,
+    }
+}
+
+/// Returns how often the test's own rule passed and failed.
+fn counted(outcome: &Outcome) -> Vec<(&str, u64, u64)> {
+    let own = outcome.counts.iter().filter(|count| count.rule == "no-latest");
+    own.map(|count| (&*count.namespace, count.passed, count.failed)).collect()
+}
+
+async fn run(client: Client, rules: &Rules, memory: &mut Memory, notes: &mut Notes) -> Outcome {
+    let pass = Pass {
+        client,
+        cluster: String::new(),
+        rules: rules.clone(),
+        secrets: false,
+        lister: Lister::new(1000),
+        judges: Arc::new(Judges::new(2)),
+        memory,
+        sink: notes,
+        progress: watch::Sender::new(Progress::default()),
+        cancel: CancellationToken::new(),
+    };
+    pass.run().await.unwrap()
+}
+
+#[tokio::test]
+async fn reads_every_page_and_tells_what_it_could_not_read() {
+    let (client, asked) = client(cluster(vec![
+        ("", page(&[pod("a", "x:latest"), pod("b", "x:1")], "t1")),
+        ("?t1", status(410, "t2")),
+        ("?t2", page(&[pod("c", "y:latest")], "")),
+    ]));
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let outcome = run(client, &rules(), &mut memory, &mut notes).await;
+    assert_eq!(notes.failing, ["a", "c"]);
+    assert_eq!(notes.listed, [("Pod".to_owned(), 3)]);
+    assert_eq!((outcome.objects, outcome.evaluated, outcome.state), (3, 3, Some(AuditState::Partial)));
+    assert_eq!(outcome.unread.keys().collect::<Vec<_>>(), ["core/ReplicationController"]);
+    assert!(outcome.unread["core/ReplicationController"].contains("403"), "{:?}", outcome.unread);
+    assert_eq!(counted(&outcome), [("shop", 1, 2)]);
+    let asked = asked.lock().unwrap();
+    assert!(!asked.iter().any(|at| at.contains("events")), "they are left out: {asked:?}");
+}
+
+#[tokio::test]
+async fn a_list_that_begins_again_counts_each_object_once() {
+    let (client, _) = client(cluster(vec![
+        ("", page(&[pod("a", "x:latest")], "t1")),
+        ("?t1", status(410, "")),
+        ("", page(&[pod("a", "x:latest"), pod("b", "x:1")], "")),
+    ]));
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let outcome = run(client, &rules(), &mut memory, &mut notes).await;
+    assert_eq!((outcome.objects, counted(&outcome)), (2, vec![("shop", 1, 1)]));
+    assert_eq!(notes.listed, [("Pod".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn what_is_unchanged_is_counted_and_not_judged_again() {
+    let answers = || cluster(vec![("", page(&[pod("a", "x:latest"), pod("b", "x:1")], ""))]);
+    let (rules, mut memory, mut notes) = (rules(), Memory::default(), Notes::default());
+    let first = run(client(answers()).0, &rules, &mut memory, &mut notes).await;
+    let second = run(client(answers()).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!((first.evaluated, second.evaluated, second.objects), (2, 0, 2));
+    assert_eq!(first.counts, second.counts);
+    let mut changed = answers();
+    changed.get_mut("/api/v1/pods").unwrap()[0].1["items"][1]["metadata"]["resourceVersion"] = "2".into();
+    assert_eq!(run(client(changed).0, &rules, &mut memory, &mut notes).await.evaluated, 1);
+    let mut labelled = answers();
+    labelled.get_mut("/api/v1/namespaces").unwrap()[0].1["items"][0]["metadata"]["labels"] = json!({"a": "b"});
+    assert_eq!(run(client(labelled).0, &rules, &mut memory, &mut notes).await.evaluated, 2);
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_off_closes_nothing() {
+    let (client, _) = client(cluster(vec![("", page(&[pod("a", "x:latest")], "t1")), ("?t1", status(403, ""))]));
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let outcome = run(client, &rules(), &mut memory, &mut notes).await;
+    assert_eq!(notes.failing, ["a"]);
+    assert!(notes.listed.is_empty() && outcome.covered.is_empty());
+    assert!(outcome.unread.contains_key("core/Pod"));
+}
