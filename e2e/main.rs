@@ -25,6 +25,7 @@
 mod support;
 
 mod agreement;
+mod audit;
 mod authority;
 mod budget;
 mod certificates;

@@ -4,6 +4,7 @@
 //! closes a finding is decided in [`crate::report::lifecycle`], but for objects that are gone. It must not name the
 //! command line or the server.
 
+pub mod auditor;
 pub mod judge;
 pub mod kinds;
 pub mod list;
@@ -13,6 +14,7 @@ pub mod pass;
 pub mod scope;
 pub mod sink;
 
+pub use auditor::{Auditor, Desk};
 pub use memory::Memory;
 pub use pass::{Pass, Progress};
 pub use scope::{Rules, World};

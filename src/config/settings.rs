@@ -1,7 +1,7 @@
 //! Settings of `gatepost serve` that are single values or lists of words.
 
 use std::net::SocketAddr;
-use std::num::{NonZeroU64, NonZeroUsize};
+use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -147,6 +147,15 @@ pub struct Settings {
     /// Which policies judge what, where nothing else is said.
     #[command(flatten)]
     pub slots: Slots,
+    /// How often the whole cluster is audited, and first at the start; with none, never
+    #[arg(long, value_name = "TIME")]
+    pub audit_interval: Option<Lifetime>,
+    /// List requests that an audit sends in a second, at most
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub audit_qps: NonZeroU32,
+    /// Read Secrets in audits, too
+    #[arg(long)]
+    pub audit_secrets: bool,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

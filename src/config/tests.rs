@@ -30,10 +30,10 @@ fn sample(scalar: &Scalar, number: usize) -> String {
     let word = |words: [&str; 3]| words[number].to_owned();
     match scalar.key.as_str() {
         key if key.starts_with("listen") => format!("127.0.0.1:{}", 7000 + number),
-        "caLifetime" | "caOverlap" | "tlsLifetime" => format!("{}d", 20 + number),
+        "caLifetime" | "caOverlap" | "auditInterval" | "tlsLifetime" => format!("{}d", 20 + number),
         "role" => word(["scanner", "all", "scanner"]),
         "scanner" => format!("https://name-{number}/"),
-        "judgeOwned" => word(["true", "false", "true"]),
+        "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),
         "failurePolicy" => word(["fail", "ignore", "fail"]),
         "logFormat" => word(["pretty", "json", "pretty"]),

@@ -8,6 +8,7 @@ pub mod access;
 pub mod documents;
 pub mod endpoint;
 mod evaluate;
+mod findings;
 pub mod guard;
 mod lines;
 mod openapi;
@@ -28,7 +29,9 @@ use self::access::Caller;
 use self::endpoint::Routes;
 use self::guard::Door;
 use self::problem::Problem;
+use crate::audit;
 use crate::input::document::STACK_BYTES;
+use crate::store::Store;
 use crate::webhook::handlers::App;
 use crate::webhook::workers::Workers;
 
@@ -44,14 +47,36 @@ pub struct ApiState {
     pub scans: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
+    /// What audits found, where there are any.
+    pub kept: Option<Kept>,
+}
+
+/// What is kept over time, and what finds it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// Where it is.
+    pub store: Arc<dyn Store>,
+    /// Who audits.
+    pub auditor: audit::Desk,
 }
 
 impl ApiState {
     /// Starts the threads.
-    pub fn new(app: Arc<App>, door: Door, threads: NonZeroUsize, max_scan_bytes: usize) -> io::Result<Self> {
+    pub fn new(
+        app: Arc<App>,
+        door: Door,
+        threads: NonZeroUsize,
+        max_scan_bytes: usize,
+        kept: Option<Kept>,
+    ) -> io::Result<Self> {
         let most = threads.get().saturating_mul(2);
         let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
-        Ok(Self { app, door, pool, scans: Arc::new(Semaphore::new(most)), max_scan_bytes })
+        Ok(Self { app, door, pool, scans: Arc::new(Semaphore::new(most)), max_scan_bytes, kept })
+    }
+
+    /// Returns what is kept; a problem where nothing is.
+    fn kept(&self) -> Result<&Kept, Problem> {
+        self.kept.as_ref().ok_or_else(Problem::nothing_kept)
     }
 
     /// Returns who shows a token. None is given out yet, so none is right.
@@ -64,6 +89,7 @@ impl ApiState {
 pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
+    let routes = findings::routes(routes);
     let routes = openapi::routes(routes);
     let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
     routes.finish().route("/", version).layer(from_fn_with_state(state, guard::receive))

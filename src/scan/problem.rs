@@ -130,6 +130,12 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", "Something else is going on", detail)
     }
 
+    /// Nothing is audited, so nothing was found.
+    pub fn nothing_kept() -> Self {
+        let detail = "nothing is audited here: it takes a cluster and --audit-interval";
+        Self::new(StatusCode::CONFLICT, "nothing-kept", "Nothing is kept here", detail)
+    }
+
     /// The body is longer than is taken.
     pub fn too_large(limit: usize) -> Self {
         let detail = format!("the body is longer than {limit} bytes; send less, or raise the limit");

@@ -1,5 +1,6 @@
 //! Puts the parts together: one process that listens, watches and answers.
 
+mod audit;
 pub mod bundle;
 pub mod certificates;
 mod descriptors;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 
 use crate::cluster::ConnectError;
 use crate::config::{Layers, Read};
+use crate::store::StoreError;
 use crate::webhook::certificates::CertificateError;
 use crate::webhook::tls::TlsError;
 
@@ -67,6 +69,9 @@ pub enum ServeError {
     /// The cluster that was named cannot be used.
     #[error("cluster")]
     OutOfReach(#[from] ConnectError),
+    /// What is to be kept cannot be.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// No threads can be started, or no signal be waited for.
     #[error("{0}")]
     System(std::io::Error),

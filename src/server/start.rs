@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use super::audit;
 use super::certificates::Certificates;
 use super::descriptors;
 use super::files::{self, Addresses};
@@ -66,6 +67,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     tokio::spawn(listener::serve(health.0, health_routes, options(shares.others), stopped.clone()));
 
     let has_cluster = client.is_some();
+    let audited = client.clone();
     let world = world(client, &in_force.bundle, &readiness);
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
@@ -78,7 +80,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let serving_webhook =
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
     let door = door(addresses.http);
-    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes);
+    let kept = audit::start(&settings, audited, &app, &stopped).await?;
+    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept);
     let api = Arc::new(api.map_err(ServeError::System)?);
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
     let serving_http = tokio::spawn(listener::serve(http.0, scan::routes(api), http_options, stopped.clone()));

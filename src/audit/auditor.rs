@@ -1,0 +1,168 @@
+//! When a cluster is audited: at the start, then in its turn, and when somebody asks; one audit at a time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::Client;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::judge::Judges;
+use super::list::Lister;
+use super::{Memory, Pass, Progress, Rules, StoreSink};
+use crate::store::{Audit, AuditState, Store, Stored, Trigger};
+
+/// Audits a cluster again and again.
+pub struct Auditor {
+    /// The cluster.
+    pub client: Client,
+    /// Its name.
+    pub cluster: String,
+    /// Where findings are kept.
+    pub store: Arc<dyn Store>,
+    /// Returns what is in force; asked once for each audit.
+    pub rules: Box<dyn Fn() -> Rules + Send + Sync>,
+    /// From the end of an audit to the beginning of the next.
+    pub interval: Duration,
+    /// List requests in a second, at most.
+    pub qps: u32,
+    /// Whether Secrets are read.
+    pub secrets: bool,
+    /// Threads that judge.
+    pub threads: usize,
+}
+
+/// What others may ask of an [`Auditor`].
+#[derive(Debug, Clone)]
+pub struct Desk {
+    asks: mpsc::Sender<()>,
+    progress: watch::Receiver<Progress>,
+    running: Arc<AtomicBool>,
+}
+
+/// An audit is under way, or about to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an audit is under way")]
+pub struct Busy;
+
+impl Desk {
+    /// Has an audit begin at once.
+    pub fn ask(&self) -> Result<(), Busy> {
+        if self.running.load(Ordering::Acquire) {
+            return Err(Busy);
+        }
+        self.asks.try_send(()).map_err(|_| Busy)
+    }
+
+    /// Returns how far the audit under way has come; none where none is.
+    pub fn progress(&self) -> Option<Progress> {
+        self.running.load(Ordering::Acquire).then(|| *self.progress.borrow())
+    }
+}
+
+impl Auditor {
+    /// Begins, until it is told to stop; an audit under way is then left as it is, and the next start abandons it.
+    pub fn start(self, stopped: watch::Receiver<bool>) -> Desk {
+        let (asks, asked) = mpsc::channel(1);
+        let (progress, told) = watch::channel(Progress::default());
+        let running = Arc::new(AtomicBool::new(true));
+        let desk = Desk { asks, progress: told, running: running.clone() };
+        tokio::spawn(self.run(asked, progress, running, stopped));
+        desk
+    }
+
+    async fn run(
+        self,
+        mut asked: mpsc::Receiver<()>,
+        progress: watch::Sender<Progress>,
+        running: Arc<AtomicBool>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        let mut memory = Memory::default();
+        let judges = Arc::new(Judges::new(self.threads));
+        let mut trigger = Trigger::Start;
+        loop {
+            running.store(true, Ordering::Release);
+            progress.send_replace(Progress::default());
+            tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                audited = self.audit(trigger, &mut memory, &judges, &progress) => tell(&audited),
+            }
+            running.store(false, Ordering::Release);
+            trigger = tokio::select! {
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                Some(()) = asked.recv() => Trigger::Request,
+                () = tokio::time::sleep(jittered(self.interval)) => Trigger::Schedule,
+            };
+        }
+    }
+
+    async fn audit(
+        &self,
+        trigger: Trigger,
+        memory: &mut Memory,
+        judges: &Arc<Judges>,
+        progress: &watch::Sender<Progress>,
+    ) -> Stored<Audit> {
+        let rules = (self.rules)();
+        let mut audit = self.store.begin_audit(&self.cluster, trigger, rules.bundle.digest(), Timestamp::now()).await?;
+        let mut sink = StoreSink {
+            store: self.store.clone(),
+            cluster: self.cluster.clone(),
+            bundle: rules.bundle.clone(),
+            now: Timestamp::now,
+        };
+        let pass = Pass {
+            client: self.client.clone(),
+            cluster: self.cluster.clone(),
+            rules,
+            secrets: self.secrets,
+            lister: Lister::new(self.qps),
+            judges: judges.clone(),
+            memory,
+            sink: &mut sink,
+            progress: progress.clone(),
+            cancel: CancellationToken::new(),
+        };
+        let outcome = pass.run().await?;
+        audit.state = outcome.state.unwrap_or(AuditState::Partial);
+        audit.finished = Some(Timestamp::now());
+        (audit.objects, audit.evaluated) = (outcome.objects, outcome.evaluated);
+        (audit.opened, audit.fixed, audit.closed) =
+            (outcome.findings.opened, outcome.findings.fixed, outcome.findings.closed);
+        audit.unread = outcome.unread;
+        self.store.end_audit(&audit, &outcome.covered, &outcome.counts).await?;
+        Ok(audit)
+    }
+}
+
+/// Logs what an audit came to.
+fn tell(audited: &Stored<Audit>) {
+    match audited {
+        Ok(audit) => {
+            for (kind, cause) in &audit.unread {
+                tracing::warn!(audit = audit.id, %kind, %cause, "a kind could not be audited; nothing of it is closed");
+            }
+            let (opened, fixed, closed) = (audit.opened, audit.fixed, audit.closed);
+            tracing::info!(
+                audit = audit.id,
+                state = ?audit.state,
+                objects = audit.objects,
+                evaluated = audit.evaluated,
+                opened,
+                fixed,
+                closed,
+                "the cluster was audited",
+            );
+        }
+        Err(error) => tracing::error!(%error, "the audit could not be kept"),
+    }
+}
+
+/// Returns an interval that is up to a tenth longer, so that several Gateposts do not list at the same moment.
+fn jittered(interval: Duration) -> Duration {
+    let share = Timestamp::now().subsec_microsecond().unsigned_abs() % 100;
+    interval.saturating_add(interval.saturating_mul(share) / 1000)
+}

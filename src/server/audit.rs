@@ -1,0 +1,52 @@
+//! Has the cluster audited, where that is asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+
+use super::ServeError;
+use crate::audit::{Auditor, Rules};
+use crate::config::Settings;
+use crate::scan::Kept;
+use crate::store;
+use crate::webhook::handlers::App;
+
+/// The policies that everything is judged by, beside what namespaces ask for: what could be enforced is then known.
+const POLICIES: [&str; 1] = ["strict"];
+
+/// Opens the store and begins to audit; none without a cluster, an interval, or the part in it.
+pub async fn start(
+    settings: &Settings,
+    client: Option<Client>,
+    app: &Arc<App>,
+    stopped: &watch::Receiver<bool>,
+) -> Result<Option<Kept>, ServeError> {
+    let interval = settings.audit_interval.as_ref().filter(|_| settings.role.audits());
+    let Some((client, interval)) = client.zip(interval) else { return Ok(None) };
+    let store = store::open(&settings.data_dir, None).await?;
+    let app = app.clone();
+    let auditor = Auditor {
+        client,
+        cluster: String::new(),
+        store: store.clone(),
+        rules: Box::new(move || rules(&app)),
+        interval: Duration::from_secs(interval.seconds().unsigned_abs()),
+        qps: settings.audit_qps.get(),
+        secrets: settings.audit_secrets,
+        threads: settings.scan_workers.get(),
+    };
+    Ok(Some(Kept { store, auditor: auditor.start(stopped.clone()) }))
+}
+
+fn rules(app: &App) -> Rules {
+    let in_force = app.in_force.load();
+    Rules {
+        bundle: in_force.bundle.clone(),
+        config: in_force.config.clone(),
+        policies: POLICIES.into_iter().map(Arc::from).collect(),
+        limits: in_force.limits,
+        judge_owned: in_force.judge_owned,
+    }
+}
