@@ -68,6 +68,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![api_server(facts), replicas(facts)];
     findings.extend(processes(facts));
     findings.extend(registrations(facts));
+    findings.extend(mutation(facts));
     findings.push(arrival(facts));
     findings.push(rights(&facts.namespace, &facts.rights));
     findings.extend(clocks(facts));
@@ -216,6 +217,33 @@ fn trust(facts: &Facts, live: &ValidatingWebhookConfiguration) -> Finding {
         return Finding::problem(CHECK, format!("{says}: the API server cannot connect"), mend);
     }
     Finding::ok(CHECK, "holds every authority that Gatepost uses")
+}
+
+/// Whether objects of the namespaces that ask for patches are sent to be mended; nothing where none asks.
+fn mutation(facts: &Facts) -> Option<Finding> {
+    const CHECK: &str = "mutation";
+    let namespaces = match &facts.mutated_namespaces {
+        Ok(namespaces) if namespaces.is_empty() => return None,
+        Ok(namespaces) => namespaces,
+        Err(cause) => return Some(Finding::unknown(CHECK, format!("Namespaces cannot be read: {cause}"))),
+    };
+    let asking = match namespaces.as_slice() {
+        [one] => format!("the namespace {one}"),
+        [first, rest @ ..] => format!("{first} and {} more namespaces", rest.len()),
+        [] => return None,
+    };
+    Some(match &facts.is_mutation_registered {
+        Ok(true) => Finding::ok(CHECK, format!("is registered; {asking}: label gatepost.dev/mutate")),
+        Ok(false) => Finding::warning(
+            CHECK,
+            format!(
+                "nothing is mended in {asking}, whose label gatepost.dev/mutate asks for it: there is no \
+                 MutatingWebhookConfiguration gatepost"
+            ),
+            "add manifests/components/mutation to your kustomization, or take the label away",
+        ),
+        Err(cause) => Finding::unknown(CHECK, format!("its registration cannot be read: {cause}")),
+    })
 }
 
 fn arrival(facts: &Facts) -> Finding {

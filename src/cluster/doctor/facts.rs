@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use kube::api::{ListParams, ObjectMeta, PostParams};
@@ -14,6 +14,7 @@ use super::process::{self, Address, Process};
 use super::rights::{self, Right};
 use crate::cluster::Installation;
 use crate::cluster::installation::{CERTIFICATES_SECRET, NAME};
+use crate::policy::mutation::MUTATE;
 
 /// How long counters and watches may take to show what just happened.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,6 +42,10 @@ pub struct Facts {
     pub processes: BTreeMap<String, Read<Process>>,
     /// The registration; none when there is none.
     pub registration: Read<Option<ValidatingWebhookConfiguration>>,
+    /// Whether there is a registration for mutation.
+    pub is_mutation_registered: Read<bool>,
+    /// Namespaces whose label asks for patches.
+    pub mutated_namespaces: Read<Vec<String>>,
     /// The authorities that Gatepost's Secret holds, as PEM; none when there is no Secret.
     pub authorities: Read<Option<String>>,
     /// Whether an object sent to the API server was counted by a process.
@@ -63,6 +68,7 @@ impl Facts {
         let newest_namespace = newest_namespace(installation).await;
         let processes = caught_up(&addresses, newest_namespace.as_ref().ok().copied()).await;
         let registrations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+        let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
         Self {
             namespace: namespace.clone(),
@@ -71,6 +77,8 @@ impl Facts {
             replicas: replicas(installation).await,
             processes,
             registration: registrations.get_opt(NAME).await.map_err(words),
+            is_mutation_registered: mutating.get_metadata_opt(NAME).await.map_err(words).map(|found| found.is_some()),
+            mutated_namespaces: mutated_namespaces(installation).await,
             authorities: secrets.get_opt(CERTIFICATES_SECRET).await.map_err(words).map(|secret| authorities(secret?)),
             arrived,
             newest_namespace,
@@ -171,6 +179,14 @@ async fn newest_namespace(installation: &Installation) -> Read<u64> {
     let list = namespaces.list_metadata(&ListParams::default()).await.map_err(words)?;
     let versions = list.items.iter().filter_map(|namespace| namespace.resource_version()?.parse().ok());
     Ok(versions.max().unwrap_or_default())
+}
+
+/// Returns the Namespaces whose label asks for the patches of a policy.
+async fn mutated_namespaces(installation: &Installation) -> Read<Vec<String>> {
+    let namespaces: Api<Namespace> = Api::all(installation.client.clone());
+    let labelled = ListParams::default().labels(&format!("{MUTATE},{MUTATE}!=off"));
+    let list = namespaces.list_metadata(&labelled).await.map_err(words)?;
+    Ok(list.items.iter().map(kube::ResourceExt::name_any).collect())
 }
 
 /// Asks the processes again until their watch has delivered a version, or for a moment.

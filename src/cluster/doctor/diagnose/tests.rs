@@ -55,6 +55,8 @@ fn healthy() -> Facts {
         replicas: Ok(Some((2, 2))),
         processes: process(&metrics(7, now() + 2400.hours(), 40)),
         registration: Ok(Some(registration(&authority))),
+        is_mutation_registered: Ok(false),
+        mutated_namespaces: Ok(vec![]),
         authorities: Ok(Some(authority)),
         arrived: Ok(true),
         newest_namespace: Ok(40),
@@ -132,4 +134,18 @@ fn a_deleted_registration_is_told_from_one_that_never_was() {
     facts.processes = process(&metrics);
     let found = diagnose(&facts).into_iter().find(|finding| finding.check == "registration").unwrap();
     assert!(found.mend.unwrap().contains("--resume"));
+}
+
+#[test]
+fn a_label_that_asks_for_patches_is_told_where_nothing_is_registered_for_them() {
+    let namespaces = |names: &[&str]| Ok(names.iter().map(|&name| name.to_owned()).collect());
+    let asking = |names: &[&str]| Facts { mutated_namespaces: namespaces(names), ..healthy() };
+    for (names, words) in [(vec!["shop"], "in the namespace shop"), (vec!["a", "b", "c"], "in a and 2 more namespaces")]
+    {
+        let found = wrong(&asking(&names));
+        assert!(matches!(found.as_slice(), [(State::Warning, says)] if says.contains(words)), "{found:?}");
+    }
+    assert_eq!(wrong(&Facts { is_mutation_registered: Ok(true), ..asking(&["shop"]) }), []);
+    let unread = wrong(&Facts { is_mutation_registered: Err("forbidden".into()), ..asking(&["shop"]) });
+    assert!(matches!(unread.as_slice(), [(State::Unknown, says)] if says.contains("forbidden")), "{unread:?}");
 }
