@@ -91,7 +91,9 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
         for method in methods.as_object().expect("methods").keys() {
             let method = method.to_uppercase();
             let (status, answer) = server.ask(&method, path, "", POD);
-            let is_expected = ![0, 404, 405, 500, 503].contains(&status);
+            // Where a name is to stand, the braces name nothing that is there; the path is known all the same.
+            let names_nothing = status == 404 && path.contains('{') && !answer.contains("openapi.json");
+            let is_expected = names_nothing || ![0, 404, 405, 500, 503].contains(&status);
             assert!(is_expected, "{method} {path}: {status} {answer}");
             let (status, answer) = server.ask(&method, &format!("{path}?nonsense=1"), "", POD);
             assert_eq!(status, 400, "{method} {path}: {answer}");

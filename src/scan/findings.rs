@@ -13,6 +13,7 @@ use super::ApiState;
 use super::access::{Caller, Scope};
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::problem::{Flaw, Problem};
+use crate::audit;
 use crate::report::Resource;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::store::{Filter, FindingSort, Page, PageQuery};
@@ -138,7 +139,7 @@ async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json
         limit: query.number("limit").unwrap_or(PAGE),
     };
     let Page { items, next } = kept.store.audits(&asked).await?;
-    let progress = kept.auditor.progress().map(|progress| {
+    let progress = kept.auditor.as_ref().and_then(audit::Desk::progress).map(|progress| {
         json!({
             "kinds": progress.kinds,
             "kindsDone": progress.kinds_done,
@@ -150,7 +151,8 @@ async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json
 }
 
 async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
-    state.kept()?.auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
+    let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
+    auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
     Ok((StatusCode::ACCEPTED, Json(json!({"state": "running"}))).into_response())
 }
 

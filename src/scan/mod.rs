@@ -47,7 +47,7 @@ pub struct ApiState {
     pub scans: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
-    /// What audits found, where there are any.
+    /// What is kept over time, where this process keeps anything.
     pub kept: Option<Kept>,
 }
 
@@ -56,8 +56,8 @@ pub struct ApiState {
 pub struct Kept {
     /// Where it is.
     pub store: Arc<dyn Store>,
-    /// Who audits.
-    pub auditor: audit::Desk,
+    /// Who audits, where anybody does.
+    pub auditor: Option<audit::Desk>,
 }
 
 impl ApiState {

@@ -130,10 +130,16 @@ impl Problem {
         Self::new(StatusCode::CONFLICT, "conflict", "Something else is going on", detail)
     }
 
-    /// Nothing is audited, so nothing was found.
+    /// This process keeps nothing.
     pub fn nothing_kept() -> Self {
-        let detail = "nothing is audited here: it takes a cluster and --audit-interval";
+        let detail = "with --role webhook nothing is kept here: ask the scanner that it reports to";
         Self::new(StatusCode::CONFLICT, "nothing-kept", "Nothing is kept here", detail)
+    }
+
+    /// Nothing is audited.
+    pub fn nothing_audited() -> Self {
+        let detail = "nothing is audited here: it takes a cluster and --audit-interval";
+        Self::new(StatusCode::CONFLICT, "nothing-audited", "Nothing is audited here", detail)
     }
 
     /// The body is longer than is taken.

@@ -1,4 +1,4 @@
-//! Has the cluster audited, where that is asked for.
+//! Opens what is kept, and has the cluster audited where that is asked for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,28 +16,33 @@ use crate::webhook::handlers::App;
 /// The policies that everything is judged by, beside what namespaces ask for: what could be enforced is then known.
 const POLICIES: [&str; 1] = ["strict"];
 
-/// Opens the store and begins to audit; none without a cluster, an interval, or the part in it.
+/// Opens the store where this process keeps something; audits the cluster where there is one, and an interval.
 pub async fn start(
     settings: &Settings,
     client: Option<Client>,
     app: &Arc<App>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Option<Kept>, ServeError> {
-    let interval = settings.audit_interval.as_ref().filter(|_| settings.role.audits());
-    let Some((client, interval)) = client.zip(interval) else { return Ok(None) };
+    if !settings.role.audits() {
+        return Ok(None);
+    }
     let store = store::open(&settings.data_dir, None).await?;
-    let app = app.clone();
-    let auditor = Auditor {
-        client,
-        cluster: String::new(),
-        store: store.clone(),
-        rules: Box::new(move || rules(&app)),
-        interval: Duration::from_secs(interval.seconds().unsigned_abs()),
-        qps: settings.audit_qps.get(),
-        secrets: settings.audit_secrets,
-        threads: settings.scan_workers.get(),
-    };
-    Ok(Some(Kept { store, auditor: auditor.start(stopped.clone()) }))
+    let audited = client.zip(settings.audit_interval.as_ref());
+    let auditor = audited.map(|(client, interval)| {
+        let app = app.clone();
+        let auditor = Auditor {
+            client,
+            cluster: String::new(),
+            store: store.clone(),
+            rules: Box::new(move || rules(&app)),
+            interval: Duration::from_secs(interval.seconds().unsigned_abs()),
+            qps: settings.audit_qps.get(),
+            secrets: settings.audit_secrets,
+            threads: settings.scan_workers.get(),
+        };
+        auditor.start(stopped.clone())
+    });
+    Ok(Some(Kept { store, auditor }))
 }
 
 fn rules(app: &App) -> Rules {
