@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::support::generated::check_generated;
+use crate::support::seed::{Seeded, fill};
 use crate::support::server::Server;
 
 const POD: &str =
@@ -84,19 +85,69 @@ fn errors_are_problems() {
 #[test]
 fn every_path_of_the_description_answers_and_knows_its_parameters() {
     let server = server();
+    let seeded = fill(&server.path("data"));
     let (status, text) = server.ask("GET", "/api/v1/openapi.json", "", "");
     assert_eq!(status, 200);
     check_generated("docs/openapi.json", &text);
     for (path, methods) in read(&text)["paths"].as_object().expect("paths") {
-        for method in methods.as_object().expect("methods").keys() {
-            let method = method.to_uppercase();
-            let (status, answer) = server.ask(&method, path, "", POD);
-            // Where a name is to stand, the braces name nothing that is there; the path is known all the same.
-            let names_nothing = status == 404 && path.contains('{') && !answer.contains("openapi.json");
-            let is_expected = names_nothing || ![0, 404, 405, 500, 503].contains(&status);
-            assert!(is_expected, "{method} {path}: {status} {answer}");
-            let (status, answer) = server.ask(&method, &format!("{path}?nonsense=1"), "", POD);
-            assert_eq!(status, 400, "{method} {path}: {answer}");
+        for (method, operation) in methods.as_object().expect("methods") {
+            let (method, there) = (method.to_uppercase(), named(path, &seeded));
+            let (status, answer) = server.ask(&method, &there, "", POD);
+            let is_described = operation["responses"].get(status.to_string()).is_some();
+            assert!(is_described && status != 404, "{method} {there}: {status} {answer}");
+            let (status, answer) = server.ask(&method, &format!("{there}?nonsense=1"), "", POD);
+            assert_eq!(status, 400, "{method} {there}: {answer}");
+            if path.contains('{') {
+                let (status, answer) = server.ask(&method, path, "", POD);
+                assert_eq!(status, 404, "{method} {path}: {answer}");
+                assert!(!answer.contains("openapi.json"), "{method} {path}: {answer}");
+            }
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                if parameter["in"] == "query" {
+                    takes(&server, &method, &there, parameter);
+                }
+            }
         }
+    }
+}
+
+/// Returns a path with names of what is there in place of the braces.
+fn named(path: &str, seeded: &Seeded) -> String {
+    let names = [
+        ("/findings/{id}", seeded.finding.clone()),
+        ("/decisions/{uid}", seeded.decision.clone()),
+        ("/checks/{id}", seeded.check.to_string()),
+        ("/audits/{id}", seeded.audit.to_string()),
+        ("/rules/{id}", "container-image-tag".to_owned()),
+        ("/policies/{name}", "recommended".to_owned()),
+    ];
+    names.iter().find(|(end, _)| path.ends_with(end)).map_or_else(
+        || path.to_owned(),
+        |(end, name)| {
+            let (folder, _) = end.rsplit_once('/').expect("a folder");
+            format!("{}{folder}/{name}", path.strip_suffix(end).expect("the end"))
+        },
+    )
+}
+
+/// Asks with a value that a parameter takes, and with one that it does not, as the description has it.
+fn takes(server: &Server, method: &str, path: &str, parameter: &Json) {
+    let name = parameter["name"].as_str().expect("a name");
+    let schema = &parameter["schema"];
+    let of = if schema["type"] == "array" { &schema["items"] } else { schema };
+    let (right, wrong) = match (of["enum"].get(0), of["type"].as_str()) {
+        (Some(word), _) => (word.as_str().expect("a word").to_owned(), Some("nonsense")),
+        (None, Some("integer")) => ("1".to_owned(), Some("0")),
+        (None, Some("boolean")) => ("false".to_owned(), Some("perhaps")),
+        _ => (if name == "since" { "1d" } else { "" }.to_owned(), None),
+    };
+    if name != "cursor" && !right.is_empty() {
+        let (status, answer) = server.ask(method, &format!("{path}?{name}={right}"), "", POD);
+        assert!((200..300).contains(&status) || status == 409, "{method} {path}?{name}={right}: {status} {answer}");
+    }
+    if let Some(wrong) = wrong {
+        let (status, answer) = server.ask(method, &format!("{path}?{name}={wrong}"), "", POD);
+        assert_eq!(status, 400, "{method} {path}?{name}={wrong}: {answer}");
+        assert!(answer.contains(name), "{answer}");
     }
 }

@@ -15,6 +15,7 @@ mod configuration;
 mod decisions;
 mod documents;
 mod fuzz;
+mod lists;
 mod manifests;
 mod metrics;
 mod monitoring;

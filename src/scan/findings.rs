@@ -1,4 +1,4 @@
-//! `GET /api/v1/findings` and `/api/v1/audits`, and `POST /api/v1/audits`: what audits found.
+//! `/api/v1/findings`, `/api/v1/resources` and `/api/v1/audits`: what audits found, and audits.
 
 use std::sync::Arc;
 
@@ -12,46 +12,60 @@ use serde_json::{Value as Text, json};
 use super::ApiState;
 use super::access::{Caller, Scope};
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
-use super::problem::{Flaw, Problem};
+use super::lists::{self, APPLICATION, EFFORT, KIND, MODE, NAMESPACE, OWNER, PAGES, POLICY, RULE, SEVERITY};
+use super::problem::Problem;
 use crate::audit;
 use crate::report::Resource;
 use crate::report::finding::{Finding, Fingerprint};
-use crate::store::{Filter, FindingSort, Page, PageQuery};
+use crate::store::{Filter, FindingSort, Page};
 use crate::webhook::handlers::App;
 
-/// Items of a page when nobody says how many, and at most.
-const PAGE: usize = 100;
-const LONGEST_PAGE: usize = 1000;
-
-const PAGES: &[Parameter] = &[
-    Parameter::new("limit", Values::Number(LONGEST_PAGE), "How many at most; 100 if nobody says"),
-    Parameter::new("cursor", Values::Text, "Where to go on: the `next` of the page before"),
-];
-
-const FILTERS: &[Parameter] = &[
-    Parameter::new("namespace", Values::List, "Namespaces"),
-    Parameter::new("application", Values::List, "Argo CD Applications, Flux Kustomizations and releases, by name"),
-    Parameter::new("rule", Values::List, "Rules, by id or another name"),
-    Parameter::new("policy", Values::List, "Policies"),
-    Parameter::new("severity", Values::Some(&["critical", "high", "medium", "low", "info"]), "Severities"),
-    Parameter::new("effort", Values::Some(&["easy", "medium", "hard"]), "What mending it takes"),
-    Parameter::new("kind", Values::List, "Kinds"),
+/// What findings are narrowed to.
+pub const FILTERS: &[Parameter] = &[
+    NAMESPACE,
+    APPLICATION,
+    RULE,
+    POLICY,
+    SEVERITY,
+    EFFORT,
+    KIND,
     Parameter::new(
         "state",
         Values::Some(&["open", "closed", "fixed", "deleted", "exempt", "ruleOff", "outOfScope"]),
         "States, and reasons for being closed; open if nobody says",
     ),
-    Parameter::new("mode", Values::Some(&["enforce", "warn", "audit"]), "What the namespace does with it"),
-    Parameter::new("owner", Values::List, "Top owners, as Kind/name"),
-    Parameter::new("since", Values::Text, "First seen at or after this time (RFC 3339)"),
+    MODE,
+    OWNER,
+    Parameter::new("since", Values::Text, "First seen at or after this time (RFC 3339), or so long ago (7d)"),
     Parameter::new("text", Values::Text, "Words in name, rule, message or path"),
-    Parameter::new("sort", Values::OneOf(&["severity", "firstSeen", "oldest", "object", "rule"]), "The order"),
+];
+
+const SORT: &[Parameter] =
+    &[Parameter::new("sort", Values::OneOf(&["severity", "firstSeen", "oldest", "object", "rule"]), "The order")];
+
+/// What resources are narrowed to, by their findings.
+const RESOURCE_FILTERS: &[Parameter] = &[
+    NAMESPACE,
+    APPLICATION,
+    RULE,
+    POLICY,
+    SEVERITY,
+    EFFORT,
+    KIND,
+    MODE,
+    OWNER,
+    Parameter::new(
+        "since",
+        Values::Text,
+        "With findings first seen at or after this time (RFC 3339), or so long ago (7d)",
+    ),
+    Parameter::new("text", Values::Text, "Words in name, rule, message or path"),
 ];
 
 const FINDINGS: Endpoint = Endpoint {
     path: "/api/v1/findings",
     about: "Violations that audits found, with how long they have been there",
-    parameters: &[FILTERS, PAGES],
+    parameters: &[FILTERS, SORT, PAGES],
     ..Endpoint::GET
 };
 
@@ -59,6 +73,13 @@ const FINDING: Endpoint = Endpoint {
     path: "/api/v1/findings/{id}",
     about: "One finding, with the object as it was judged",
     statuses: &[200, 404],
+    ..Endpoint::GET
+};
+
+const RESOURCES: Endpoint = Endpoint {
+    path: "/api/v1/resources",
+    about: "Objects that have open findings, with how many of each severity",
+    parameters: &[RESOURCE_FILTERS, PAGES],
     ..Endpoint::GET
 };
 
@@ -76,7 +97,12 @@ const AUDIT: Endpoint = Endpoint {
 
 /// Adds the paths.
 pub fn routes(routes: Routes) -> Routes {
-    routes.add(&FINDINGS, findings).add(&FINDING, finding).add(&AUDITS, audits).add(&AUDIT, begin)
+    routes
+        .add(&FINDINGS, findings)
+        .add(&FINDING, finding)
+        .add(&RESOURCES, resources)
+        .add(&AUDITS, audits)
+        .add(&AUDIT, begin)
 }
 
 /// A finding as the API tells it: the fields of a ScanResult's result, and what time adds.
@@ -101,15 +127,9 @@ impl From<Finding> for Told {
 
 async fn findings(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let kept = state.kept()?;
-    let asked = PageQuery {
-        filter: filter(&state.app, &caller, &query)?,
-        sort: sort(query.text("sort")),
-        cursor: query.text("cursor").map(str::to_owned),
-        limit: query.number("limit").unwrap_or(PAGE),
-    };
+    let asked = lists::page(&query, filter(&state.app, &caller, &query)?, sort(query.text("sort")));
     let Page { items, next } = kept.store.findings(&asked).await?;
-    let items: Vec<Told> = items.into_iter().map(Told::from).collect();
-    Ok(Json(json!({"items": items, "next": next})))
+    Ok(lists::answer(Page { items: items.into_iter().map(Told::from).collect(), next }))
 }
 
 async fn finding(
@@ -130,14 +150,14 @@ async fn finding(
     Ok(Json(told))
 }
 
+async fn resources(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let asked = lists::page(&query, lists::filter(&state.app, &caller, &query)?, ());
+    Ok(lists::answer(state.kept()?.store.resources(&asked).await?))
+}
+
 async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json<Text>, Problem> {
     let kept = state.kept()?;
-    let asked = PageQuery {
-        filter: Filter::default(),
-        sort: (),
-        cursor: query.text("cursor").map(str::to_owned),
-        limit: query.number("limit").unwrap_or(PAGE),
-    };
+    let asked = lists::page(&query, Filter::default(), ());
     let Page { items, next } = kept.store.audits(&asked).await?;
     let progress = kept.auditor.as_ref().and_then(audit::Desk::progress).map(|progress| {
         json!({
@@ -166,57 +186,9 @@ fn sort(word: Option<&str>) -> FindingSort {
     }
 }
 
-/// Returns what a list is narrowed to; what stands closed is told only to who asks for it.
-fn filter(app: &App, caller: &Caller, query: &Query) -> Result<Filter, Problem> {
-    let list = |name| query.list(name).to_vec();
-    let state = list("state");
-    let visible = caller.globs().map(|_| {
-        let known = app.known_namespaces(&app.in_force.load());
-        known.iter().filter(|namespace| caller.sees(&namespace.name)).map(|namespace| namespace.name.clone()).collect()
-    });
-    Ok(Filter {
-        namespace: list("namespace"),
-        visible,
-        application: list("application"),
-        rule: rules(app, query),
-        policy: list("policy"),
-        severity: list("severity"),
-        kind: list("kind"),
-        state: if state.is_empty() { vec!["open".to_owned()] } else { state },
-        action: query.list("mode").iter().map(|mode| action(mode).to_owned()).collect(),
-        owner: list("owner"),
-        since: query.text("since").map(since).transpose()?,
-        text: query.text("text").map(str::to_owned),
-        ..Filter::default()
-    })
-}
-
-fn action(mode: &str) -> &'static str {
-    match mode {
-        "enforce" => "deny",
-        "warn" => "warn",
-        _ => "record",
-    }
-}
-
-fn since(text: &str) -> Result<jiff::Timestamp, Problem> {
-    let flaw = |_| Problem::query(vec![Flaw::of_parameter("since", format!("since: \"{text}\" is no RFC 3339 time"))]);
-    text.parse().map_err(flaw)
-}
-
-/// Returns the rules that are asked for, by their ids: one that is not in force may still have findings.
-fn rules(app: &App, query: &Query) -> Vec<String> {
-    let in_force = app.in_force.load();
-    let catalogue = in_force.bundle.catalogue();
-    let id = |name: &String| catalogue.rule(name).map_or_else(|_| name.clone(), |rule| rule.id.to_string());
-    let named: Vec<String> = query.list("rule").iter().map(id).collect();
-    let efforts = query.list("effort");
-    if efforts.is_empty() {
-        return named;
-    }
-    let is_meant = |id: &str| named.is_empty() || named.iter().any(|name| name == id);
-    let rules = catalogue.rules().values().filter(|rule| efforts.iter().any(|effort| *effort == rule.effort.as_str()));
-    let found: Vec<String> = rules.map(|rule| rule.id.to_string()).filter(|id| is_meant(id)).collect();
-    // No rule takes what is asked for: nothing is found, and not everything.
-    if found.is_empty() { vec![String::new()] } else { found }
+/// Returns what findings are narrowed to; what stands closed is told only to who asks for it.
+pub fn filter(app: &App, caller: &Caller, query: &Query) -> Result<Filter, Problem> {
+    let state = query.list("state");
+    let state = if state.is_empty() { vec!["open".to_owned()] } else { state.to_vec() };
+    Ok(Filter { state, ..lists::filter(app, caller, query)? })
 }

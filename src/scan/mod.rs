@@ -5,12 +5,14 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
+mod decisions;
 pub mod documents;
 pub mod endpoint;
 mod evaluate;
 mod findings;
 pub mod guard;
 mod lines;
+mod lists;
 mod openapi;
 pub mod problem;
 pub mod random;
@@ -90,6 +92,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
+    let routes = decisions::routes(routes);
     let routes = openapi::routes(routes);
     let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
     routes.finish().route("/", version).layer(from_fn_with_state(state, guard::receive))

@@ -143,6 +143,10 @@ impl Store for Database {
         self.read(Box::new(move |session| Box::pin(async move { reports::checks(session, &query).await }))).await
     }
 
+    async fn check(&self, id: i64) -> Stored<Option<Check>> {
+        self.read(Box::new(move |session| Box::pin(async move { reports::check_of(session, id).await }))).await
+    }
+
     async fn put_token(&self, token: &Token) -> Stored<()> {
         let token = token.clone();
         self.write(Box::new(move |session| Box::pin(async move { tokens::put(session, &token).await }))).await

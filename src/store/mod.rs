@@ -493,8 +493,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns one decision.
     async fn decision(&self, uid: &str) -> Stored<Option<Decision>>;
 
-    /// Returns checks, the newest first.
+    /// Returns checks without their results, the newest first.
     async fn checks(&self, query: &PageQuery<()>) -> Stored<Page<Check>>;
+
+    /// Returns one check.
+    async fn check(&self, id: i64) -> Stored<Option<Check>>;
 
     /// Keeps a token.
     async fn put_token(&self, token: &Token) -> Stored<()>;

@@ -13,7 +13,7 @@ use crate::report::finding::{BroughtIn, Fingerprint, ObjectKey};
 const DECISION: &str = "uid, decided, cluster, operation, api_group, kind, namespace, name, requester, verified, \
     dry_run, allowed, reason, duration_us, break_glass, results";
 
-const CHECK: &str = "id, judged, cluster, source, revision, policies, passed, summary, violations, results";
+const CHECK: &str = "id, judged, cluster, source, revision, policies, passed, summary, violations";
 
 /// Takes a batch in; the caller's transaction makes it whole.
 pub(super) async fn take_in(session: &mut dyn Session, batch: &Batch, now: Timestamp) -> Stored<Taken> {
@@ -180,8 +180,17 @@ fn check(cells: &mut Cells) -> Stored<Check> {
         passed: cells.is_set()?,
         summary: cells.json()?,
         violations: cells.json()?,
-        results: cells.json()?,
+        results: Vec::new(),
     })
+}
+
+pub(super) async fn check_of(session: &mut dyn Session, id: i64) -> Stored<Option<Check>> {
+    let mut select = Select::new(format!("{CHECK}, results"), "judged");
+    select.is("id", id);
+    let Some(row) = select.rows(session, "").await?.into_iter().next() else { return Ok(None) };
+    let mut cells = row.cells();
+    let found = check(&mut cells)?;
+    Ok(Some(Check { results: cells.json()?, ..found }))
 }
 
 pub(super) async fn checks(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<Check>> {

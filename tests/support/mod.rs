@@ -2,4 +2,5 @@
 
 pub mod generated;
 pub mod opa;
+pub mod seed;
 pub mod server;

@@ -1,0 +1,137 @@
+//! What lists share: the parameters of pages and filters, and what they ask of the store.
+
+use axum::Json;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde_json::{Value as Text, json};
+
+use super::access::Caller;
+use super::endpoint::{Parameter, Query, Values};
+use super::problem::{Flaw, Problem};
+use crate::config::Lifetime;
+use crate::store::{Filter, Page, PageQuery};
+use crate::webhook::handlers::App;
+
+/// Items of a page when nobody says how many, and at most.
+const PAGE: usize = 100;
+const LONGEST_PAGE: usize = 1000;
+
+pub const PAGES: &[Parameter] = &[
+    Parameter::new("limit", Values::Number(LONGEST_PAGE), "How many at most; 100 if nobody says"),
+    Parameter::new("cursor", Values::Text, "Where to go on: the `next` of the page before"),
+];
+
+pub const NAMESPACE: Parameter = Parameter::new("namespace", Values::List, "Namespaces");
+pub const APPLICATION: Parameter =
+    Parameter::new("application", Values::List, "Argo CD Applications, Flux Kustomizations and releases, by name");
+pub const RULE: Parameter = Parameter::new("rule", Values::List, "Rules, by id or another name");
+pub const POLICY: Parameter = Parameter::new("policy", Values::List, "Policies");
+pub const SEVERITY: Parameter =
+    Parameter::new("severity", Values::Some(&["critical", "high", "medium", "low", "info"]), "Severities");
+pub const EFFORT: Parameter =
+    Parameter::new("effort", Values::Some(&["easy", "medium", "hard"]), "What mending it takes");
+pub const KIND: Parameter = Parameter::new("kind", Values::List, "Kinds");
+pub const MODE: Parameter =
+    Parameter::new("mode", Values::Some(&["enforce", "warn", "audit"]), "What the namespace does with it");
+pub const OWNER: Parameter = Parameter::new("owner", Values::List, "Top owners, as Kind/name");
+
+/// Returns what a page is asked of the store with.
+pub fn page<S>(query: &Query, filter: Filter, sort: S) -> PageQuery<S> {
+    let cursor = query.text("cursor").map(str::to_owned);
+    PageQuery { filter, sort, cursor, limit: query.number("limit").unwrap_or(PAGE) }
+}
+
+/// Returns a page as lists are answered.
+pub fn answer<T: Serialize>(Page { items, next }: Page<T>) -> Json<Text> {
+    Json(json!({"items": items, "next": next}))
+}
+
+/// Returns what a list is narrowed to, but for its states.
+pub fn filter(app: &App, caller: &Caller, query: &Query) -> Result<Filter, Problem> {
+    let list = |name| query.list(name).to_vec();
+    Ok(Filter {
+        namespace: list("namespace"),
+        visible: visible(app, caller),
+        application: list("application"),
+        rule: rules(app, query),
+        policy: list("policy"),
+        severity: list("severity"),
+        kind: list("kind"),
+        action: query.list("mode").iter().map(|mode| action(mode).to_owned()).collect(),
+        owner: list("owner"),
+        since: since(query)?,
+        text: query.text("text").map(str::to_owned),
+        ..Filter::default()
+    })
+}
+
+/// Returns the namespaces that the caller may see, where they may not see all.
+pub fn visible(app: &App, caller: &Caller) -> Option<Vec<String>> {
+    caller.globs()?;
+    let known = app.known_namespaces(&app.in_force.load());
+    let seen = known.iter().filter(|namespace| caller.sees(&namespace.name));
+    Some(seen.map(|namespace| namespace.name.clone()).collect())
+}
+
+fn action(mode: &str) -> &'static str {
+    match mode {
+        "enforce" => "deny",
+        "warn" => "warn",
+        _ => "record",
+    }
+}
+
+/// Returns the time from which on something counts.
+pub fn since(query: &Query) -> Result<Option<Timestamp>, Problem> {
+    query.text("since").map(|text| time(text, Timestamp::now())).transpose()
+}
+
+/// Reads a time, or how long ago it was.
+fn time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+    let ago = || {
+        let ago = SignedDuration::from_secs(text.parse::<Lifetime>().ok()?.seconds());
+        now.checked_sub(ago).ok()
+    };
+    text.parse().ok().or_else(ago).ok_or_else(|| {
+        let detail = format!("since: \"{text}\" is neither an RFC 3339 time nor a length of time such as 7d or 12h");
+        Problem::query(vec![Flaw::of_parameter("since", detail)])
+    })
+}
+
+/// Returns the rules that are asked for, by their ids: one that is not in force may still have findings.
+fn rules(app: &App, query: &Query) -> Vec<String> {
+    let in_force = app.in_force.load();
+    let catalogue = in_force.bundle.catalogue();
+    let id = |name: &String| catalogue.rule(name).map_or_else(|_| name.clone(), |rule| rule.id.to_string());
+    let named: Vec<String> = query.list("rule").iter().map(id).collect();
+    let efforts = query.list("effort");
+    if efforts.is_empty() {
+        return named;
+    }
+    let is_meant = |id: &str| named.is_empty() || named.iter().any(|name| name == id);
+    let rules = catalogue.rules().values().filter(|rule| efforts.iter().any(|effort| *effort == rule.effort.as_str()));
+    let found: Vec<String> = rules.map(|rule| rule.id.to_string()).filter(|id| is_meant(id)).collect();
+    // No rule takes what is asked for: nothing is found, and not everything.
+    if found.is_empty() { vec![String::new()] } else { found }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_time_or_how_long_ago() {
+        let now: Timestamp = "2026-05-02T00:00:00Z".parse().unwrap();
+        for (text, expected) in [
+            ("2026-05-01T12:00:00Z", Some("2026-05-01T12:00:00Z")),
+            ("12h", Some("2026-05-01T12:00:00Z")),
+            ("7d", Some("2026-04-25T00:00:00Z")),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            let read = time(text, now).ok().map(|time| time.to_string());
+            assert_eq!(read.as_deref(), expected, "{text}");
+        }
+    }
+}
