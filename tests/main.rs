@@ -20,6 +20,7 @@ mod manifests;
 mod metrics;
 mod monitoring;
 mod mutation;
+mod reports;
 mod rules;
 mod scan;
 mod shape;

@@ -178,7 +178,8 @@ fn merged(cluster: Inventory, documents: Inventory) -> Inventory {
     all
 }
 
-async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most so many bytes.
+pub async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
     let length = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if length.is_some_and(|length| length > limit) {
         return Err(Problem::too_large(limit));

@@ -16,6 +16,7 @@ mod lists;
 mod openapi;
 pub mod problem;
 pub mod random;
+mod reports;
 mod stream;
 
 use std::io;
@@ -37,6 +38,9 @@ use crate::store::Store;
 use crate::webhook::handlers::App;
 use crate::webhook::workers::Workers;
 
+/// Reports that are taken in at a time; the store writes one after the other.
+const REPORTS: usize = 16;
+
 /// What every request to the API shares.
 pub struct ApiState {
     /// What judges, and where namespaces are known from.
@@ -47,6 +51,8 @@ pub struct ApiState {
     pub pool: Workers,
     /// Scans that may be under way.
     pub scans: Arc<Semaphore>,
+    /// Reports that may be taken in at a time.
+    pub reports: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
     /// What is kept over time, where this process keeps anything.
@@ -73,7 +79,8 @@ impl ApiState {
     ) -> io::Result<Self> {
         let most = threads.get().saturating_mul(2);
         let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
-        Ok(Self { app, door, pool, scans: Arc::new(Semaphore::new(most)), max_scan_bytes, kept })
+        let (scans, reports) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REPORTS)));
+        Ok(Self { app, door, pool, scans, reports, max_scan_bytes, kept })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -93,6 +100,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
     let routes = decisions::routes(routes);
+    let routes = reports::routes(routes);
     let routes = openapi::routes(routes);
     let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
     routes.finish().route("/", version).layer(from_fn_with_state(state, guard::receive))

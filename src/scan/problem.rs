@@ -176,6 +176,11 @@ impl Problem {
         self.0.status
     }
 
+    /// Returns what is wrong, one by one.
+    pub fn flaws(&self) -> &[Flaw] {
+        &self.0.errors
+    }
+
     /// Returns the response, with the request's id in it.
     pub fn into_answer(self, request_id: Option<&str>) -> Response {
         let document = Document {

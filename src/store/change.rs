@@ -12,7 +12,7 @@ use super::{Changes, Stored};
 use crate::report::finding::{BroughtIn, Finding, State};
 
 /// Rows that one statement asks for.
-const AT_ONCE: usize = 200;
+pub(super) const AT_ONCE: usize = 200;
 
 /// How long before a finding is found its decision may have been.
 pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
@@ -153,7 +153,7 @@ pub(super) async fn known(session: &mut dyn Session, ids: &[&str]) -> Stored<BTr
     let mut found = BTreeMap::new();
     for some in ids.chunks(AT_ONCE) {
         let mut select = Select::new(format!("id, opened_at, brought_by, brought_user, brought_at, {KEY}"), "finding");
-        within(&mut select, some);
+        within(&mut select, "id", some);
         for row in select.rows(session, "").await? {
             let mut cells = row.cells();
             let (id, opened, brought_in) = (cells.text()?, cells.time()?, brought_in(&mut cells)?);
@@ -170,7 +170,7 @@ async fn remembered(session: &mut dyn Session, ids: &[&str], now: Timestamp) -> 
     let mut found = BTreeMap::new();
     for some in ids.chunks(AT_ONCE) {
         let mut select = Select::new("id, brought_by, brought_user, brought_at", "brought_in");
-        within(&mut select, some);
+        within(&mut select, "id", some);
         let (from, to) = (select.bind(earlier(now, REMEMBERED)), select.bind(earlier(now, -CLOCKS)));
         select.only(format!("brought_at BETWEEN {from} AND {to}"));
         for row in select.rows(session, "").await? {
@@ -188,10 +188,10 @@ pub(super) fn earlier(time: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 /// Keeps ids; the number of parameters is always the same, so that the statement is prepared once.
-fn within(select: &mut Select, ids: &[&str]) {
+pub(super) fn within(select: &mut Select, column: &'static str, ids: &[&str]) {
     let padding = ids.iter().cycle().skip(ids.len());
     let most = if ids.len() == 1 { 1 } else { AT_ONCE };
-    select.within("id", ids.iter().chain(padding).take(most).copied());
+    select.within(column, ids.iter().chain(padding).take(most).copied());
 }
 
 /// Returns the columns of [`KEY`].

@@ -1,12 +1,15 @@
 //! Reports that are taken in, and what they brought: decisions, checks, and who brought findings in.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use jiff::Timestamp;
 
-use super::change::{CLOCKS, REMEMBERED, earlier};
+use super::change::{AT_ONCE, CLOCKS, REMEMBERED, earlier, within};
 use super::findings::brought_params;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json};
-use super::{Batch, Check, Decision, Page, PageQuery, Stored, Taken};
+use super::{Batch, Check, Decision, DecisionResult, Page, PageQuery, Stored, Taken};
 use crate::policy::RuleId;
 use crate::report::finding::{BroughtIn, Fingerprint, ObjectKey};
 
@@ -22,18 +25,58 @@ pub(super) async fn take_in(session: &mut dyn Session, batch: &Batch, now: Times
     if session.run(once, vec![(&batch.source).into(), (&batch.key).into(), now.into()]).await? == 0 {
         return Ok(Taken::Known);
     }
-    let decisions = batch.decisions.iter().map(|decision| decision_params(decision, batch)).collect::<Stored<_>>()?;
-    let insert = format!(
-        "INSERT INTO decision ({DECISION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-         $16) ON CONFLICT (uid) DO NOTHING"
-    );
-    session.run_each(&insert, decisions).await?;
+    keep(session, batch).await?;
     let checks = batch.checks.iter().map(|check| check_params(check, batch)).collect::<Stored<_>>()?;
     let insert = "INSERT INTO judged (judged, cluster, source, revision, policies, passed, summary, violations, results) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     session.run_each(insert, checks).await?;
     bring_in(session, batch).await?;
     Ok(Taken::Stored)
+}
+
+/// Keeps decisions. What was found after an answer is reported after it, under the same uid: the results are put together.
+async fn keep(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
+    let mut decisions: BTreeMap<&str, Decision> = BTreeMap::new();
+    for decision in &batch.decisions {
+        match decisions.entry(&decision.uid) {
+            Entry::Vacant(vacant) => _ = vacant.insert(decision.clone()),
+            Entry::Occupied(mut known) => _ = add(&mut known.get_mut().results, &decision.results),
+        }
+    }
+    let uids: Vec<&str> = decisions.keys().copied().collect();
+    let mut changed = Vec::new();
+    for some in uids.chunks(AT_ONCE) {
+        let mut select = Select::new("uid, namespace, results", "decision");
+        within(&mut select, "uid", some);
+        for row in select.rows(session, "").await? {
+            let mut cells = row.cells();
+            let (uid, namespace) = (cells.text()?, cells.text()?);
+            let mut results: Vec<DecisionResult> = cells.json()?;
+            let Some(again) = decisions.remove(uid.as_str()) else { continue };
+            // Whoever may report on one namespace says nothing of another's.
+            if again.namespace == namespace && add(&mut results, &again.results) {
+                changed.push(vec![uid.into(), json(&results)?.into()]);
+            }
+        }
+    }
+    session.run_each("UPDATE decision SET results = $2 WHERE uid = $1", changed).await?;
+    let new = decisions.values().map(|decision| decision_params(decision, batch)).collect::<Stored<_>>()?;
+    let insert = format!(
+        "INSERT INTO decision ({DECISION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
+         $16) ON CONFLICT (uid) DO NOTHING"
+    );
+    session.run_each(&insert, new).await.map(drop)
+}
+
+/// Adds results that are not there; returns whether there were any.
+fn add(results: &mut Vec<DecisionResult>, more: &[DecisionResult]) -> bool {
+    let before = results.len();
+    for result in more {
+        if !results.contains(result) {
+            results.push(result.clone());
+        }
+    }
+    results.len() > before
 }
 
 /// Writes who brought open findings in, and remembers it for those that no look has found yet.

@@ -359,6 +359,19 @@ async fn a_batch_is_taken_in_once_and_decisions_are_found() {
 }
 
 #[tokio::test]
+async fn what_was_found_after_an_answer_joins_its_decision() {
+    let Kept { store, directory: _directory } = kept().await;
+    let with = |rules: &[&str]| decision("d", 0, rules.iter().map(|rule| result(rule)).collect());
+    store.take_in(&batch("1", vec![with(&["a"]), with(&["b"])])).await.unwrap();
+    store.take_in(&batch("2", vec![with(&["b", "c"]), decision("e", 0, Vec::new())])).await.unwrap();
+    let elsewhere = Decision { namespace: "bank".into(), ..with(&["x"]) };
+    store.take_in(&batch("3", vec![elsewhere])).await.unwrap();
+    let results = store.decision("d").await.unwrap().unwrap().results;
+    assert_eq!(results.iter().map(|result| result.rule.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert!(store.decision("e").await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn who_brought_a_finding_in_is_known_whichever_comes_first() {
     let Kept { store, directory: _directory } = kept().await;
     let web = object("shop", "web");

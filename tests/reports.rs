@@ -1,0 +1,78 @@
+//! Reports sent to `gatepost serve`, and what is kept of them.
+
+use gatepost::store::{self, Filter, PageQuery};
+use serde_json::{Value as Json, json};
+
+use crate::support::server::Server;
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+fn decision(uid: &str) -> Json {
+    json!({
+        "uid": uid, "time": "2026-05-01T00:00:00Z", "operation": "CREATE", "group": "apps", "kind": "Deployment",
+        "namespace": "shop", "name": "web", "user": "jane", "verified": true, "dryRun": false, "allowed": true,
+        "reason": "judged", "durationUs": 300,
+        "results": [{"rule": "r", "policy": "p", "severity": "high", "result": "fail", "action": "warn", "message": "m"}],
+    })
+}
+
+fn report(key: &str, decisions: &[Json]) -> String {
+    let report = json!({
+        "apiVersion": "gatepost.dev/v1", "kind": "Report", "key": key, "source": "webhook/a", "decisions": decisions,
+    });
+    report.to_string()
+}
+
+/// Returns the uids of the decisions that a server keeps, as its store has them.
+fn kept(server: &Server) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let query = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 100 };
+    let page = runtime.block_on(async {
+        let store = store::open(&server.path("data"), None).await.expect("the store");
+        store.decisions(&query).await.expect("decisions")
+    });
+    let mut uids: Vec<String> = page.items.into_iter().map(|decision| decision.uid).collect();
+    uids.sort();
+    uids
+}
+
+#[test]
+fn a_report_is_taken_in_once_for_each_key_of_a_source_and_whole_or_not_at_all() {
+    let server = Server::start(&[], &[], &[]);
+    let send = |body: &str| server.ask("POST", "/api/v1/reports", JSON, body);
+    let first = report("1", &[decision("a"), decision("b")]);
+    let (status, answer) = send(&first);
+    assert_eq!((status, answer.contains("\"state\":\"stored\"")), (201, true), "{answer}");
+    let (status, answer) = send(&first);
+    assert_eq!((status, answer.contains("\"state\":\"known\"")), (200, true), "{answer}");
+    let mut wrong = decision("d");
+    wrong["results"][0]["severity"] = json!("grave");
+    let (status, answer) = send(&report("2", &[decision("c"), wrong]));
+    assert_eq!((status, answer.contains("/decisions/1/results/0/severity")), (422, true), "{answer}");
+    assert_eq!(kept(&server), ["a", "b"], "nothing of the wrong one");
+    let (status, answer) = send(&report("2", &[decision("c"), decision("d")]));
+    assert_eq!(status, 201, "the key of what was refused is free: {answer}");
+    assert_eq!(kept(&server), ["a", "b", "c", "d"]);
+}
+
+#[test]
+fn what_is_no_report_is_refused_in_words() {
+    let server = Server::start(&[], &[], &[]);
+    for (header, body, expected, said) in [
+        (JSON, "{", 400, "no JSON"),
+        (JSON, "{}", 422, "missing field `apiVersion`"),
+        ("Content-Type: text/yaml\r\n", "{}", 415, "application/json"),
+        ("Origin: https://evil.example\r\n", "{}", 403, "Origin"),
+    ] {
+        let (status, answer) = server.ask("POST", "/api/v1/reports", header, body);
+        assert_eq!((status, answer.contains(said)), (expected, true), "{answer}");
+    }
+}
+
+#[test]
+fn a_webhook_alone_keeps_nothing() {
+    let server = Server::start(&[], &["--role", "webhook", "--scanner", "http://127.0.0.1:1"], &[]);
+    let (status, answer) = server.ask("POST", "/api/v1/reports", JSON, &report("1", &[decision("a")]));
+    assert_eq!((status, answer.contains("scanner")), (409, true), "{answer}");
+    assert!(!server.path("data/gatepost.db").exists());
+}
