@@ -79,8 +79,15 @@ fn evaluate(c: &mut Criterion) {
 fn whole(c: &mut Criterion) {
     let bundle = bundle(BackendChoice::Proven);
     let (modes, controllers) = (Modes::default(), Controllers::default());
-    let reviewer =
-        Reviewer { bundle: &bundle, modes: &modes, controllers: &controllers, judge_owned: false, limits: LIMITS };
+    let exemptions = Arc::default();
+    let reviewer = Reviewer {
+        bundle: &bundle,
+        modes: &modes,
+        exemptions: &exemptions,
+        controllers: &controllers,
+        judge_owned: false,
+        limits: LIMITS,
+    };
     let namespace = Arc::new(NamespaceMeta::named("shop"));
     let mut machines = Machines::default();
     let mut decide = |envelope: &Envelope| {

@@ -14,6 +14,7 @@ mod certs;
 mod configuration;
 mod decisions;
 mod documents;
+mod exemptions;
 mod fuzz;
 mod lists;
 mod manifests;

@@ -64,6 +64,7 @@ fn mutate(object: &Json) -> Mutation {
     let reviewer = Reviewer {
         bundle: &BUNDLE,
         modes: &Modes::default(),
+        exemptions: &Arc::default(),
         controllers: &Controllers::default(),
         judge_owned: false,
         limits: LIMITS,

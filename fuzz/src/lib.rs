@@ -28,7 +28,7 @@ use gatepost::input::split::split_all;
 use gatepost::input::{Lines, Surroundings, parse};
 use gatepost::policy::modes::{GrantOrigin, parse_from};
 use gatepost::policy::set::PolicySet;
-use gatepost::policy::{Modes, NamespaceMeta, Provenance, Rule, Selector, Source};
+use gatepost::policy::{Exemptions, Modes, NamespaceMeta, Provenance, Rule, Selector, Source};
 use gatepost::report::redact::Redactor;
 use jiff::Timestamp;
 
@@ -69,6 +69,7 @@ static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| {
     let catalogue = Catalogue::read(&[]).expect("the built-in policies are whole");
     Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::Proven).expect("they compile")
 });
+static EXEMPTIONS: LazyLock<Arc<Exemptions>> = LazyLock::new(Arc::default);
 static MODES: LazyLock<Modes> = LazyLock::new(|| parse_config(CONFIG).expect("a configuration").modes);
 
 /// A body that somebody sends to `/validate` or `/mutate`: decoded, judged, mended and answered.
@@ -82,7 +83,14 @@ pub fn review(data: &[u8]) {
 }
 
 fn reviewer(controllers: &Controllers) -> Reviewer<'_> {
-    Reviewer { bundle: &BUNDLE, modes: &MODES, controllers, judge_owned: false, limits: LIMITS }
+    Reviewer {
+        bundle: &BUNDLE,
+        modes: &MODES,
+        exemptions: &EXEMPTIONS,
+        controllers,
+        judge_owned: false,
+        limits: LIMITS,
+    }
 }
 
 fn means<'a>(envelope: &Envelope, remaining: &'a dyn Fn() -> Duration, machines: &'a mut Machines) -> Means<'a> {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::exempt::{Excused, Excuses, Exempted};
 use crate::engine::judge::container_depth;
 use crate::engine::{Bundle, Check, EvalError, Judgement, Outcome, Path, Review, Segment, Violation};
 use crate::policy::set::Entry;
-use crate::policy::{AtMost, Grant, Mode, OnError, Operation, Origin, RuleId, Scope, Severity};
+use crate::policy::{AtMost, Exemptions, Grant, Mode, OnError, Operation, Origin, RuleId, Scope, Severity};
 use crate::report::message::render_message;
 use crate::report::redact::Redactor;
 
@@ -110,6 +111,16 @@ pub struct Told {
     pub under_break_glass: bool,
 }
 
+impl Told {
+    /// Returns the place; none where the rule could not be evaluated.
+    pub const fn path(&self) -> Option<&Path> {
+        match &self.what {
+            What::Violation(violation) => Some(&violation.path),
+            What::Error(_) => None,
+        }
+    }
+}
+
 /// A violation, or a rule that could not be evaluated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
@@ -128,10 +139,21 @@ pub struct Circumstances<'a> {
     pub grants: &'a [Grant],
     /// The object and what is done with it.
     pub review: &'a Review,
+    /// Who may break which rule.
+    pub exemptions: &'a Exemptions,
     /// Whether enforce only warns now, where its grant yields to that.
     pub is_glass_broken: bool,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What becomes of everything that was found.
+#[derive(Debug, Default)]
+pub struct Decided {
+    /// What is told or recorded, the gravest first.
+    pub told: Vec<Told>,
+    /// What exemptions excuse; nobody is told.
+    pub exempted: Vec<Exempted>,
 }
 
 /// Decides on every judgement. `judge_old` evaluates checks on the object as it stood before; it is asked once at
@@ -140,8 +162,8 @@ pub fn decide(
     circumstances: Circumstances<'_>,
     judgements: &[Judgement],
     judge_old: impl FnOnce(&[Arc<Check>]) -> Vec<Judgement>,
-) -> Vec<Told> {
-    let Circumstances { bundle, grants, review, is_glass_broken, now } = circumstances;
+) -> Decided {
+    let Circumstances { bundle, grants, review, exemptions, is_glass_broken, now } = circumstances;
     let claimed: Vec<(&Judgement, Vec<Claim<'_>>)> = judgements
         .iter()
         .filter(|judgement| judgement.found_something())
@@ -155,25 +177,69 @@ pub fn decide(
             (judgement, claims)
         })
         .collect();
+    let excuses = Excuses::new(review, exemptions, now);
+    let found: Vec<Found<'_, '_>> =
+        claimed.iter().flat_map(|(judgement, claims)| Found::all(judgement, claims, &excuses)).collect();
     let past = if review.operation == Operation::Update {
-        let excusable: Vec<Arc<Check>> = claimed
+        let mut excusable: Vec<Arc<Check>> = found
             .iter()
-            .filter(|(_, claims)| claims.iter().any(Claim::may_be_excused))
-            .map(|(judgement, _)| judgement.check.clone())
+            .filter(|found| found.excused.standing.iter().any(Claim::may_be_excused))
+            .map(|found| found.check.clone())
             .collect();
+        excusable.dedup_by_key(|check| check.id);
         if excusable.is_empty() { Past::default() } else { Past::of(&judge_old(&excusable)) }
     } else {
         Past::default()
     };
     let redactor = Redactor::of_all([&review.object, &review.old_object]);
-    let tell =
-        |(judgement, claims): &(&Judgement, Vec<Claim<'_>>)| tell(judgement, claims, &past, circumstances, &redactor);
-    let mut told: Vec<Told> = claimed.iter().flat_map(tell).collect();
+    let mut told: Vec<Told> = found.iter().filter_map(|found| tell(found, &past, circumstances, &redactor)).collect();
     told.sort_by(|a, b| {
         let key = |told: &Told| (told.action, told.under_break_glass, told.severity);
         key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
     });
-    once_per_place(told)
+    let told = once_per_place(told);
+    let mut exempted: Vec<Exempted> = found.iter().filter_map(Found::exempted).collect();
+    exempted.retain(|exempt| !told.iter().any(|told| told.rule == exempt.rule && told.path() == exempt.path.as_ref()));
+    Decided { told, exempted }
+}
+
+/// One thing that a check found, and who has a claim on it.
+struct Found<'a, 'c> {
+    check: &'a Arc<Check>,
+    what: FoundWhat<'a>,
+    excused: Excused<'a, 'c>,
+}
+
+#[derive(Clone, Copy)]
+enum FoundWhat<'a> {
+    Violation(&'a Violation),
+    Error(&'a EvalError),
+}
+
+impl<'a, 'c> Found<'a, 'c> {
+    fn all(judgement: &'a Judgement, claims: &'a [Claim<'c>], excuses: &Excuses<'_>) -> Vec<Self> {
+        let check = &judgement.check;
+        let one = |what| {
+            let violation = match what {
+                FoundWhat::Violation(violation) => Some(violation),
+                FoundWhat::Error(_) => None,
+            };
+            Self { check, what, excused: excuses.apply(check, violation, claims) }
+        };
+        match &judgement.outcome {
+            Outcome::Failed(error) => vec![one(FoundWhat::Error(error))],
+            Outcome::Judged { violations, .. } => violations.iter().map(FoundWhat::Violation).map(one).collect(),
+        }
+    }
+
+    fn exempted(&self) -> Option<Exempted> {
+        let path = match self.what {
+            FoundWhat::Violation(violation) => Some(violation.path.clone()),
+            FoundWhat::Error(_) => None,
+        };
+        let by = self.excused.by.clone()?;
+        Some(Exempted { rule: self.check.rule_id().clone(), path, by })
+    }
 }
 
 impl Claim<'_> {
@@ -189,59 +255,42 @@ impl Judgement {
 }
 
 /// A policy or a rule of a user's may put what a Secret holds into a message; it goes no further than this.
-fn tell(
-    judgement: &Judgement,
-    claims: &[Claim<'_>],
-    past: &Past,
-    circumstances: Circumstances<'_>,
-    redactor: &Redactor,
-) -> Vec<Told> {
+fn tell(found: &Found<'_, '_>, past: &Past, circumstances: Circumstances<'_>, redactor: &Redactor) -> Option<Told> {
     let Circumstances { review, is_glass_broken, .. } = circumstances;
-    let strongest = |excuse: &dyn Fn(&Claim<'_>) -> bool, what: What| {
-        let effective = claims.iter().map(|claim| {
-            let excused = claim.may_be_excused() && excuse(claim);
-            (if excused { Action::Warn } else { claim.action }, claim)
-        });
-        // The first of the strongest: claims are in order, but an excuse may have weakened the first.
-        let (action, claim) = effective.fold(None, |best: Option<(Action, &Claim<'_>)>, next| match best {
-            Some(best) if best.0 >= next.0 => Some(best),
-            _ => Some(next),
-        })?;
-        // Only now: what would be denied is found out as if the glass were whole.
-        let under_break_glass = is_glass_broken && action == Action::Deny && claim.grant.yields_to_break_glass;
-        let action = if under_break_glass { Action::Warn } else { action };
-        let what = match what {
-            What::Violation(violation) => What::Violation(Violation {
-                message: redactor.redact(render_message(claim.entry, &violation, review)),
-                path: redactor.redact_path(&violation.path),
-                ..violation
-            }),
-            What::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause))),
-            error @ What::Error(_) => error,
-        };
-        Some(Told {
-            rule: judgement.check.rule_id().clone(),
-            policy: claim.grant.policy.clone(),
-            severity: claim.entry.severity,
-            action,
-            what,
-            denied_from: claim.denied_from,
-            under_break_glass,
-        })
+    let was_there = |claim: &Claim<'_>| match found.what {
+        FoundWhat::Violation(violation) => past.had(found.check, violation, claim.entry.on_error),
+        FoundWhat::Error(_) => past.failed(found.check),
     };
-    match &judgement.outcome {
-        Outcome::Failed(error) => {
-            let excuse = |_: &Claim<'_>| past.failed(&judgement.check);
-            strongest(&excuse, What::Error(error.clone())).into_iter().collect()
-        }
-        Outcome::Judged { violations, .. } => violations
-            .iter()
-            .filter_map(|violation| {
-                let excuse = |claim: &Claim<'_>| past.had(&judgement.check, violation, claim.entry.on_error);
-                strongest(&excuse, What::Violation(violation.clone()))
-            })
-            .collect(),
-    }
+    let effective = found.excused.standing.iter().map(|claim| {
+        let excused = claim.may_be_excused() && was_there(claim);
+        (if excused { Action::Warn } else { claim.action }, claim)
+    });
+    // The first of the strongest: claims are in order, but an excuse may have weakened the first.
+    let (action, claim) = effective.fold(None, |best: Option<(Action, &Claim<'_>)>, next| match best {
+        Some(best) if best.0 >= next.0 => Some(best),
+        _ => Some(next),
+    })?;
+    // Only now: what would be denied is found out as if the glass were whole.
+    let under_break_glass = is_glass_broken && action == Action::Deny && claim.grant.yields_to_break_glass;
+    let action = if under_break_glass { Action::Warn } else { action };
+    let what = match found.what {
+        FoundWhat::Violation(violation) => What::Violation(Violation {
+            message: redactor.redact(render_message(claim.entry, violation, review)),
+            path: redactor.redact_path(&violation.path),
+            ..violation.clone()
+        }),
+        FoundWhat::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause.clone()))),
+        FoundWhat::Error(error) => What::Error(error.clone()),
+    };
+    Some(Told {
+        rule: found.check.rule_id().clone(),
+        policy: claim.grant.policy.clone(),
+        severity: claim.entry.severity,
+        action,
+        what,
+        denied_from: claim.denied_from,
+        under_break_glass,
+    })
 }
 
 /// Several checks of one rule (the same rule with other parameters) may find the same place: it is told once.

@@ -3,12 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use super::authority::NamespaceWrite;
-use super::decide::Told;
+use super::decide::{Action, Claim, Told};
 use super::envelope::Envelope;
-use crate::engine::{Budget, Check, Fields as _, Input, Judgement, Machines, Repeat, Value, judge};
+use super::exempt::{Excuses, Exempted};
+use crate::engine::{Budget, Check, Fields as _, Input, Judgement, Machines, Repeat, Review, Value, Violation, judge};
 use crate::policy::notices::Notice;
-use crate::policy::{BreakGlass, Severity};
+use crate::policy::set::Entry;
+use crate::policy::{BreakGlass, Exemptions, Grant, Severity};
 
 /// Why a request was answered as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +56,8 @@ pub struct Decision {
     pub subject: String,
     /// Everything found, the gravest first.
     pub told: Vec<Told>,
+    /// What exemptions excuse.
+    pub exempted: Vec<Exempted>,
     /// What the namespace's owner should know; under [`Reason::NamespaceFault`] what the write is refused for.
     pub notices: Vec<Notice>,
     /// What a Namespace write makes of the modes, if it changes any.
@@ -72,6 +78,7 @@ impl Decision {
             reason,
             subject: subject(envelope, object),
             told: Vec::new(),
+            exempted: Vec::new(),
             notices: Vec::new(),
             write: None,
             break_glass: None,
@@ -101,12 +108,46 @@ pub struct Deferred {
     pub(super) checks: Vec<Arc<Check>>,
     /// What the policies say of the checks' severities, by the check's id.
     pub(super) severities: HashMap<usize, Severity>,
+    /// What excuses what is found, where an exemption could.
+    pub(super) excusing: Option<Excusing>,
+}
+
+/// What is needed to excuse what is found after the answer.
+#[derive(Debug)]
+pub(super) struct Excusing {
+    pub(super) review: Review,
+    pub(super) exemptions: Arc<Exemptions>,
+    pub(super) now: Timestamp,
+    /// Who asks for those checks whose rules have exemptions, by the check's id.
+    pub(super) asked: HashMap<usize, Vec<(Grant, Entry)>>,
 }
 
 impl Deferred {
     /// Evaluates the checks.
     pub fn judge(&self, machines: &mut Machines, budget: &Budget<'_>) -> Vec<Judgement> {
         judge(&self.input, &self.checks, machines, budget)
+    }
+
+    /// Returns the violations that no exemption excuses, and what exemptions do.
+    pub fn excuse<'j>(&self, judgement: &'j Judgement) -> (Vec<&'j Violation>, Vec<Exempted>) {
+        let all = judgement.violations();
+        let asked = self.excusing.as_ref().and_then(|with| Some((with, with.asked.get(&judgement.check.id)?)));
+        let Some((with, asked)) = asked else { return (all.iter().collect(), Vec::new()) };
+        let claim = |(grant, entry)| Claim { grant, entry, action: Action::Record, denied_from: None };
+        let claims: Vec<Claim<'_>> = asked.iter().map(|(grant, entry)| claim((grant, entry))).collect();
+        let excuses = Excuses::new(&with.review, &with.exemptions, with.now);
+        let (mut standing, mut exempted) = (Vec::new(), Vec::new());
+        for violation in all {
+            match excuses.apply(&judgement.check, Some(violation), &claims).by {
+                None => standing.push(violation),
+                Some(by) => exempted.push(Exempted {
+                    rule: judgement.check.rule_id().clone(),
+                    path: Some(violation.path.clone()),
+                    by,
+                }),
+            }
+        }
+        (standing, exempted)
     }
 
     /// Returns the severity of a check, as the policy has it that asks for it.

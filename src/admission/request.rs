@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::decide::{self, Action, Circumstances};
-use super::decision::{Decision, Deferred, Reason};
+use super::decide::{self, Action, Circumstances, Decided};
+use super::decision::{Decision, Deferred, Excusing, Reason};
 use super::envelope::Envelope;
 use super::owned::Controllers;
 use super::unchanged::is_unchanged;
@@ -18,7 +18,9 @@ use crate::engine::{
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{BreakGlass, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity};
+use crate::policy::{
+    BreakGlass, Exemptions, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity,
+};
 
 /// What is known of the namespace that a request is about.
 #[derive(Debug, Clone)]
@@ -38,6 +40,8 @@ pub struct Reviewer<'a> {
     pub bundle: &'a Bundle,
     /// Which policies judge what.
     pub modes: &'a Modes,
+    /// Who may break which rule.
+    pub exemptions: &'a Arc<Exemptions>,
     /// Whose objects were judged as templates.
     pub controllers: &'a Controllers,
     /// Judge them all the same.
@@ -161,9 +165,8 @@ impl Reviewer<'_> {
         let judgements = judge(&input, &now_checks, machines, &budget);
         let mut repeats = Repeat::due(&input, &judgements);
         let is_glass_broken = break_glass.is_some();
-        let circumstances =
-            Circumstances { bundle: self.bundle, grants: &grants, review, is_glass_broken, now: means.now };
-        let told = decide::decide(circumstances, &judgements, |checks| {
+        let circumstances = self.circumstances(review, &grants, is_glass_broken, means.now);
+        let Decided { told, exempted } = decide::decide(circumstances, &judgements, |checks| {
             if let Some(error) = old_error {
                 return not_judged(checks, error);
             }
@@ -176,11 +179,13 @@ impl Reviewer<'_> {
         let reason = if now_checks.is_empty() && later_checks.is_empty() { Reason::NoRule } else { Reason::Judged };
         let deferred = (!later_checks.is_empty()).then(|| {
             let severities = self.severities(&later_checks, &grants);
-            Deferred { input, checks: later_checks, severities }
+            let excusing = self.excusing(review, &later_checks, &grants, means.now);
+            Deferred { input, checks: later_checks, severities, excusing }
         });
         Decision {
             allowed: told.iter().all(|told| told.action != Action::Deny),
             told,
+            exempted,
             notices,
             break_glass,
             deferred,
@@ -222,14 +227,37 @@ impl Reviewer<'_> {
         // Nobody can tell whether it holds a pod template; kinds of others may.
         let (checks, _) = self.checks(envelope, &review, !envelope.kind.is_built_in_group(), &grants);
         let is_glass_broken = break_glass.is_some();
-        let circumstances =
-            Circumstances { bundle: self.bundle, grants: &grants, review: &review, is_glass_broken, now };
-        let told = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
+        let circumstances = self.circumstances(&review, &grants, is_glass_broken, now);
+        let Decided { told, .. } = decide::decide(circumstances, &not_judged(&checks, error), |checks| {
             not_judged(checks, old_error.unwrap_or(&EvalError::NotReached))
         });
         let allowed_all = told.iter().all(|told| told.action != Action::Deny);
         let unread = Decision::allowed(envelope, &Value::Null, Reason::Judged);
         Decision { allowed: allowed_all, told, notices, break_glass, ..unread }
+    }
+
+    fn circumstances<'a>(
+        &'a self,
+        review: &'a Review,
+        grants: &'a [Grant],
+        is_glass_broken: bool,
+        now: Timestamp,
+    ) -> Circumstances<'a> {
+        Circumstances { bundle: self.bundle, grants, review, exemptions: self.exemptions, is_glass_broken, now }
+    }
+
+    /// Returns what excuses what checks find after the answer; none where no exemption names their rules.
+    fn excusing(&self, review: &Review, checks: &[Arc<Check>], grants: &[Grant], now: Timestamp) -> Option<Excusing> {
+        let exempt = checks.iter().filter(|check| self.exemptions.name_rule(check.rule_id()));
+        let asked = |check: &Check| {
+            let entry = |grant: &Grant| self.bundle.policy(&grant.policy)?.entries.get(&check.id).cloned();
+            grants.iter().filter_map(|grant| Some((grant.clone(), entry(grant)?))).collect()
+        };
+        let asked: HashMap<usize, Vec<_>> = exempt.map(|check| (check.id, asked(check))).collect();
+        if asked.is_empty() {
+            return None;
+        }
+        Some(Excusing { review: review.clone(), exemptions: self.exemptions.clone(), now, asked })
     }
 
     fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>, now: Timestamp) -> Judging {

@@ -1,7 +1,7 @@
 //! What a user of the cluster reads: warnings, denials, and the AdmissionReview that carries them.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::authority::refusal;
 use super::decide::{Action, Told, What};
 use super::decision::{Decision, Reason};
+use super::exempt::Exempted;
 use super::mutate::Mutation;
 use crate::engine::judge::container_depth;
 use crate::engine::{Path, Segment};
@@ -277,6 +278,9 @@ pub fn answer(uid: &str, decision: &Decision) -> Answer {
     if !decision.told.is_empty() {
         audit_annotations.insert("violations", clip(&rules(&decision.told).join(","), ANNOTATION_LENGTH));
     }
+    if !decision.exempted.is_empty() {
+        audit_annotations.insert("exempted", clip(&exempted(&decision.exempted), ANNOTATION_LENGTH));
+    }
     if let Some(write) = decision.write.as_deref().filter(|write| !write.changes.is_empty()) {
         let text = format!("{} (authority: {})", write.in_words(), write.ruling.as_str());
         audit_annotations.insert("mode-change", clip(&text, ANNOTATION_LENGTH));
@@ -314,6 +318,13 @@ pub fn rules<'a>(told: impl IntoIterator<Item = &'a Told>) -> Vec<&'a str> {
     rules.sort_unstable();
     rules.dedup();
     rules
+}
+
+/// Returns the rules that are excused, each with what excuses it: `container-cpu-limit (Exemption shop/batch)`.
+pub fn exempted(exempted: &[Exempted]) -> String {
+    let each: BTreeSet<String> =
+        exempted.iter().map(|exempt| format!("{} ({})", exempt.rule, exempt.by.name)).collect();
+    each.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// Returns the answer to a request that could not be judged for a reason of ours.

@@ -141,6 +141,7 @@ impl Ask {
         let reviewer = Reviewer {
             bundle: &BUNDLE,
             modes: &self.modes,
+            exemptions: &Arc::default(),
             controllers: &controllers,
             judge_owned: self.judge_owned,
             limits: Limits { time: Duration::from_millis(200), instructions: 50_000 },

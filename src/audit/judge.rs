@@ -157,7 +157,9 @@ impl Desk {
         };
         let place = self.world.place(&at);
         let owned = meta.owned(kind, &self.owners, &self.world.rules.config.controllers);
-        let hash = hash(&meta, &owned, &place, item);
+        let hash = hash(&meta, &owned, &place, item, |hash| {
+            self.world.rules.exemptions.hash_of(&meta.subject(kind), self.world.now, hash);
+        });
         let before = self.known.get(&digest).filter(|known| known.hash == hash).map(|known| known.outcome);
         let result = match before {
             Some(outcome) => Err(outcome),
@@ -189,6 +191,7 @@ impl Desk {
             bundle: &rules.bundle,
             policies: &place.policies,
             limits: rules.limits,
+            exemptions: &rules.exemptions,
             now: self.world.now,
             shows_passed: true,
         };
@@ -201,6 +204,7 @@ impl Desk {
             bundle: &rules.bundle,
             policies: &place.policies,
             grants: &place.grants,
+            exemptions: &rules.exemptions,
             now: self.world.now,
             shows_passed: true,
         };
@@ -215,7 +219,7 @@ impl Desk {
             content: content.as_ref().map(|content| content.digest.clone()).unwrap_or_default(),
             evaluated: answered(&entries),
             found,
-            exempt: Vec::new(),
+            exempt: excused(&entries, &review.object),
             object: key,
         };
         let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();
@@ -223,8 +227,15 @@ impl Desk {
     }
 }
 
-fn hash(meta: &Meta, owned: &Owned, place: &Place, item: &RawValue) -> u64 {
+fn hash(
+    meta: &Meta,
+    owned: &Owned,
+    place: &Place,
+    item: &RawValue,
+    exemptions: impl FnOnce(&mut DefaultHasher),
+) -> u64 {
     let mut hash = DefaultHasher::new();
+    exemptions(&mut hash);
     (&meta.uid, &owned.top, &owned.told_at, place.digest).hash(&mut hash);
     if meta.resource_version.is_empty() {
         item.get().hash(&mut hash);
@@ -247,6 +258,13 @@ fn observed(entry: &ScanEntry, object: &Value) -> Option<Observation> {
         path: entry.path.as_ref().map(Path::to_string).unwrap_or_default(),
         message: entry.message.clone().unwrap_or_default(),
     })
+}
+
+/// Returns what exemptions excuse, each with the exemption's name.
+fn excused(entries: &[ScanEntry], object: &Value) -> Vec<(RuleId, String, String)> {
+    let excused = entries.iter().filter_map(|entry| Some((entry, entry.exemption.as_ref()?)));
+    let at = |entry: &ScanEntry| entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default();
+    excused.map(|(entry, note)| (entry.rule.clone(), at(entry), note.name.to_string())).collect()
 }
 
 /// Returns the rules that said pass or fail and nothing else.

@@ -88,6 +88,7 @@ impl Memory {
                 let counter = match verdict {
                     Verdict::Pass => &mut count.passed,
                     Verdict::Fail => &mut count.failed,
+                    Verdict::Exempt => &mut count.exempt,
                     Verdict::Skip | Verdict::Error => &mut count.skipped,
                 };
                 *counter = counter.saturating_add(*times);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::admission::Controllers;
 use crate::policy::GroupVersionKind;
+use crate::policy::exemption::Subject;
 use crate::report::finding::Application;
 
 /// The part of an object's metadata that an audit needs before it reads the whole.
@@ -67,6 +68,20 @@ impl Meta {
         Owned {
             top: top.map_or_else(|| format!("{}/{}", reference.kind, reference.name), ToString::to_string),
             told_at: is_told.then_some(owner),
+        }
+    }
+
+    /// Returns what exemptions are matched with; any kind counts as one that may hold a pod template.
+    pub fn subject(&self, kind: &GroupVersionKind) -> Subject<'_> {
+        let namespace = if kind.is_namespace() { &self.name } else { &self.namespace };
+        let labels = self.labels.iter().flatten();
+        Subject {
+            kind: kind.clone(),
+            has_template: true,
+            namespace: Some(namespace.as_str()).filter(|name| !name.is_empty()),
+            name: &self.name,
+            labels: labels.filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?))).collect(),
+            user: None,
         }
     }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Bundle, Fields as _, Limits, ResolvedPolicy, Value};
-use crate::policy::{Grant, NamespaceMeta};
+use crate::policy::{Exemptions, Grant, NamespaceMeta};
 
 /// What is in force when an audit begins; it holds for the whole pass.
 #[derive(Debug, Clone)]
@@ -18,6 +18,8 @@ pub struct Rules {
     pub bundle: Arc<Bundle>,
     /// Which policies judge what.
     pub config: Arc<Config>,
+    /// Who may break which rule.
+    pub exemptions: Arc<Exemptions>,
     /// Policies that judge every namespace beside its grants, and are recorded in no mode.
     pub policies: Vec<Arc<str>>,
     /// What one rule may cost on one object.

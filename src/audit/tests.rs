@@ -124,6 +124,7 @@ fn rules() -> Rules {
     Rules {
         bundle: Arc::new(bundle),
         config: Arc::new(Config::default()),
+        exemptions: Arc::default(),
         policies: vec!["strict".into()],
         limits: Limits { time: Duration::from_secs(5), instructions: 10_000_000 },
         judge_owned: false,

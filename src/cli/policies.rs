@@ -64,6 +64,8 @@ struct RuleView {
     on_error: Option<OnError>,
     #[serde(skip_serializing_if = "Option::is_none")]
     at_most: Option<AtMost>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    exemptable: bool,
 }
 
 /// A list as the API answers it.
@@ -109,6 +111,7 @@ fn view(bundle: &Bundle, policy: &ResolvedPolicy) -> PolicyView {
             message: entry.message.as_deref().map(str::to_owned),
             on_error: Some(entry.on_error).filter(|on_error| *on_error != OnError::default()),
             at_most: entry.at_most,
+            exemptable: entry.exemptable,
         })
     };
     let mut rules: Vec<RuleView> = policy.entries.iter().filter_map(rule).collect();
@@ -146,6 +149,9 @@ fn shown(view: &PolicyView) -> String {
         }
         if rule.at_most == Some(AtMost::Warn) {
             say("atMost", "warn".into());
+        }
+        if rule.exemptable {
+            say("exemptable", "true".into());
         }
     }
     if !said.is_empty() {

@@ -18,7 +18,7 @@ use super::{UsageError, exit};
 use crate::config::Config;
 use crate::engine::{Bundle, Limits, Machines, ResolvedPolicy, Value};
 use crate::input::{Inputs, Piece, Surroundings, ordered, parse};
-use crate::policy::{Modes, Severity};
+use crate::policy::{Exemptions, Modes, Severity};
 use crate::report::judge::{Judge, asked};
 use crate::report::{EngineVersion, FileReport, JsonReport, Tally, TextReport};
 use crate::scan::documents::Scanner;
@@ -94,6 +94,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bundle = args.policies.bundle()?;
     let config = Config::read(args.config.as_deref())?;
     config.check_policies(&bundle)?;
+    config.check_exemptions(bundle.catalogue())?;
+    let exemptions = Exemptions::new(bundle.catalogue().exemptions().iter().cloned(), &config.exemptions);
     let policies = asked(&bundle, &args.named, &args.rules).map_err(|error| UsageError(error.0))?;
     let inputs = Inputs::new(&args.paths, io::stdin());
     let bar = progress_bar();
@@ -104,6 +106,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bundle: &bundle,
         policies: &policies,
         limits: LIMITS,
+        exemptions: &exemptions,
         now: Timestamp::now(),
         shows_passed: args.show_passed,
     };

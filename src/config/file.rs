@@ -6,10 +6,11 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::authority::AuthorityText;
+use super::exemptions::ExemptionsText;
 use super::slots::Slots;
 use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
-use crate::policy::{Authority, Modes, NamespaceMeta, Scope, Selector, Severity, nearest};
+use crate::policy::{Authority, ExemptionTerms, Modes, NamespaceMeta, Scope, Selector, Severity, with_nearest_field};
 
 /// What is wrong in the file; the line where it is known, and else the key of the setting that is at fault.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,6 +41,7 @@ pub(super) struct Sections {
     static_namespaces: BTreeMap<String, NamespaceMeta>,
     controllers: BTreeMap<String, Spanned<Vec<String>>>,
     modes: Option<Spanned<AuthorityText>>,
+    exemptions: Option<Spanned<ExemptionsText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,6 +79,7 @@ pub(super) struct Converted {
     pub modes: Modes,
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
     pub controllers: Controllers,
+    pub exemptions: ExemptionTerms,
     /// The line of each policy that is named: `namespaces[0].set.enforce`.
     pub lines: BTreeMap<String, u64>,
 }
@@ -89,7 +92,7 @@ impl Sections {
         }
         serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet();
-            Fault::Section { line: error.location().map(|at| at.line()), cause: with_hint(&error.to_string()) }
+            Fault::Section { line: error.location().map(|at| at.line()), cause: with_nearest_field(&error.to_string()) }
         })
     }
 
@@ -119,7 +122,8 @@ impl Sections {
             }
             controllers.0.insert(kind, users.value);
         }
-        Ok(Converted { modes, static_namespaces, controllers, lines })
+        let exemptions = exemptions(self.exemptions)?;
+        Ok(Converted { modes, static_namespaces, controllers, exemptions, lines })
     }
 }
 
@@ -128,15 +132,10 @@ fn authority(text: Option<Spanned<AuthorityText>>) -> Result<Authority, Fault> {
     value.convert().map_err(|cause| Fault::Section { line: Some(referenced.line()), cause: format!("modes.{cause}") })
 }
 
-/// Adds the nearest known key to what serde says of an unknown one: "unknown field `x`, expected one of a, b".
-fn with_hint(cause: &str) -> String {
-    let plain = cause.replace('`', "");
-    let near = plain.split_once("unknown field ").and_then(|(_, rest)| {
-        let (unknown, known) = rest.split_once(", expected ")?;
-        let known = known.split(" at line ").next()?.trim_start_matches("one of ").trim_start_matches("either ");
-        nearest(unknown, known.split([',', ' ']).filter(|word| !word.is_empty() && *word != "or")).map(str::to_owned)
-    });
-    near.map_or_else(|| cause.to_owned(), |near| format!("{cause}; did you mean `{near}`?"))
+fn exemptions(text: Option<Spanned<ExemptionsText>>) -> Result<ExemptionTerms, Fault> {
+    let Some(Spanned { value, referenced, .. }) = text else { return Ok(ExemptionTerms::default()) };
+    let fault = |cause| Fault::Section { line: Some(referenced.line()), cause: format!("exemptions.{cause}") };
+    value.convert().map_err(fault)
 }
 
 /// Refuses `mutate` where it would do nothing.

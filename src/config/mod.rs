@@ -1,6 +1,7 @@
 //! The configuration: file and settings, checked, and turned into what the core understands.
 
 mod authority;
+mod exemptions;
 mod file;
 mod layers;
 mod lifetime;
@@ -18,10 +19,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::admission::Controllers;
+use crate::engine::{Catalogue, CatalogueError, Fault};
 use crate::policy::modes::OFF;
 use crate::policy::modes::PolicyNames;
 use crate::policy::mutation::SLOT_LABELS;
-use crate::policy::{Modes, NamespaceMeta, nearest};
+use crate::policy::{Exemption, ExemptionTerms, Modes, NamespaceMeta, nearest};
 
 pub use layers::{Layers, Pod, Read, Value};
 pub use lifetime::Lifetime;
@@ -41,6 +43,8 @@ pub struct Config {
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
     /// Whose objects were judged as templates; entries replace the shipped ones for their kind.
     pub controllers: Controllers,
+    /// Which exemptions count.
+    pub exemptions: ExemptionTerms,
     /// Where each policy is named: `namespaces[0].set.enforce`, `defaults.warn`, and the sections as a whole.
     pub places: BTreeMap<String, Origin>,
 }
@@ -73,6 +77,16 @@ impl Config {
         let hint =
             nearest(&name, policies.policy_names()).map_or(String::new(), |near| format!(", did you mean \"{near}\"?"));
         Err(ConfigError { origin: self.origin(&place), cause: format!("{place}: there is no policy \"{name}\"{hint}") })
+    }
+
+    /// Checks that the configuration allows the exemptions that stand among the files; every fault is named.
+    pub fn check_exemptions(&self, catalogue: &Catalogue) -> Result<(), CatalogueError> {
+        let fault = |exemption: &Arc<Exemption>| {
+            let cause = self.exemptions.check(exemption).err()?;
+            Some(Fault::from(exemption.written.fault("spec", "spec", cause)))
+        };
+        let faults: Vec<Fault> = catalogue.exemptions().iter().filter_map(fault).collect();
+        if faults.is_empty() { Ok(()) } else { Err(CatalogueError { faults }) }
     }
 
     /// Returns where something was said, or at least where its section begins.

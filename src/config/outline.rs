@@ -11,8 +11,14 @@ use super::slots::GROUPS;
 use crate::policy::nearest;
 
 /// Top-level keys that are read elsewhere, each with what stands for its absence.
-pub(super) const SECTIONS: [(&str, &str); 5] =
-    [("namespaces", "[]"), ("floors", "[]"), ("static", "{}"), ("controllers", "{}"), ("modes", "{}")];
+pub(super) const SECTIONS: [(&str, &str); 6] = [
+    ("namespaces", "[]"),
+    ("floors", "[]"),
+    ("static", "{}"),
+    ("controllers", "{}"),
+    ("modes", "{}"),
+    ("exemptions", "{}"),
+];
 
 /// What a file says of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::rego;
+use crate::policy::exemption::{self, ExemptionName, Written};
 use crate::policy::metadata::MetadataError;
 use crate::policy::rule::RuleError;
 use crate::policy::set::{API_VERSION, PolicyError, PolicySet};
-use crate::policy::{Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
+use crate::policy::{Exemption, Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
 
 /// The generated list of built-in rules that run on the VM, and of what they were when that was shown.
 const VM_LIST: &str = "vm.json";
@@ -22,6 +23,8 @@ pub struct Catalogue {
     aliases: HashMap<RuleId, RuleId>,
     sets: BTreeMap<Arc<str>, PolicySet>,
     libraries: BTreeMap<Arc<str>, (Source, Provenance)>,
+    written: BTreeMap<ExemptionName, Arc<Written>>,
+    exemptions: Vec<Arc<Exemption>>,
     proven_on_vm: BTreeMap<String, String>,
 }
 
@@ -86,6 +89,7 @@ impl Catalogue {
             catalogue.add_layer(layer, Provenance::User, &mut faults);
         }
         catalogue.index_aliases(&mut faults);
+        catalogue.resolve_exemptions(&mut faults);
         if faults.is_empty() { Ok(catalogue) } else { Err(CatalogueError { faults }) }
     }
 
@@ -112,13 +116,21 @@ impl Catalogue {
                     }
                     Err(error) => faults.push(Fault::new(&file.file, None, error)),
                 },
-                Part::Policy => match PolicySet::parse(file.clone()) {
-                    Ok(set) => {
-                        once(format!("policy \"{}\"", set.name), &file.file, faults);
-                        self.sets.insert(set.name.clone(), set);
+                Part::Policy => {
+                    for document in parts_of(file) {
+                        match Document::parse(document) {
+                            Ok(Document::Policy(set)) => {
+                                once(format!("policy \"{}\"", set.name), &file.file, faults);
+                                self.sets.insert(set.name.clone(), set);
+                            }
+                            Ok(Document::Exemption(written)) => {
+                                once(written.name.to_string(), &file.file, faults);
+                                self.written.insert(written.name.clone(), written);
+                            }
+                            Err(error) => faults.push(error.into()),
+                        }
                     }
-                    Err(error) => faults.push(error.into()),
-                },
+                }
                 Part::VmList => self.proven_on_vm = serde_json::from_str(&file.text).unwrap_or_default(),
                 Part::Fixture | Part::Other => {}
             }
@@ -139,6 +151,28 @@ impl Catalogue {
                 }
             }
         }
+    }
+
+    /// Looks up what exemptions name, once every alias is known.
+    fn resolve_exemptions(&mut self, faults: &mut Vec<Fault>) {
+        let mut found = Vec::new();
+        for written in self.written.values() {
+            match self.exemption(written) {
+                Ok(exemption) => found.push(Arc::new(exemption)),
+                Err(error) => faults.push(error.into()),
+            }
+        }
+        self.exemptions = found;
+    }
+
+    /// Looks up the rules that an exemption names.
+    pub fn exemption(&self, written: &Arc<Written>) -> Result<Exemption, PolicyError> {
+        written.resolve(&self.rules, &|name| self.rule(name))
+    }
+
+    /// Returns every exemption that stands among the files, ended ones included.
+    pub fn exemptions(&self) -> &[Arc<Exemption>] {
+        &self.exemptions
     }
 
     /// Returns every rule by id.
@@ -225,6 +259,26 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// What a document of a YAML file is.
+enum Document {
+    Policy(PolicySet),
+    Exemption(Arc<Written>),
+}
+
+impl Document {
+    fn parse(document: Source) -> Result<Self, PolicyError> {
+        if exemption::is_exemption(&document) {
+            return Written::parse(document).map(|written| Self::Exemption(Arc::new(written)));
+        }
+        PolicySet::parse(document).map(Self::Policy)
+    }
+}
+
+/// Returns the documents of a file that holds exemptions; a policy has a file of its own.
+fn parts_of(file: &Source) -> Vec<Source> {
+    if file.text.contains("Exemption") { exemption::documents(file) } else { vec![file.clone()] }
 }
 
 /// What a file of a `policies/` directory is.

@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod break_glass;
 pub mod embedded;
+pub mod exemption;
 pub mod kinds;
 pub mod metadata;
 pub mod modes;
@@ -21,11 +22,12 @@ mod tests;
 
 pub use authority::{Authority, Requester, Standing, Verb};
 pub use break_glass::{BreakGlass, BreakGlassFault};
+pub use exemption::{Exemption, ExemptionNote, ExemptionTerms, Exemptions};
 pub use kinds::{GroupVersionKind, KindSelector};
 pub use metadata::{AtMost, Dialect, Effort, Operation, Origin, Severity};
 pub use modes::{Grant, GrantOrigin, Mode, Modes, Scope};
 pub use namespace::{NamespaceMeta, Selector};
 pub use rule::{Fixture, Provenance, Rule, RuleId, Source};
 pub use set::{OnError, PolicySpec};
-pub use suggest::nearest;
+pub use suggest::{nearest, with_nearest_field};
 pub use weakening::{ModeChange, Part, PolicyEntries};

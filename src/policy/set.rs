@@ -94,7 +94,7 @@ pub struct RuleEntry {
     /// Whether the rule's patches are applied.
     #[serde(default)]
     pub mutate: Option<bool>,
-    /// Whether exemptions may excuse a violation.
+    /// Whether an Exemption of a namespace may excuse what is enforced.
     #[serde(default)]
     pub exemptable: Option<bool>,
 }
@@ -142,7 +142,7 @@ pub struct Entry {
     pub at_most: Option<AtMost>,
     /// Whether the rule's patches are applied.
     pub mutate: bool,
-    /// Whether exemptions may excuse a violation.
+    /// Whether an Exemption of a namespace may excuse what is enforced.
     pub exemptable: bool,
 }
 
@@ -156,7 +156,7 @@ impl Entry {
             on_error: OnError::Deny,
             at_most: None,
             mutate: false,
-            exemptable: true,
+            exemptable: false,
         }
     }
 
@@ -245,7 +245,7 @@ fn entry_is_whole(entry: &RuleEntry) -> Result<(), String> {
 }
 
 /// Returns the first line, counted from 1, that has a word from the line of a key on; else the key's own.
-fn line_of(text: &str, key: &str, word: &str) -> Option<usize> {
+pub(super) fn line_of(text: &str, key: &str, word: &str) -> Option<usize> {
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     let starts = |line: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.starts_with(':'));
     let section = text.lines().position(starts);

@@ -10,6 +10,17 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
+/// Adds the nearest known field to what serde says of an unknown one: "unknown field `x`, expected one of a, b".
+pub fn with_nearest_field(cause: &str) -> String {
+    let plain = cause.replace('`', "");
+    let near = plain.split_once("unknown field ").and_then(|(_, rest)| {
+        let (unknown, known) = rest.split_once(", expected ")?;
+        let known = known.split(" at line ").next()?.trim_start_matches("one of ").trim_start_matches("either ");
+        nearest(unknown, known.split([',', ' ']).filter(|word| !word.is_empty() && *word != "or")).map(str::to_owned)
+    });
+    near.map_or_else(|| cause.to_owned(), |near| format!("{cause}; did you mean `{near}`?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::nearest;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::result::{Judged, Location, ScanEntry, Summary, results};
 use crate::engine::{Budget, Bundle, Check, Input, Judgement, Limits, Machines, Path, ResolvedPolicy, Review, judge};
 use crate::policy::modes::PolicyNames as _;
-use crate::policy::{Grant, Rule, nearest};
+use crate::policy::{Exemptions, Grant, Rule, nearest};
 
 /// The policy that is asked when nobody names one.
 pub const DEFAULT_POLICY: &str = "recommended";
@@ -74,6 +74,8 @@ pub struct Judge<'a> {
     pub policies: &'a [Arc<ResolvedPolicy>],
     /// What one rule may cost on one object.
     pub limits: Limits,
+    /// Who may break which rule.
+    pub exemptions: &'a Exemptions,
     /// Now.
     pub now: Timestamp,
     /// Whether passes are results too.
@@ -114,6 +116,7 @@ impl Judge<'_> {
             bundle: self.bundle,
             policies: self.policies,
             grants,
+            exemptions: self.exemptions,
             now: self.now,
             shows_passed: self.shows_passed,
         };

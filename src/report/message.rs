@@ -62,7 +62,7 @@ mod tests {
             on_error: OnError::Deny,
             at_most: None,
             mutate: false,
-            exemptable: true,
+            exemptable: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The results of judging objects, in the shape of a `ScanResult`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::message::{namespace_of, render_message};
 use super::redact::Redactor;
-use crate::admission::decide::{Action, claims};
-use crate::engine::{Bundle, Check, Judgement, Outcome, Path, ResolvedPolicy, Review};
+use crate::admission::decide::{Action, Claim, claims};
+use crate::admission::{Excused, Excuses};
+use crate::engine::{Bundle, Check, Judgement, Outcome, Path, ResolvedPolicy, Review, Violation};
 use crate::policy::set::Entry;
-use crate::policy::{Grant, RuleId, Severity};
+use crate::policy::{ExemptionNote, Exemptions, Grant, RuleId, Severity};
 
 /// What a rule said of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,6 +21,8 @@ use crate::policy::{Grant, RuleId, Severity};
 pub enum Verdict {
     /// Nothing is wrong.
     Pass,
+    /// Something is wrong that an exemption excuses.
+    Exempt,
     /// It could not be judged, for a reason that lies in the object.
     Skip,
     /// The rule could not be evaluated.
@@ -33,6 +36,7 @@ impl Verdict {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pass => "pass",
+            Self::Exempt => "exempt",
             Self::Skip => "skip",
             Self::Error => "error",
             Self::Fail => "fail",
@@ -106,6 +110,9 @@ pub struct ScanEntry {
     /// What is wrong, or why it was not judged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// What excuses it, why, and until when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exemption: Option<ExemptionNote>,
     /// Name of the container that it is in.
     #[serde(skip)]
     pub container: Option<String>,
@@ -132,6 +139,7 @@ impl Summary {
     fn count(&mut self, verdict: Verdict) {
         let counter = match verdict {
             Verdict::Pass => &mut self.pass,
+            Verdict::Exempt => &mut self.exempt,
             Verdict::Skip => &mut self.skip,
             Verdict::Error => &mut self.error,
             Verdict::Fail => &mut self.fail,
@@ -180,6 +188,8 @@ pub struct Judged<'a> {
     pub policies: &'a [Arc<ResolvedPolicy>],
     /// What judges the object's namespace.
     pub grants: &'a [Grant],
+    /// Who may break which rule.
+    pub exemptions: &'a Exemptions,
     /// Now.
     pub now: Timestamp,
     /// Whether passes are results too.
@@ -198,15 +208,18 @@ pub fn results(judged: Judged<'_>, locate: impl Fn(&Path) -> Option<Location>) -
     let mut entries = Vec::new();
     let resource = Arc::new(Resource::of(judged.review));
     let redactor = Redactor::of(&judged.review.object);
+    let excuses = Excuses::new(judged.review, judged.exemptions, judged.now);
     for judgements in rules.values() {
         let mut places = BTreeMap::new();
         for judgement in judgements {
-            judged.collect(judgement, &resource, &redactor, &mut places);
+            judged.collect(judgement, &excuses, &resource, &redactor, &mut places);
         }
+        told_once(&mut places);
         let verdict = places.values().map(|entry| entry.result).max().unwrap_or(Verdict::Pass);
         summary.count(verdict);
         if places.is_empty() && judged.shows_passed {
-            let passed = judgements.first().map(|judgement| judged.entry(&judgement.check, &resource, Verdict::Pass));
+            let passed =
+                judgements.first().map(|judgement| judged.entry(&judgement.check, &resource, Verdict::Pass, &[]));
             places.extend(passed.map(|entry| ((None, Verdict::Pass), entry)));
         }
         entries.extend(places.into_values());
@@ -220,47 +233,82 @@ pub fn results(judged: Judged<'_>, locate: impl Fn(&Path) -> Option<Location>) -
 
 type Places = BTreeMap<(Option<Path>, Verdict), ScanEntry>;
 
+/// Takes out what is excused at places where another check of the rule finds something that is not.
+fn told_once(places: &mut Places) {
+    let failing: BTreeSet<Option<Path>> =
+        places.keys().filter(|(_, verdict)| *verdict == Verdict::Fail).map(|(path, _)| path.clone()).collect();
+    places.retain(|(path, verdict), _| *verdict != Verdict::Exempt || !failing.contains(path));
+}
+
 impl Judged<'_> {
-    fn collect(&self, judgement: &Judgement, resource: &Arc<Resource>, redactor: &Redactor, places: &mut Places) {
+    fn collect(
+        &self,
+        judgement: &Judgement,
+        excuses: &Excuses<'_>,
+        resource: &Arc<Resource>,
+        redactor: &Redactor,
+        places: &mut Places,
+    ) {
         let check = &judgement.check;
-        let mut tell = |verdict, path: Option<Path>, message: String, container: Option<String>| {
-            let mut entry = self.entry(check, resource, verdict);
-            entry.path = path.as_ref().map(|path| redactor.redact_path(path));
+        let mut tell = |mut entry: ScanEntry, path: Option<&Path>, message: String, container: Option<&String>| {
+            entry.path = path.map(|path| redactor.redact_path(path));
             entry.message = Some(redactor.redact(message));
-            entry.container = container.map(|name| redactor.redact(name));
-            places.entry((path, verdict)).and_modify(|known| known.absorb(&entry)).or_insert(entry);
+            entry.container = container.map(|name| redactor.redact(name.clone()));
+            let place = (path.cloned(), entry.result);
+            places.entry(place).and_modify(|known| known.absorb(&entry)).or_insert(entry);
         };
+        let claims = |failed| claims(self.bundle, self.grants, check, failed, self.review.origin, self.now);
         match &judgement.outcome {
-            Outcome::Failed(error) => tell(Verdict::Error, None, error.to_string(), None),
+            Outcome::Failed(error) => {
+                let entry = self.excused(check, None, &claims(true), excuses, resource);
+                tell(entry, None, error.to_string(), None);
+            }
             Outcome::Judged { violations, skips } => {
+                let claims = claims(false);
                 for violation in violations {
-                    let entry = self.asked(check).max_by_key(|(_, entry)| entry.severity);
-                    let message = entry.map(|(_, entry)| render_message(entry, violation, self.review));
+                    let asked = self.asked(check).max_by_key(|(_, entry)| entry.severity);
+                    let message = asked.map(|(_, entry)| render_message(entry, violation, self.review));
                     let message = message.unwrap_or_else(|| violation.message.clone());
-                    tell(Verdict::Fail, Some(violation.path.clone()), message, violation.container.clone());
+                    let entry = self.excused(check, Some(violation), &claims, excuses, resource);
+                    tell(entry, Some(&violation.path), message, violation.container.as_ref());
                 }
                 for skip in skips {
-                    tell(Verdict::Skip, Some(skip.path.clone()), skip.reason.clone(), None);
+                    let entry = self.entry(check, resource, Verdict::Skip, &[]);
+                    tell(entry, Some(&skip.path), skip.reason.clone(), None);
                 }
             }
         }
+    }
+
+    /// Returns the entry for a violation, or for a rule that could not be evaluated, by the claims that stand.
+    fn excused(
+        &self,
+        check: &Check,
+        violation: Option<&Violation>,
+        claims: &[Claim<'_>],
+        excuses: &Excuses<'_>,
+        resource: &Arc<Resource>,
+    ) -> ScanEntry {
+        let Excused { standing, by } = excuses.apply(check, violation, claims);
+        if let Some(by) = by {
+            let entry = self.entry(check, resource, Verdict::Exempt, &[]);
+            return ScanEntry { exemption: Some(by.note()), ..entry };
+        }
+        let verdict = if violation.is_some() { Verdict::Fail } else { Verdict::Error };
+        self.entry(check, resource, verdict, &standing)
     }
 
     fn asked(&self, check: &Check) -> impl Iterator<Item = (&Arc<str>, &Entry)> {
         self.policies.iter().filter_map(|policy| Some((&policy.name, policy.entries.get(&check.id)?)))
     }
 
-    fn entry(&self, check: &Check, resource: &Arc<Resource>, result: Verdict) -> ScanEntry {
+    fn entry(&self, check: &Check, resource: &Arc<Resource>, result: Verdict, claims: &[Claim<'_>]) -> ScanEntry {
         let rule = &check.rule.rule;
         let severity = self.asked(check).map(|(_, entry)| entry.severity).max();
         let action = match result {
             Verdict::Pass => None,
-            Verdict::Skip => Some(Action::Record),
-            Verdict::Error | Verdict::Fail => {
-                let failed = result == Verdict::Error;
-                let claims = claims(self.bundle, self.grants, check, failed, self.review.origin, self.now);
-                Some(claims.first().map_or(Action::Record, |claim| claim.action))
-            }
+            Verdict::Skip | Verdict::Exempt => Some(Action::Record),
+            Verdict::Error | Verdict::Fail => Some(claims.first().map_or(Action::Record, |claim| claim.action)),
         };
         ScanEntry {
             policies: self.asked(check).map(|(name, _)| name.clone()).filter(|name| !name.is_empty()).collect(),
@@ -273,6 +321,7 @@ impl Judged<'_> {
             source: None,
             path: None,
             message: None,
+            exemption: None,
             container: None,
         }
     }
@@ -351,6 +400,7 @@ mod tests {
             bundle,
             policies: &policies,
             grants: &modes.grants(&NamespaceMeta::default(), bundle).grants,
+            exemptions: &Exemptions::default(),
             now: Timestamp::UNIX_EPOCH,
             shows_passed,
         };

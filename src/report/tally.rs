@@ -99,6 +99,7 @@ mod tests {
             source: None,
             path: None,
             message: None,
+            exemption: None,
             container: None,
         }
     }

@@ -9,7 +9,7 @@ use super::result::{Resource, ScanEntry, Verdict};
 use super::tally::{FileReport, Tally};
 use crate::admission::decide::Action;
 use crate::engine::Catalogue;
-use crate::policy::Severity;
+use crate::policy::{ExemptionNote, Severity};
 
 /// Writes the report, with colours only where asked.
 #[derive(Debug)]
@@ -65,6 +65,7 @@ impl TextReport {
         let (word, style) = match entry.result {
             Verdict::Fail => (entry.severity.as_str(), severity_style(entry.severity)),
             Verdict::Pass => ("pass", colour(AnsiColor::Green)),
+            Verdict::Exempt => ("exempt", colour(AnsiColor::Blue)),
             Verdict::Skip => ("skipped", Style::new().dimmed()),
             Verdict::Error => ("error", colour(AnsiColor::Red).bold()),
         };
@@ -74,7 +75,8 @@ impl TextReport {
         let message = printable(&format!("{container}{}", entry.message.as_deref().unwrap_or_default()));
         let denied = entry.action == Some(Action::Deny) && entry.result == Verdict::Fail;
         let denied = if denied { self.paint(colour(AnsiColor::Red), " (would be denied)") } else { String::new() };
-        let _ = writeln!(text, "{}", format!("  {line:>6}  {word}  {rule}  {message}{denied}").trim_end());
+        let exempt = entry.exemption.as_ref().map_or(String::new(), |note| printable(&excused(note)));
+        let _ = writeln!(text, "{}", format!("  {line:>6}  {word}  {rule}  {message}{denied}{exempt}").trim_end());
     }
 
     /// Returns how to fix what was found, and the summary.
@@ -125,6 +127,7 @@ impl TextReport {
         add(below, format!("{below} below --fail-on {threshold}"));
         add(tally.denied, format!("{} would be denied", tally.denied));
         add(tally.summary.pass, format!("{} passed", counted_as(tally.summary.pass, "check")));
+        add(tally.summary.exempt, format!("{} exempt", counted_as(tally.summary.exempt, "check")));
         add(tally.summary.skip, format!("{} skipped", counted_as(tally.summary.skip, "check")));
         add(tally.summary.error, format!("{} could not be evaluated", counted_as(tally.summary.error, "check")));
         add(tally.not_kubernetes, format!("{} not of Kubernetes", counted_as(tally.not_kubernetes, "document")));
@@ -135,6 +138,12 @@ impl TextReport {
     fn paint(&self, style: Style, text: &str) -> String {
         if self.has_colours { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
+}
+
+/// Returns why a violation does not count, and until when.
+fn excused(note: &ExemptionNote) -> String {
+    let end = note.expires.map_or_else(|| "without an end".into(), |end| format!("until {end}"));
+    format!(" ({} of {} {end}: {})", note.name, note.owner, note.reason)
 }
 
 const fn colour(colour: AnsiColor) -> Style {

@@ -154,6 +154,7 @@ impl Plan {
             bundle: &self.in_force.bundle,
             policies: &self.policies,
             limits: self.in_force.limits,
+            exemptions: &self.in_force.exemptions,
             now: Timestamp::now(),
             shows_passed: self.shows_passed,
         };

@@ -50,6 +50,7 @@ fn rules(app: &App) -> Rules {
     Rules {
         bundle: in_force.bundle.clone(),
         config: in_force.config.clone(),
+        exemptions: in_force.exemptions.clone(),
         policies: POLICIES.into_iter().map(Arc::from).collect(),
         limits: in_force.limits,
         judge_owned: in_force.judge_owned,

@@ -82,6 +82,7 @@ impl Contents {
         let Read { settings, config, .. } = &self.read;
         let bundle = bundle::build(Catalogue::read(&self.layers)?, cache, settings)?;
         config.check_policies(&bundle)?;
+        config.check_exemptions(bundle.catalogue())?;
         let mut surroundings = Surroundings::new([]);
         if !has_cluster {
             surroundings = manifests::read(settings.manifests.as_deref(), inventory_kinds(&bundle))?;

@@ -6,7 +6,7 @@ use prometheus_client::encoding::{EncodeLabel as _, EncodeLabelSet, LabelSetEnco
 use prometheus_client::registry::Registry;
 
 use super::by_rule::{ByRule, OfRule, RuleLabels, RuleSeries};
-use crate::admission::Action;
+use crate::admission::{Action, Exempted};
 use crate::policy::{RuleId, Severity};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,6 +39,7 @@ impl OfRule for ViolationLabels {
 pub struct RuleMetrics {
     violations: ByRule<ViolationLabels>,
     errors: ByRule<RuleLabels>,
+    exempted: ByRule<RuleLabels>,
 }
 
 impl RuleMetrics {
@@ -46,9 +47,11 @@ impl RuleMetrics {
     pub fn register(registry: &mut Registry, series: &RuleSeries) -> Self {
         let violations = "Violations found at admission";
         let errors = "Rules that could not be evaluated at admission";
+        let exempted = "Violations found at admission that an exemption excuses";
         Self {
             violations: ByRule::register(registry, series, "rule_violations", violations),
             errors: ByRule::register(registry, series, "rule_errors", errors),
+            exempted: ByRule::register(registry, series, "rule_exempted_violations", exempted),
         }
     }
 
@@ -62,10 +65,18 @@ impl RuleMetrics {
         self.errors.count(&RuleLabels { rule: rule.clone() });
     }
 
+    /// Counts violations that are excused.
+    pub fn record_exempted(&self, exempted: &[Exempted]) {
+        for exempt in exempted {
+            self.exempted.count(&RuleLabels { rule: exempt.rule.clone() });
+        }
+    }
+
     /// Takes away the series of rules that are not in force any more.
     pub(super) fn retain(&self) {
         self.violations.retain();
         self.errors.retain();
+        self.exempted.retain();
     }
 }
 

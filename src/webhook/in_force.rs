@@ -9,6 +9,7 @@ use crate::admission::Reviewer;
 use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
+use crate::policy::Exemptions;
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub struct InForce {
     pub bundle: Arc<Bundle>,
     /// Which policies judge what.
     pub config: Arc<Config>,
+    /// Who may break which rule, until when.
+    pub exemptions: Arc<Exemptions>,
     /// What stands in for a cluster: manifests, and the configuration's `static` namespaces. Empty with a cluster.
     pub surroundings: Arc<Surroundings>,
     /// Judge objects that controllers make of judged templates all the same.
@@ -30,7 +33,9 @@ pub struct InForce {
 impl InForce {
     /// Puts rules and configuration in force, with those of the settings that judging needs.
     pub fn new(bundle: Bundle, config: Config, surroundings: Surroundings, settings: &Settings) -> Self {
+        let exemptions = Exemptions::new(bundle.catalogue().exemptions().iter().cloned(), &config.exemptions);
         Self {
+            exemptions: Arc::new(exemptions),
             bundle: Arc::new(bundle),
             config: Arc::new(config),
             surroundings: Arc::new(surroundings),
@@ -45,6 +50,7 @@ impl InForce {
         Reviewer {
             bundle: &self.bundle,
             modes: &self.config.modes,
+            exemptions: &self.exemptions,
             controllers: &self.config.controllers,
             judge_owned: self.judge_owned,
             limits: self.limits,

@@ -48,6 +48,7 @@ impl Record<'_> {
                 }
             }
         }
+        metrics.rules.record_exempted(&decision.exempted);
         let denied = || decision.told.iter().filter(|told| told.action == Action::Deny);
         tracing::info!(
             uid = %envelope.uid,
@@ -64,6 +65,7 @@ impl Record<'_> {
             reason = decision.reason.as_str(),
             rules = %speak::rules(&decision.told).join(","),
             denied = %speak::rules(denied()).join(","),
+            exempted = (!decision.exempted.is_empty()).then(|| speak::exempted(&decision.exempted)),
             break_glass = decision.break_glass.as_ref().map(|glass| &*glass.incident),
             break_glass_until = decision.break_glass.as_ref().map(|glass| tracing::field::display(glass.until)),
             warnings = *warnings,
@@ -98,12 +100,15 @@ impl Later {
             let severity = deferred.severity(&judgement.check);
             match &judgement.outcome {
                 Outcome::Failed(_) => metrics.rules.record_error(&rule.id),
-                Outcome::Judged { violations, .. } if violations.is_empty() => {}
-                Outcome::Judged { violations, .. } => {
-                    for _ in violations {
+                Outcome::Judged { .. } => {
+                    let (standing, exempted) = deferred.excuse(judgement);
+                    metrics.rules.record_exempted(&exempted);
+                    for _ in &standing {
                         metrics.rules.record_violation(&rule.id, severity, Action::Record);
                     }
-                    rules.push(rule.id.as_str());
+                    if !standing.is_empty() {
+                        rules.push(rule.id.as_str());
+                    }
                 }
             }
         }

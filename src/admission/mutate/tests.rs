@@ -137,6 +137,7 @@ impl Ask {
         let reviewer = Reviewer {
             bundle: &BUNDLE,
             modes: &self.modes,
+            exemptions: &Arc::default(),
             controllers: &Controllers::default(),
             judge_owned: true,
             limits: Limits { time: Duration::from_millis(100), instructions: 50_000 },
@@ -255,6 +256,7 @@ fn what_a_controller_makes_is_left_alone_and_a_forged_owner_is_not_one() {
         let reviewer = Reviewer {
             bundle: &BUNDLE,
             modes: &Modes::default(),
+            exemptions: &Arc::default(),
             controllers: &Controllers::default(),
             judge_owned: true,
             limits: Limits { time: Duration::from_secs(1), instructions: 50_000 },

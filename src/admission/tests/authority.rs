@@ -229,7 +229,15 @@ fn when_there_is_no_time_left_it_is_told_all_the_same() {
     let controllers = Controllers::default();
     let modes = Modes::default();
     let limits = Limits { time: Duration::from_millis(200), instructions: 50_000 };
-    let reviewer = Reviewer { bundle: &BUNDLE, modes: &modes, controllers: &controllers, judge_owned: false, limits };
+    let exemptions = Arc::default();
+    let reviewer = Reviewer {
+        bundle: &BUNDLE,
+        modes: &modes,
+        exemptions: &exemptions,
+        controllers: &controllers,
+        judge_owned: false,
+        limits,
+    };
     let ask = |ask: Ask| {
         let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": ask.request});
         let envelope = Envelope::decode(&serde_json::to_vec(&review).expect("JSON"), None).expect("an envelope");

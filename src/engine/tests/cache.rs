@@ -51,8 +51,15 @@ fn no_request_compiles_anything() {
     let labels = BTreeMap::from([("gatepost.dev/enforce".to_owned(), "mine".to_owned())]);
     let namespace = Arc::new(NamespaceMeta { labels, ..NamespaceMeta::named("shop") });
     let (modes, controllers) = (Modes::default(), Controllers::default());
-    let reviewer =
-        Reviewer { bundle: &bundle, modes: &modes, controllers: &controllers, judge_owned: false, limits: AMPLE };
+    let exemptions = Arc::default();
+    let reviewer = Reviewer {
+        bundle: &bundle,
+        modes: &modes,
+        exemptions: &exemptions,
+        controllers: &controllers,
+        judge_owned: false,
+        limits: AMPLE,
+    };
     let mut machines = Machines::default();
     for (kind, operation) in [("Pod", "CREATE"), ("Pod", "UPDATE"), ("ConfigMap", "CREATE"), ("Pod", "DELETE")] {
         for round in 0..20 {

@@ -300,7 +300,7 @@ fn later_entries_and_later_includes_win_and_exclude_takes_out_of_all() {
         policy("info-low", "  include: [info, low]\n  exclude: [service-node-port]"),
         policy(
             "own",
-            "  include: [low]\n  rules:\n  - select: {family: other}\n    message: m\n  - {id: resource-name, severity: critical}\n  - {id: resource-name, exemptable: false}",
+            "  include: [low]\n  rules:\n  - select: {family: other}\n    message: m\n  - {id: resource-name, severity: critical}\n  - {id: resource-name, exemptable: true}",
         ),
         policy(
             "none",
@@ -312,7 +312,8 @@ fn later_entries_and_later_includes_win_and_exclude_takes_out_of_all() {
     assert_eq!(ids(&bundle, "info-low"), ["resource-name"]);
     assert!(ids(&bundle, "none").is_empty());
     let (_, own) = entry(&bundle, "own", "resource-name");
-    assert_eq!((own.severity, own.message.as_deref(), own.exemptable), (Severity::Critical, Some("m"), false));
+    assert_eq!((own.severity, own.message.as_deref(), own.exemptable), (Severity::Critical, Some("m"), true));
+    assert!(!entry(&bundle, "low", "resource-name").1.exemptable, "only what a policy marks is exemptable");
     assert_eq!(own.on_error, OnError::Allow, "what later entries leave out stays as it was included");
 }
 

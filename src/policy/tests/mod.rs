@@ -2,6 +2,7 @@
 
 mod authority;
 mod break_glass;
+mod exemption;
 mod kinds;
 mod metadata_block;
 mod modes;

@@ -42,6 +42,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
     let in_force = InForce {
         bundle: Arc::new(bundle),
         config: Arc::new(config),
+        exemptions: Arc::default(),
         surroundings: Arc::new(surroundings),
         judge_owned: false,
         limits: Limits { time: Duration::from_millis(500), instructions: 5_000_000 },

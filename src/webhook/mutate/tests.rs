@@ -43,6 +43,7 @@ fn app(queue: usize) -> Arc<App> {
     let in_force = InForce {
         bundle: Arc::new(bundle),
         config: Arc::new(Config::default()),
+        exemptions: Arc::default(),
         surroundings: Arc::new(surroundings),
         judge_owned: false,
         limits: Limits { time: Duration::from_secs(5), instructions: 5_000_000 },

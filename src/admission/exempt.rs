@@ -1,0 +1,101 @@
+//! What exemptions leave of the claims on what a rule found: the one place where it is decided, for every place that
+//! judges.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::decide::Claim;
+use crate::engine::judge::container_depth;
+use crate::engine::template::templates;
+use crate::engine::{Check, Fields as _, Path, Review, Value, Violation};
+use crate::policy::exemption::{Subject, lifting};
+use crate::policy::{Exemption, Exemptions, RuleId};
+
+/// What excuses what is found in one object.
+pub struct Excuses<'a> {
+    review: &'a Review,
+    exemptions: &'a Exemptions,
+    now: Timestamp,
+    /// Worked out when the first rule needs it: few have exemptions.
+    subject: OnceCell<Subject<'a>>,
+}
+
+/// What is left of the claims on one thing that was found.
+pub struct Excused<'a, 'c> {
+    /// Those that no exemption lifts.
+    pub standing: Cow<'a, [Claim<'c>]>,
+    /// Set when none is left.
+    pub by: Option<Arc<Exemption>>,
+}
+
+/// Something that exemptions excuse.
+#[derive(Debug, Clone)]
+pub struct Exempted {
+    /// The rule.
+    pub rule: RuleId,
+    /// The place; none where the rule could not be evaluated.
+    pub path: Option<Path>,
+    /// What excuses it.
+    pub by: Arc<Exemption>,
+}
+
+impl<'a> Excuses<'a> {
+    /// Excuses what is found in a review's object.
+    pub fn new(review: &'a Review, exemptions: &'a Exemptions, now: Timestamp) -> Self {
+        Self { review, exemptions, now, subject: OnceCell::new() }
+    }
+
+    /// Returns which claims stand on a violation; without one, on the failure of the rule.
+    ///
+    /// A failure is in no container, so what is limited to images does not excuse it. An object that could not be read
+    /// is not known to be what an exemption means.
+    pub fn apply<'b, 'c>(
+        &self,
+        check: &Check,
+        violation: Option<&Violation>,
+        claims: &'b [Claim<'c>],
+    ) -> Excused<'b, 'c> {
+        let rule = check.rule_id();
+        let unexcused = || Excused { standing: Cow::Borrowed(claims), by: None };
+        if !self.exemptions.name_rule(rule) || self.review.object == Value::Null {
+            return unexcused();
+        }
+        let subject = self.subject.get_or_init(|| subject(self.review));
+        let image = violation.and_then(|violation| image(&violation.path, &self.review.object));
+        let candidates = self.exemptions.covering(rule, subject, image, self.now);
+        if candidates.is_empty() {
+            return unexcused();
+        }
+        if let Some(by) = lifting(&candidates, claims.iter().map(|claim| (claim.grant, claim.entry))) {
+            return Excused { standing: Cow::Borrowed(&[]), by: Some(by.clone()) };
+        }
+        let stands = |claim: &&Claim<'_>| !candidates.iter().any(|by| by.lifts(claim.grant, claim.entry));
+        Excused { standing: claims.iter().filter(stands).copied().collect(), by: None }
+    }
+}
+
+/// Returns what exemptions are matched with.
+pub fn subject(review: &Review) -> Subject<'_> {
+    let metadata = |key| review.object.at(&["metadata", key]);
+    let said = || metadata("namespace").and_then(Value::as_text).filter(|name| !name.is_empty());
+    let labels = metadata("labels").into_iter().flat_map(Value::entries);
+    let labels: BTreeMap<&str, &str> = labels.filter_map(|(key, value)| Some((&**key, value.as_text()?))).collect();
+    Subject {
+        kind: review.kind.clone(),
+        has_template: !templates(&review.kind, &review.object).is_empty(),
+        namespace: review.namespace.as_deref().map(|namespace| namespace.name.as_str()).or_else(said),
+        name: review.name(),
+        labels,
+        user: review.user_info.text("username"),
+    }
+}
+
+/// Returns the image of the container that a path leads into.
+fn image<'o>(path: &Path, object: &'o Value) -> Option<&'o str> {
+    let at = container_depth(path)?;
+    Path(path.0.get(..=at)?.to_vec()).find(object)?.text("image")
+}

@@ -1,0 +1,148 @@
+//! Exemptions: which rules some objects may break, until when, and why.
+//!
+//! What is written becomes an [`Exemption`] once its rules are known; [`Exemptions`] are those in force. Which claims on
+//! a violation one of them lifts is decided here, and nowhere else.
+
+mod criteria;
+mod in_force;
+mod labels;
+mod written;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::modes::{Grant, GrantOrigin, Mode};
+use super::rule::RuleId;
+use super::set::Entry;
+
+pub use criteria::{Criteria, Subject};
+pub use in_force::{ExemptionTerms, Exemptions};
+pub use labels::LabelSelector;
+pub use written::{ExemptionSpec, MatchSpec, Written, documents, is_exemption};
+
+/// Where an exemption counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum ExemptionKind {
+    /// In its namespace, and in others if the configuration trusts its own.
+    Exemption,
+    /// In the whole cluster.
+    ClusterExemption,
+}
+
+impl ExemptionKind {
+    /// Returns the kind as objects have it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exemption => "Exemption",
+            Self::ClusterExemption => "ClusterExemption",
+        }
+    }
+}
+
+/// Tells an exemption from every other.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExemptionName {
+    /// Its kind.
+    pub kind: ExemptionKind,
+    /// The namespace it is in; empty for a ClusterExemption.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub namespace: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_empty(text: &Arc<str>) -> bool {
+    text.is_empty()
+}
+
+impl fmt::Display for ExemptionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let slash = if self.namespace.is_empty() { "" } else { "/" };
+        write!(f, "{} {}{slash}{}", self.kind.as_str(), self.namespace, self.name)
+    }
+}
+
+/// Who may break which rules, until when, and why.
+#[derive(Debug, Clone)]
+pub struct Exemption {
+    /// Its name.
+    pub name: ExemptionName,
+    /// The rules that it excuses, by their ids.
+    pub rules: BTreeSet<RuleId>,
+    /// The objects that it is about.
+    pub criteria: Criteria,
+    /// Why.
+    pub reason: Arc<str>,
+    /// Who answers for it.
+    pub owner: Arc<str>,
+    /// The instant from which it does not count; none: it never ends.
+    pub expires: Option<Timestamp>,
+    /// What was written.
+    pub written: Arc<Written>,
+}
+
+impl Exemption {
+    /// Returns whether it counts at an instant.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|end| now < end)
+    }
+
+    /// Returns whether it lifts what a grant says of a rule.
+    ///
+    /// Whoever may write into a namespace must not take away what others enforce there: one of a namespace never lifts
+    /// a floor, and of what is enforced only what the policy marks as exemptable.
+    pub fn lifts(&self, grant: &Grant, entry: &Entry) -> bool {
+        self.name.kind == ExemptionKind::ClusterExemption
+            || (grant.origin != GrantOrigin::Floor && (grant.mode != Mode::Enforce || entry.exemptable))
+    }
+
+    /// Returns what is told of it beside a violation that it excuses.
+    pub fn note(&self) -> ExemptionNote {
+        let (reason, owner) = (self.reason.clone(), self.owner.clone());
+        ExemptionNote { name: self.name.clone(), reason, owner, expires: self.expires }
+    }
+
+    /// Orders by how long they hold; one that never ends comes last.
+    fn end(&self) -> Timestamp {
+        self.expires.unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// Why a violation is excused, and until when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExemptionNote {
+    /// The exemption.
+    #[serde(flatten)]
+    pub name: ExemptionName,
+    /// Why.
+    pub reason: Arc<str>,
+    /// Who answers for it.
+    pub owner: Arc<str>,
+    /// The instant from which the violation counts again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+/// Returns the exemption by which every claim on a violation is lifted; none if one claim stands.
+///
+/// Each claim is lifted by one exemption alone, the one that holds longest. Of those that lift the claims the first to
+/// end is returned: from then on a claim stands again. A violation on which nobody has a claim is only recorded, and
+/// excused by any of the `candidates`, which cover it.
+pub fn lifting<'e>(
+    candidates: &[&'e Arc<Exemption>],
+    claims: impl IntoIterator<Item = (&'e Grant, &'e Entry)>,
+) -> Option<&'e Arc<Exemption>> {
+    let longest = |of: &dyn Fn(&Exemption) -> bool| {
+        candidates.iter().copied().filter(|exemption| of(exemption)).max_by_key(|exemption| exemption.end())
+    };
+    let by_claim = claims.into_iter().map(|(grant, entry)| longest(&|exemption| exemption.lifts(grant, entry)));
+    let by: Vec<&Arc<Exemption>> = by_claim.collect::<Option<_>>()?;
+    by.into_iter().min_by_key(|exemption| exemption.end()).or_else(|| longest(&|_| true))
+}
