@@ -31,7 +31,7 @@ const REPORT: Endpoint = Endpoint {
     scope: Some(Scope::Report),
     about: "Takes in decisions of webhooks and checks of CI jobs, whole or not at all, and each key of a source once",
     takes: &["application/json"],
-    statuses: &[200, 201, 409, 413, 415, 422, 429],
+    statuses: &[200, 201, 400, 409, 413, 415, 422, 429],
     ..Endpoint::GET
 };
 
