@@ -14,6 +14,9 @@ use super::list::Lister;
 use super::{Memory, Pass, Progress, Rules, StoreSink};
 use crate::store::{Audit, AuditState, Store, Stored, Trigger};
 
+/// How long after an audit that could not be kept the next one begins, at most.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Audits a cluster again and again.
 pub struct Auditor {
     /// The cluster.
@@ -86,15 +89,17 @@ impl Auditor {
         loop {
             running.store(true, Ordering::Release);
             progress.send_replace(Progress::default());
-            tokio::select! {
+            let audited = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                audited = self.audit(trigger, &mut memory, &judges, &progress) => tell(&audited),
-            }
+                audited = self.audit(trigger, &mut memory, &judges, &progress) => audited,
+            };
+            tell(&audited);
+            let pause = if audited.is_ok() { self.interval } else { self.interval.min(PATIENCE) };
             running.store(false, Ordering::Release);
             trigger = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 Some(()) = asked.recv() => Trigger::Request,
-                () = tokio::time::sleep(jittered(self.interval)) => Trigger::Schedule,
+                () = tokio::time::sleep(jittered(pause)) => Trigger::Schedule,
             };
         }
     }

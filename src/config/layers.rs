@@ -13,6 +13,7 @@ use super::outline::Outline;
 use super::scalars::{self, Flags, PREFIX, Scalar};
 use super::settings::{EXCLUDES, NEEDS, Settings, in_pod};
 use super::{Config, ConfigError, Origin};
+use crate::store::url::masked;
 
 /// Variable that names the configuration file.
 const FILE_VARIABLE: &str = "GATEPOST_CONFIG";
@@ -126,7 +127,7 @@ impl Layers {
                 self.check(scalar, &given).map_err(|cause| at(&origin, &scalar.key, &cause))?;
                 arguments.extend(given);
             }
-            let texts = texts.iter().map(|text| text.to_string_lossy().into_owned()).collect();
+            let texts = texts.iter().map(|text| shown(scalar, text)).collect();
             let (is_list, is_live) = (scalar.is_list, scalar.is_live);
             values.push(Value { key: scalar.key.clone(), texts, origin, is_list, is_live });
         }
@@ -134,6 +135,10 @@ impl Layers {
         let settings = self.command.clone().try_get_matches_from(arguments);
         let settings = settings.and_then(|matches| Settings::from_arg_matches(&matches));
         let settings = settings.map_err(|error| ConfigError { origin: Origin::Default, cause: error.to_string() })?;
+        settings.database().map_err(|cause| {
+            let url = values.iter().find(|value| value.key == "databaseUrl");
+            at(url.map_or(&Origin::Default, |url| &url.origin), "databaseUrl", &cause)
+        })?;
         let config = self.config(text.unwrap_or_default(), &settings, &values, &outline)?;
         Ok(Read { settings, config, values, text: text.map(str::to_owned) })
     }
@@ -192,6 +197,12 @@ impl Layers {
                 return Err(at(&value.origin, key, &format!("goes with {}, which is not set", names(other))));
             }
         }
+        if let Some(authority) =
+            said("databaseCa").filter(|_| said("databaseUrl").or(said("databaseUrlFile")).is_none())
+        {
+            let (url, file) = (names("databaseUrl"), names("databaseUrlFile"));
+            return Err(at(&authority.origin, "databaseCa", &format!("goes with {url} or {file}, which are not set")));
+        }
         let is_role = |name: &str| said("role").filter(|role| role.texts.iter().all(|text| text == name));
         if let Some(role) = is_role("webhook").filter(|_| said("scanner").is_none()) {
             return Err(at(&role.origin, "role", &format!("webhook goes with {}, which is not set", names("scanner"))));
@@ -219,6 +230,12 @@ impl Layers {
 
 fn at(origin: &Origin, key: &str, cause: &str) -> ConfigError {
     ConfigError { origin: origin.clone(), cause: format!("{key}: {cause}") }
+}
+
+/// Returns what of a value may be seen.
+fn shown(scalar: &Scalar, text: &OsStr) -> String {
+    let text = text.to_string_lossy();
+    if scalar.is_secret { masked(&text) } else { text.into_owned() }
 }
 
 /// Takes a variable of several values apart.

@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args as _, Command};
 
-use super::settings::{LIVE, Settings};
+use super::settings::{LIVE, SECRET, Settings};
 
 /// What all of our variables begin with.
 pub(super) const PREFIX: &str = "GATEPOST_";
@@ -26,6 +26,8 @@ pub struct Scalar {
     pub is_list: bool,
     /// Whether a change in the file holds without a restart.
     pub is_live: bool,
+    /// Whether it is shown only in part.
+    pub is_secret: bool,
     /// One line about it.
     pub help: String,
     /// What holds when nobody says anything; nothing when there is no such value.
@@ -43,6 +45,7 @@ impl Scalar {
             variable: variable(long),
             is_list: matches!(arg.get_action(), ArgAction::Append),
             is_live: LIVE.contains(&id.as_str()) || key.contains('.'),
+            is_secret: SECRET.contains(&id.as_str()),
             help: arg.get_help().map(ToString::to_string).unwrap_or_default(),
             default: arg.get_default_values().iter().map(clap::builder::OsStr::to_os_string).collect(),
             key,

@@ -11,7 +11,9 @@ use clap::{Arg, Command};
 use super::layers::Pod;
 use super::lifetime::Lifetime;
 use super::receiver::Receiver;
+use super::secret::Secret;
 use super::slots::Slots;
+use crate::store::{Address, Remote};
 
 /// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
 pub(super) const LIVE: [&str; 4] = ["policies", "judge_owned", "rule_timeout_ms", "rule_instructions"];
@@ -26,7 +28,11 @@ pub(super) const NEEDS: [(&str, &str); 5] = [
 ];
 
 /// Settings that contradict each other.
-pub(super) const EXCLUDES: [(&str, &str); 2] = [("tlsName", "tlsCert"), ("manifests", "kubeconfig")];
+pub(super) const EXCLUDES: [(&str, &str); 3] =
+    [("tlsName", "tlsCert"), ("manifests", "kubeconfig"), ("databaseUrlFile", "databaseUrl")];
+
+/// Settings whose values are shown only in part.
+pub(super) const SECRET: [&str; 1] = ["database_url"];
 
 /// Every setting: a field here is a flag, and by its name a variable and a key of the configuration file.
 ///
@@ -84,6 +90,15 @@ pub struct Settings {
     /// Where certificates and addresses are kept
     #[arg(long, value_name = "DIR", default_value = "gatepost-data")]
     pub data_dir: PathBuf,
+    /// Keep findings in a PostgreSQL database, postgres://USER:PASSWORD@HOST/DATABASE, instead of a file in --data-dir
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<Secret>,
+    /// File that holds the URL of --database-url; read again for every connection
+    #[arg(long, value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
+    /// Authorities in PEM that vouch for the database's server; without an sslmode in the URL they must vouch for its name
+    #[arg(long, value_name = "FILE")]
+    pub database_ca: Option<PathBuf>,
     /// Read rules and policies from a directory, over those that ship; may be given more than once
     #[arg(long, value_name = "DIR", value_delimiter = ',')]
     pub policies: Vec<PathBuf>,
@@ -168,6 +183,16 @@ impl Settings {
     /// Returns the time that one rule may take for one object.
     pub fn rule_timeout(&self) -> Duration {
         Duration::from_millis(self.rule_timeout_ms)
+    }
+
+    /// Returns the database that is to be used instead of a file; an error says what is wrong with its URL.
+    pub fn database(&self) -> Result<Option<Remote>, String> {
+        let of_file = self.database_url_file.clone().map(Address::File);
+        let address = match &self.database_url {
+            Some(url) => Some(Address::Url(url.expose().parse()?)),
+            None => of_file,
+        };
+        Ok(address.map(|address| Remote { address, authority: self.database_ca.clone() }))
     }
 
     /// Returns the certificate chain and its key, both PEM files, where somebody else keeps them.

@@ -31,6 +31,7 @@ fn sample(scalar: &Scalar, number: usize) -> String {
     match scalar.key.as_str() {
         key if key.starts_with("listen") => format!("127.0.0.1:{}", 7000 + number),
         "caLifetime" | "caOverlap" | "auditInterval" | "tlsLifetime" => format!("{}d", 20 + number),
+        "databaseUrl" => format!("postgres://name-{number}/gatepost"),
         "role" => word(["scanner", "all", "scanner"]),
         "scanner" => format!("https://name-{number}/"),
         "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
@@ -55,6 +56,7 @@ fn companions(key: &str) -> Vec<&'static str> {
         "tlsKey" => vec!["tlsCert"],
         "clientName" => vec!["clientCa"],
         "scannerTokenFile" | "scannerCa" => vec!["scanner"],
+        "databaseCa" => vec!["databaseUrlFile"],
         "defaults.severity" | "defaults.scope" | "defaults.from" => vec!["defaults.enforce"],
         key if key.starts_with("clusterScoped.") => vec!["clusterScoped.enforce"],
         _ => Vec::new(),
@@ -161,6 +163,14 @@ fn errors_name_who_said_it() {
         ),
         (&["--client-name=c"], none, "", "--client-name: clientName: goes with clientCa"),
         (&["--scanner-ca=c"], none, "", "--scanner-ca: scannerCa: goes with scanner (--scanner, GATEPOST_SCANNER)"),
+        (
+            &[],
+            none,
+            "databaseUrl: mysql://u:s3cret@h/d\n",
+            "/etc/gatepost/config.yaml:1: databaseUrl: is no URL such as ",
+        ),
+        (&["--database-url=s3cret"], none, "", "--database-url: databaseUrl: is no URL such as "),
+        (&["--database-ca=c"], none, "", "--database-ca: databaseCa: goes with databaseUrl (--database-url, "),
         (&[], none, "role: webhook\n", "/etc/gatepost/config.yaml:1: role: webhook goes with scanner (--scanner, "),
         (
             &["--scanner=https://s"],
@@ -182,7 +192,7 @@ fn errors_name_who_said_it() {
         ),
     ] {
         let error = read(arguments, variables, file).err().unwrap_or_default();
-        assert!(error.starts_with(expected), "{error}");
+        assert!(error.starts_with(expected) && !error.contains("s3cret"), "{error}");
     }
 }
 
@@ -190,6 +200,14 @@ fn errors_name_who_said_it() {
 fn what_was_started_with_two_files_of_a_pair_is_taken_from_two_places() {
     let read = read(&["--tls-cert=c"], &[("GATEPOST_TLS_KEY", "k")], "").unwrap();
     assert_eq!(read.settings.certificate(), Some(("c".into(), "k".into())));
+}
+
+#[test]
+fn no_password_is_printed() {
+    let read = read(&["--database-url=postgres://gatepost:s3cret@db/gatepost"], &[], "").unwrap();
+    let printed = format!("{}{:?}{:?}", read.to_yaml(), read.settings, read.values);
+    assert!(printed.contains("postgres://gatepost:***@db/gatepost") && !printed.contains("s3cret"), "{printed}");
+    assert!(matches!(read.settings.database().unwrap().unwrap().address, crate::store::Address::Url(_)));
 }
 
 #[test]

@@ -26,7 +26,8 @@ pub async fn start(
     if !settings.role.audits() {
         return Ok(None);
     }
-    let store = store::open(&settings.data_dir, None).await?;
+    let database = settings.database().map_err(ServeError::Database)?;
+    let store = store::open(&settings.data_dir, database).await?;
     let audited = client.zip(settings.audit_interval.as_ref());
     let auditor = audited.map(|(client, interval)| {
         let app = app.clone();

@@ -69,6 +69,9 @@ pub enum ServeError {
     /// The cluster that was named cannot be used.
     #[error("cluster")]
     OutOfReach(#[from] ConnectError),
+    /// The database's URL is faulty.
+    #[error("--database-url: {0}")]
+    Database(String),
     /// What is to be kept cannot be.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::postgres::Postgres;
 use super::prune::Step;
 use super::session::Session;
 use super::sqlite::Sqlite;
@@ -22,18 +23,22 @@ pub(super) type Job<T> = Box<dyn for<'a> FnOnce(&'a mut dyn Session) -> BoxFutur
 pub(super) enum Database {
     /// In a file.
     Sqlite(Sqlite),
+    /// On a server.
+    Postgres(Postgres),
 }
 
 impl Database {
     async fn read<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
         match self {
             Self::Sqlite(sqlite) => sqlite.read(job).await,
+            Self::Postgres(postgres) => postgres.read(job).await,
         }
     }
 
     async fn write<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
         match self {
             Self::Sqlite(sqlite) => sqlite.write(job).await,
+            Self::Postgres(postgres) => postgres.write(job).await,
         }
     }
 }

@@ -9,6 +9,7 @@ mod counts;
 mod database;
 mod findings;
 pub mod open;
+mod postgres;
 mod prune;
 mod reports;
 mod schema;
@@ -24,6 +25,7 @@ mod sqlite;
 )]
 mod tests;
 mod tokens;
+pub mod url;
 
 use std::collections::BTreeMap;
 
@@ -31,7 +33,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use open::open;
+pub use open::{Address, Remote, open};
+pub use url::DatabaseUrl;
 
 use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
@@ -49,7 +52,13 @@ pub enum StoreError {
     /// A cursor that this store did not give.
     #[error("the cursor is not one of this list's: begin again without it")]
     Cursor,
-    /// It cannot be opened, reached, read or written.
+    /// Its database does not answer for now.
+    #[error("the database does not answer: {cause}")]
+    Away {
+        /// Why.
+        cause: String,
+    },
+    /// It cannot be opened, read or written.
     #[error("{context}: {cause}")]
     Failed {
         /// What was being done.

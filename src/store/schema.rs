@@ -12,7 +12,6 @@ const VERSIONS: [(&str, &str); 1] = [("V1__start", include_str!("migrations/V1__
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
-    #[expect(dead_code, reason = "SQLite is the first")]
     Postgres,
 }
 

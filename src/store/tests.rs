@@ -1,7 +1,11 @@
-//! What every store must do, written against the trait and run on SQLite.
+//! What every store must do, written against the trait and run on SQLite and on a real PostgreSQL.
+
+mod postgres;
+mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -12,15 +16,111 @@ use crate::policy::{RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, State};
 
-/// A store in a directory of its own.
+/// A store in a directory or a database of its own.
 struct Kept {
     store: Arc<dyn Store>,
     directory: TempDir,
+    remote: Option<Remote>,
 }
 
-async fn kept() -> Kept {
-    let directory = tempfile::tempdir().unwrap();
-    Kept { store: open(directory.path(), None).await.unwrap(), directory }
+/// The server that most tests share; each has its own database.
+static SERVER: LazyLock<Result<server::Server, String>> = LazyLock::new(server::Server::start);
+
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+impl Kept {
+    async fn new(remote: Option<Remote>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path(), remote.clone()).await.unwrap();
+        Self { store, directory, remote }
+    }
+
+    async fn on_a_server() -> Option<Self> {
+        let server = tokio::task::spawn_blocking(|| LazyLock::force(&SERVER)).await.unwrap();
+        match server {
+            Ok(server) => Some(Self::new(Some(Self::database(server).await)).await),
+            Err(reason) => {
+                server::skip(reason);
+                None
+            }
+        }
+    }
+
+    async fn database(server: &server::Server) -> Remote {
+        let name = format!("t{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        server::remote(&server.database(&name).await)
+    }
+
+    /// Returns where another store of the kind can be made.
+    async fn another(&self) -> (TempDir, Option<Remote>) {
+        let remote = match &self.remote {
+            Some(_) => Some(Self::database(SERVER.as_ref().unwrap()).await),
+            None => None,
+        };
+        (tempfile::tempdir().unwrap(), remote)
+    }
+
+    /// Runs a statement past the store.
+    async fn run(&self, sql: &str) {
+        match &self.remote {
+            Some(remote) => drop(server::client(remote).await.execute(sql, &[]).await.unwrap()),
+            None => drop(self.file().execute(sql, []).unwrap()),
+        }
+    }
+
+    /// Returns the number that a query past the store finds.
+    async fn number(&self, sql: &str) -> i64 {
+        match &self.remote {
+            Some(remote) => server::client(remote).await.query_one(sql, &[]).await.unwrap().get(0),
+            None => self.file().query_row(sql, [], |row| row.get(0)).unwrap(),
+        }
+    }
+
+    fn file(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.directory.path().join("gatepost.db")).unwrap()
+    }
+
+    /// Opens it once more, as another process would.
+    async fn again(&self) -> Stored<Arc<dyn Store>> {
+        open(self.directory.path(), self.remote.clone()).await
+    }
+}
+
+/// Runs each test on both.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                super::$test(super::Kept::new(None).await).await;
+            })*
+        }
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                if let Some(kept) = super::Kept::on_a_server().await {
+                    super::$test(kept).await;
+                }
+            })*
+        }
+    };
+}
+
+on_both! {
+    what_is_put_comes_back_and_outlives_the_process,
+    pages_of_every_order_hold_each_finding_once,
+    every_filter_narrows_as_it_says,
+    facets_count_what_the_list_would_hold,
+    an_unchanged_finding_is_seen_again_without_a_write,
+    an_audit_that_never_ended_is_abandoned_by_the_next,
+    a_batch_is_taken_in_once_and_decisions_are_found,
+    what_was_found_after_an_answer_joins_its_decision,
+    who_brought_a_finding_in_is_known_whichever_comes_first,
+    checks_are_a_history_by_source,
+    tokens_are_kept_by_their_hash_until_they_are_revoked,
+    what_is_too_old_goes_and_what_stands_stays,
+    a_newer_store_is_refused_in_words_and_left_as_it_is,
+    several_may_open_it_at_once_and_write,
 }
 
 fn at(minute: i64) -> Timestamp {
@@ -99,14 +199,12 @@ async fn ids(store: &dyn Store, filter: Filter) -> BTreeSet<String> {
     page.items.into_iter().map(|finding| finding.id.0).collect()
 }
 
-#[tokio::test]
-async fn what_is_put_comes_back_and_outlives_the_process() {
-    let Kept { store, directory } = kept().await;
-    let findings = filled(&*store).await;
+async fn what_is_put_comes_back_and_outlives_the_process(kept: Kept) {
+    let store = &kept.store;
+    let findings = filled(&**store).await;
     let found = store.finding(&findings[3].id).await.unwrap().unwrap();
     assert_eq!(found, findings[3]);
-    drop(store);
-    let again = open(directory.path(), None).await.unwrap();
+    let again = kept.again().await.unwrap();
     assert_eq!(again.finding(&findings[3].id).await.unwrap().unwrap(), findings[3]);
     assert_eq!(again.finding(&Fingerprint("nothing".into())).await.unwrap(), None);
     let of_one = again.findings_of(&[findings[0].object.clone(), object("shop", "gone")]).await.unwrap();
@@ -115,10 +213,9 @@ async fn what_is_put_comes_back_and_outlives_the_process() {
     assert_eq!(of_one.iter().map(|finding| &finding.id).collect::<BTreeSet<_>>(), expected);
 }
 
-#[tokio::test]
-async fn pages_of_every_order_hold_each_finding_once() {
-    let Kept { store, directory: _directory } = kept().await;
-    let findings = filled(&*store).await;
+async fn pages_of_every_order_hold_each_finding_once(kept: Kept) {
+    let store = &kept.store;
+    let findings = filled(&**store).await;
     use FindingSort::{FirstSeen, Object, Oldest, Rule, Severity};
     for sort in [Severity, FirstSeen, Oldest, Object, Rule] {
         let mut walked = Vec::new();
@@ -148,10 +245,9 @@ async fn pages_of_every_order_hold_each_finding_once() {
     }
 }
 
-#[tokio::test]
-async fn every_filter_narrows_as_it_says() {
-    let Kept { store, directory: _directory } = kept().await;
-    let findings = filled(&*store).await;
+async fn every_filter_narrows_as_it_says(kept: Kept) {
+    let store = &kept.store;
+    let findings = filled(&**store).await;
     let closed = findings[8].id.clone();
     let close = Changes { close: vec![(closed.clone(), CloseReason::Deleted)], ..Changes::default() };
     store.change("main", close, at(20)).await.unwrap();
@@ -178,21 +274,20 @@ async fn every_filter_narrows_as_it_says() {
     ];
     for (filter, keeps) in table {
         let expected: BTreeSet<String> = findings.iter().filter(|f| keeps(f)).map(|f| f.id.0.clone()).collect();
-        assert_eq!(ids(&*store, filter.clone()).await, expected, "{filter:?}");
+        assert_eq!(ids(&**store, filter.clone()).await, expected, "{filter:?}");
     }
-    let open = ids(&*store, Filter { state: words(&["open"]), ..Filter::default() }).await;
+    let open = ids(&**store, Filter { state: words(&["open"]), ..Filter::default() }).await;
     assert_eq!((open.len(), open.contains(&closed.0)), (findings.len() - 1, false));
     for state in [&["closed"][..], &["deleted"], &["deleted", "fixed"]] {
-        let found = ids(&*store, Filter { state: words(state), ..Filter::default() }).await;
+        let found = ids(&**store, Filter { state: words(state), ..Filter::default() }).await;
         assert_eq!(found, BTreeSet::from([closed.0.clone()]), "{state:?}");
     }
-    assert!(ids(&*store, Filter { state: words(&["fixed"]), ..Filter::default() }).await.is_empty());
+    assert!(ids(&**store, Filter { state: words(&["fixed"]), ..Filter::default() }).await.is_empty());
 }
 
-#[tokio::test]
-async fn facets_count_what_the_list_would_hold() {
-    let Kept { store, directory: _directory } = kept().await;
-    let findings = filled(&*store).await;
+async fn facets_count_what_the_list_would_hold(kept: Kept) {
+    let store = &kept.store;
+    let findings = filled(&**store).await;
     let close = Changes { close: vec![(findings[0].id.clone(), CloseReason::Fixed)], ..Changes::default() };
     store.change("main", close, at(20)).await.unwrap();
     for text in [None, Some("web".to_owned())] {
@@ -216,7 +311,7 @@ async fn facets_count_what_the_list_would_hold() {
                 Facet::Application => Filter { application: words(&[value]), ..open.clone() },
                 Facet::Kind | Facet::Category | Facet::State => open.clone(),
             };
-            let listed = u64::try_from(ids(&*store, narrowed).await.len()).unwrap();
+            let listed = u64::try_from(ids(&**store, narrowed).await.len()).unwrap();
             assert_eq!(counted.get(value), Some(&listed), "{facet:?} {counted:?} {open:?}");
         }
     }
@@ -225,9 +320,8 @@ async fn facets_count_what_the_list_would_hold() {
     assert_eq!(total, u64::try_from(findings.len() - 1).unwrap());
 }
 
-#[tokio::test]
-async fn an_unchanged_finding_is_seen_again_without_a_write() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn an_unchanged_finding_is_seen_again_without_a_write(kept: Kept) {
+    let store = &kept.store;
     let (shop, bank) = (
         finding(&object("shop", "a"), "r", Severity::High, at(0)),
         finding(&object("bank", "a"), "r", Severity::Low, at(0)),
@@ -260,9 +354,8 @@ async fn an_unchanged_finding_is_seen_again_without_a_write() {
     );
 }
 
-#[tokio::test]
-async fn an_audit_that_never_ended_is_abandoned_by_the_next() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn an_audit_that_never_ended_is_abandoned_by_the_next(kept: Kept) {
+    let store = &kept.store;
     let first = store.begin_audit("main", Trigger::Start, "p", at(0)).await.unwrap();
     let other = store.begin_audit("other", Trigger::Start, "p", at(0)).await.unwrap();
     let mut second = store.begin_audit("main", Trigger::Request, "p", at(1)).await.unwrap();
@@ -339,9 +432,8 @@ fn batch(key: &str, decisions: Vec<Decision>) -> Batch {
     }
 }
 
-#[tokio::test]
-async fn a_batch_is_taken_in_once_and_decisions_are_found() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn a_batch_is_taken_in_once_and_decisions_are_found(kept: Kept) {
+    let store = &kept.store;
     let mut denied = decision("d2", 1, vec![result("r")]);
     denied.allowed = false;
     let first = batch("k1", vec![decision("d1", 0, Vec::new()), denied]);
@@ -358,9 +450,8 @@ async fn a_batch_is_taken_in_once_and_decisions_are_found() {
     assert_eq!(store.decision("d3").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_was_found_after_an_answer_joins_its_decision() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn what_was_found_after_an_answer_joins_its_decision(kept: Kept) {
+    let store = &kept.store;
     let with = |rules: &[&str]| decision("d", 0, rules.iter().map(|rule| result(rule)).collect());
     store.take_in(&batch("1", vec![with(&["a"]), with(&["b"])])).await.unwrap();
     store.take_in(&batch("2", vec![with(&["b", "c"]), decision("e", 0, Vec::new())])).await.unwrap();
@@ -371,9 +462,8 @@ async fn what_was_found_after_an_answer_joins_its_decision() {
     assert!(store.decision("e").await.unwrap().is_some());
 }
 
-#[tokio::test]
-async fn who_brought_a_finding_in_is_known_whichever_comes_first() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn who_brought_a_finding_in_is_known_whichever_comes_first(kept: Kept) {
+    let store = &kept.store;
     let web = object("shop", "web");
     let (before, after, never) = (
         finding(&web, "before", Severity::High, at(2)),
@@ -396,9 +486,8 @@ async fn who_brought_a_finding_in_is_known_whichever_comes_first() {
     assert_eq!(user(&never.id).await, None);
 }
 
-#[tokio::test]
-async fn checks_are_a_history_by_source() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn checks_are_a_history_by_source(kept: Kept) {
+    let store = &kept.store;
     for (number, source) in ["ci/shop", "ci/bank", "ci/shop"].into_iter().enumerate() {
         let check = Check {
             id: 0,
@@ -424,9 +513,8 @@ async fn checks_are_a_history_by_source() {
     assert_eq!(store.check(99).await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn tokens_are_kept_by_their_hash_until_they_are_revoked() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn tokens_are_kept_by_their_hash_until_they_are_revoked(kept: Kept) {
+    let store = &kept.store;
     let token = Token {
         id: "abc".into(),
         label: "ci '; DROP TABLE token; --".into(),
@@ -444,9 +532,8 @@ async fn tokens_are_kept_by_their_hash_until_they_are_revoked() {
     assert_eq!(store.token("abc").await.unwrap(), None);
 }
 
-#[tokio::test]
-async fn what_is_too_old_goes_and_what_stands_stays() {
-    let Kept { store, directory: _directory } = kept().await;
+async fn what_is_too_old_goes_and_what_stands_stays(kept: Kept) {
+    let store = &kept.store;
     let (gone, stays) = (
         finding(&object("shop", "a"), "r", Severity::High, at(0)),
         finding(&object("shop", "b"), "r", Severity::High, at(0)),
@@ -469,29 +556,22 @@ async fn what_is_too_old_goes_and_what_stands_stays() {
     assert_eq!(counted, [("open".to_owned(), 1)]);
 }
 
-#[tokio::test]
-async fn a_newer_store_is_refused_in_words_and_left_as_it_is() {
-    let Kept { store, directory } = kept().await;
-    drop(store);
-    let connection = rusqlite::Connection::open(directory.path().join("gatepost.db")).unwrap();
+async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Kept) {
     let newer = "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) \
         SELECT 99, 'later', applied_on, checksum FROM refinery_schema_history LIMIT 1";
-    connection.execute(newer, []).unwrap();
-    let error = open(directory.path(), None).await.unwrap_err();
+    kept.run(newer).await;
+    let error = kept.again().await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
-    let versions: i64 =
-        connection.query_row("SELECT COUNT(*) FROM refinery_schema_history", [], |row| row.get(0)).unwrap();
-    assert_eq!(versions, 2);
+    assert_eq!(kept.number("SELECT COUNT(*) FROM refinery_schema_history").await, 2);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn several_may_open_it_at_once_and_write() {
-    let directory = tempfile::tempdir().unwrap();
+async fn several_may_open_it_at_once_and_write(kept: Kept) {
+    let (directory, remote) = kept.another().await;
     let path = directory.path().to_owned();
     let opened = (0..6).map(|number| {
-        let path = path.clone();
+        let (path, remote) = (path.clone(), remote.clone());
         tokio::spawn(async move {
-            let store = open(&path, None).await.unwrap();
+            let store = open(&path, remote).await.unwrap();
             let found = finding(&object("shop", &number.to_string()), "r", Severity::High, at(0));
             store.change("main", put(&[found]), at(0)).await.unwrap();
         })
@@ -499,7 +579,9 @@ async fn several_may_open_it_at_once_and_write() {
     for one in opened.collect::<Vec<_>>() {
         one.await.unwrap();
     }
-    let store = open(&path, None).await.unwrap();
+    let store = open(&path, remote).await.unwrap();
     store.ping().await.unwrap();
     assert_eq!(ids(&*store, Filter::default()).await.len(), 6);
+    let counted = store.facet(&Filter::default(), Facet::State, 9).await.unwrap();
+    assert_eq!(counted, [("open".to_owned(), 6)]);
 }
