@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::doctor::InstallationArgs;
 use super::output;
-use crate::cluster::uninstall::{Left, Removed, left, remove_registration};
+use crate::cluster::uninstall::{Foreign, Left, Registrations, Removed, left, remove_registration};
 
 /// Arguments of `gatepost uninstall`.
 #[derive(Debug, clap::Args)]
@@ -21,22 +21,26 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     super::in_runtime(async {
         let installation = args.installation.connect().await?;
-        let removed = remove_registration(&installation, args.dry_run).await?;
+        let registrations = remove_registration(&installation, args.dry_run).await?;
         let left = left(&installation).await;
-        output::print(&text(&removed, &left, &installation.namespace, args.dry_run))
+        output::print(&text(&registrations, &left, &installation.namespace, args.dry_run))
     })
 }
 
-fn text(removed: &[Removed], left: &Left, namespace: &str, dry_run: bool) -> String {
+fn text(registrations: &Registrations, left: &Left, namespace: &str, dry_run: bool) -> String {
     let mut text = String::new();
     let verb = if dry_run { "Would remove" } else { "Removed" };
-    for Removed { kind, name, applied_by } in removed {
+    for Removed { kind, name, applied_by } in &registrations.removed {
         let _ = writeln!(text, "{verb} {kind} {name}: the API server asks Gatepost no more.");
         if let Some(owner) = applied_by {
             let _ = writeln!(text, "  It comes back: it is applied by {owner}. Take it out there as well.");
         }
     }
-    if removed.is_empty() {
+    for Foreign { kind, name, asks } in &registrations.foreign {
+        let asks = if asks.is_empty() { "nobody".to_owned() } else { asks.join(", ") };
+        let _ = writeln!(text, "{kind} {name} asks {asks}, not Service {namespace}/gatepost: it is left alone.");
+    }
+    if registrations.removed.is_empty() && registrations.foreign.is_empty() {
         text.push_str("There is no webhook configuration of Gatepost: the API server does not ask it.\n");
     }
     text.push_str("\nWhat is left, to be removed in this order:\n\n");

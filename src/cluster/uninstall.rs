@@ -1,16 +1,15 @@
 //! Taking Gatepost out of a cluster: the registration first, since an API server must not wait for what is gone.
 
-use std::fmt::Debug;
-
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, PartialObjectMeta, Preconditions};
 use kube::{Api, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use super::Installation;
 use super::installation::NAME;
+use super::registration::Configuration;
 use crate::policy::modes::PREFIX;
 
 /// A configuration that was removed.
@@ -22,6 +21,26 @@ pub struct Removed {
     pub name: String,
     /// What applies it again, as far as its labels and annotations tell: `Argo CD Application gatepost`.
     pub applied_by: Option<String>,
+}
+
+/// A configuration that has our name and is not ours; it was left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its kind.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Whom it asks: `Service other/gatepost`, or a URL.
+    pub asks: Vec<String>,
+}
+
+/// What became of the webhook configurations named `gatepost`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Registrations {
+    /// Those that asked this installation, and no longer do.
+    pub removed: Vec<Removed>,
+    /// Those that ask somebody else.
+    pub foreign: Vec<Foreign>,
 }
 
 /// What else is there.
@@ -57,20 +76,27 @@ impl Left {
     }
 }
 
-/// Removes both webhook configurations, if they are ours.
-pub async fn remove_registration(installation: &Installation, dry_run: bool) -> kube::Result<Vec<Removed>> {
-    let client = &installation.client;
-    let mut removed = Vec::new();
-    removed.extend(remove::<ValidatingWebhookConfiguration>(&Api::all(client.clone()), dry_run).await?);
-    removed.extend(remove::<MutatingWebhookConfiguration>(&Api::all(client.clone()), dry_run).await?);
-    Ok(removed)
+/// Removes both webhook configurations, if they are ours: another installation may have given its own the same name.
+pub async fn remove_registration(installation: &Installation, dry_run: bool) -> kube::Result<Registrations> {
+    let Installation { client, namespace } = installation;
+    let mut found = Registrations::default();
+    remove::<ValidatingWebhookConfiguration>(&Api::all(client.clone()), namespace, dry_run, &mut found).await?;
+    remove::<MutatingWebhookConfiguration>(&Api::all(client.clone()), namespace, dry_run, &mut found).await?;
+    Ok(found)
 }
 
-async fn remove<K>(api: &Api<K>, dry_run: bool) -> kube::Result<Option<Removed>>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-{
-    let Some(found) = api.get_opt(NAME).await? else { return Ok(None) };
+async fn remove<K: Configuration>(
+    api: &Api<K>,
+    namespace: &str,
+    dry_run: bool,
+    registrations: &mut Registrations,
+) -> kube::Result<()> {
+    let Some(found) = api.get_opt(NAME).await? else { return Ok(()) };
+    let (kind, name) = (K::kind(&()).into_owned(), NAME.to_owned());
+    if !is_ours(&found, namespace) {
+        registrations.foreign.push(Foreign { kind, name, asks: asks(&found) });
+        return Ok(());
+    }
     // Another one that came under the same name meanwhile is not the one that was looked at.
     let preconditions = Some(Preconditions { uid: found.uid(), resource_version: None });
     match api.delete(NAME, &DeleteParams { dry_run, preconditions, ..DeleteParams::default() }).await {
@@ -78,7 +104,28 @@ where
         Err(kube::Error::Api(status)) if status.code == 404 => {}
         Err(error) => return Err(error),
     }
-    Ok(Some(Removed { kind: K::kind(&()).into_owned(), name: NAME.to_owned(), applied_by: applied_by(&found) }))
+    registrations.removed.push(Removed { kind, name, applied_by: applied_by(&found) });
+    Ok(())
+}
+
+/// Returns whether a configuration asks the Service of this namespace. One that asks nobody, as `registration: self`
+/// writes it while only probes are sent, is ours if it goes with the namespace.
+fn is_ours(found: &impl Configuration, namespace: &str) -> bool {
+    let entries = found.entries();
+    let belongs = |owner: &OwnerReference| owner.kind == "Namespace" && owner.name == namespace;
+    entries.iter().any(|entry| entry.asks_service(NAME, namespace))
+        || (entries.is_empty() && found.owner_references().iter().any(belongs))
+}
+
+/// Returns whom a configuration asks, each once.
+fn asks(found: &impl Configuration) -> Vec<String> {
+    let asked = found.entries().into_iter().filter_map(|entry| match entry.client_config.service {
+        Some(service) => Some(format!("Service {}/{}", service.namespace, service.name)),
+        None => entry.client_config.url,
+    });
+    let mut asked: Vec<String> = asked.collect();
+    asked.dedup();
+    asked
 }
 
 /// Tells who applies an object from Git, by what Argo CD, Flux and Helm write on it.
@@ -121,7 +168,66 @@ fn names<K: Resource<DynamicType = ()>>(objects: &[PartialObjectMeta<K>]) -> Vec
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::routing::get;
+    use kube::Client;
+    use kube::api::ObjectMeta;
+
+    use super::super::registration::Wanted;
     use super::*;
+
+    /// Has the registrations of one namespace removed for another; returns what became of them, and the deletions.
+    async fn uninstall(theirs: &str, ours: &str) -> (Registrations, usize) {
+        let metadata = ObjectMeta { name: Some(NAME.into()), uid: Some("u".into()), ..ObjectMeta::default() };
+        let wanted = Wanted::shipped(theirs);
+        let validating = ValidatingWebhookConfiguration::new(metadata.clone(), wanted.validating());
+        let mutating = MutatingWebhookConfiguration::new(metadata, wanted.mutating());
+        let deletions = Arc::new(AtomicUsize::default());
+        let one = |object: String| {
+            let deletions = deletions.clone();
+            get(async move || object).delete(async move || {
+                deletions.fetch_add(1, Ordering::Relaxed);
+                r#"{"kind": "Status", "apiVersion": "v1", "status": "Success"}"#
+            })
+        };
+        let group = "/apis/admissionregistration.k8s.io/v1";
+        let router = Router::new()
+            .route(
+                &format!("{group}/validatingwebhookconfigurations/gatepost"),
+                one(serde_json::to_string(&validating).unwrap()),
+            )
+            .route(
+                &format!("{group}/mutatingwebhookconfigurations/gatepost"),
+                one(serde_json::to_string(&mutating).unwrap()),
+            );
+        let installation = Installation { client: Client::new(router, "default"), namespace: ours.into() };
+        let became = remove_registration(&installation, false).await.unwrap();
+        (became, deletions.load(Ordering::Relaxed))
+    }
+
+    #[tokio::test]
+    async fn only_what_asks_this_installation_is_removed() {
+        let (became, deletions) = uninstall("gatepost", "gatepost").await;
+        assert_eq!((became.removed.len(), became.foreign.len(), deletions), (2, 0, 2), "{became:?}");
+        let (became, deletions) = uninstall("other", "gatepost").await;
+        assert_eq!((became.removed.len(), became.foreign.len(), deletions), (0, 2, 0), "{became:?}");
+        assert_eq!(became.foreign[0].asks, ["Service other/gatepost"]);
+    }
+
+    #[test]
+    fn what_asks_nobody_is_ours_if_it_goes_with_the_namespace() {
+        let of = |namespace: &str| {
+            let owner =
+                OwnerReference { kind: "Namespace".into(), name: namespace.into(), ..OwnerReference::default() };
+            let metadata = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+            is_ours(&MutatingWebhookConfiguration::new(metadata, Vec::new()), "gatepost")
+        };
+        assert!(of("gatepost"));
+        assert!(!of("other"));
+    }
 
     #[test]
     fn says_what_brings_it_back() {

@@ -13,7 +13,7 @@ use super::wanted::PROBE;
 pub enum Field {
     /// The entry is not there.
     Missing,
-    /// There is an entry that is not ours; it is left alone.
+    /// There is an entry that is not ours.
     Foreign,
     /// Where the API server sends requests.
     Address,
@@ -65,9 +65,19 @@ pub fn differences(live: &[Entry], wanted: &[Entry]) -> Vec<Difference> {
     found.extend(foreign.map(|entry| Difference {
         entry: entry.name.clone(),
         field: Field::Foreign,
-        says: "is not one of Gatepost's, and left alone".to_owned(),
+        says: "is not one of Gatepost's".to_owned(),
     }));
     found
+}
+
+/// Tells what is changed where a configuration is written whole, so that it says nothing but what it should.
+pub fn changes(live: &[Entry], should: &[Entry]) -> Vec<String> {
+    let change = |difference: Difference| match difference.field {
+        Field::Missing => format!("{} is added", difference.entry),
+        Field::Foreign => format!("{} is taken out", difference.entry),
+        _ => format!("{} is put right: {}", difference.entry, difference.says),
+    };
+    differences(live, should).into_iter().map(change).collect()
 }
 
 fn entry(live: &Entry, wanted: &Entry, tell: &mut impl FnMut(Field, String)) {

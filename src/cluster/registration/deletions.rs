@@ -41,17 +41,20 @@ pub fn everything() -> Vec<Deleted> {
 
 /// Finds out how the cluster serves kinds. It is asked only if there are any.
 pub async fn resolve(client: &Client, kinds: &[KindSelector]) -> kube::Result<Deletions> {
-    let is_any =
-        |kind: &KindSelector| matches!(kind, KindSelector::Any | KindSelector::Kind { group: None, kind: None });
-    if kinds.is_empty() {
-        return Ok(Deletions::default());
-    }
-    if kinds.iter().any(is_any) {
-        return Ok(Deletions { deleted: everything(), unknown: Vec::new() });
+    if !depend_on_the_cluster(kinds) {
+        let deleted = if kinds.is_empty() { Vec::new() } else { everything() };
+        return Ok(Deletions { deleted, unknown: Vec::new() });
     }
     let discovery = Discovery::new(client.clone()).run_aggregated().await?;
     let served: Vec<_> = discovery.groups().flat_map(kube::discovery::ApiGroup::resources_by_stability).collect();
     Ok(find(&served, kinds))
+}
+
+/// Returns whether only the cluster knows which resources these kinds are. What it serves may change at any time.
+pub fn depend_on_the_cluster(kinds: &[KindSelector]) -> bool {
+    let is_any =
+        |kind: &KindSelector| matches!(kind, KindSelector::Any | KindSelector::Kind { group: None, kind: None });
+    !kinds.is_empty() && !kinds.iter().any(is_any)
 }
 
 /// Finds kinds among what is served.

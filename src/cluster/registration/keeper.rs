@@ -15,14 +15,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::authorities::Authorities;
-use super::compare::{differences, missing_deletions};
+use super::compare::missing_deletions;
 use super::deletions::{self, Deletions};
 use super::entry::Entry;
 use super::kept::{KeepError, Kept, Seen};
 use super::obstacle::Place;
-use super::own::Own;
+use super::own::{Extent, Own};
 use super::wanted::{Address, Wanted};
-use super::{FailurePolicy, Field, Registration, said, state};
+use super::{FailurePolicy, Registration, said, state};
 use crate::cluster::Installation;
 use crate::cluster::installation::NAME;
 use crate::policy::kinds::KindSelector;
@@ -31,7 +31,7 @@ use crate::telemetry::registration::Standing;
 
 /// How often to look although nothing was heard of.
 const TICK: Duration = Duration::from_secs(10);
-/// How often to look again for kinds that the cluster did not serve.
+/// How often to look again which resources the cluster serves.
 const LOOK_AGAIN: Duration = Duration::from_mins(1);
 /// How long after its start a process should have heard of what is registered.
 const HEARD_BY: Duration = Duration::from_secs(30);
@@ -115,7 +115,7 @@ pub(super) struct Report {
 impl Report {
     /// Adds what went wrong with a write; who was overtaken looks again when the watch tells of it.
     pub(super) fn add(&mut self, error: &KeepError) {
-        if error.is_overtaken() {
+        if matches!(error, KeepError::Overtaken { .. }) {
             tracing::debug!(%error, "somebody else was faster");
         } else {
             self.notes.push(Note::minor(error.to_string()));
@@ -195,6 +195,8 @@ impl Keeper {
         self.resolve_deletions(&mut report).await;
         match self.given.registration {
             Registration::Manifest => self.keep_bundles(ours, &mut report).await,
+            // As long as it is not known what to ask about on DELETE, what an earlier process wrote is not narrowed.
+            Registration::Own if self.resolved.is_none() => self.leave_whole(&mut report),
             Registration::Own => self.keep_whole(ours, &mut report).await,
             Registration::None => {}
         }
@@ -203,20 +205,16 @@ impl Keeper {
         self.tell(report.notes);
     }
 
-    /// Finds out how the cluster serves the kinds whose deletion rules ask about, when these changed or some were not
-    /// served.
+    /// Finds out how the cluster serves the kinds whose deletion rules ask about: when these changed, and then now and
+    /// again, since kinds come and go.
     async fn resolve_deletions(&mut self, report: &mut Report) {
         let kinds = (self.given.deletion_kinds)();
-        let is_due = |resolved: Instant| !self.deletions.unknown.is_empty() && resolved.elapsed() > LOOK_AGAIN;
+        let depend_on_the_cluster = deletions::depend_on_the_cluster(&kinds);
+        let is_due = |resolved: Instant| depend_on_the_cluster && resolved.elapsed() > LOOK_AGAIN;
         if kinds != self.kinds || self.resolved.is_none_or(is_due) {
             match deletions::resolve(&self.given.installation.client, &kinds).await {
                 Ok(found) => (self.deletions, self.kinds, self.resolved) = (found, kinds, Some(Instant::now())),
-                Err(error) => {
-                    report.notes.push(Note::minor(format!(
-                        "kinds to ask about on DELETE cannot be looked up: {}",
-                        said(&error)
-                    )));
-                }
+                Err(error) => report.notes.push(self.unresolved(&error)),
             }
         }
         if !self.deletions.unknown.is_empty() {
@@ -225,6 +223,17 @@ impl Keeper {
                 self.deletions.unknown.join(", ")
             );
             report.notes.push(Note::minor(says));
+        }
+    }
+
+    fn unresolved(&self, error: &kube::Error) -> Note {
+        let says = format!("kinds to ask about on DELETE cannot be looked up: {}", said(error));
+        match self.given.registration {
+            Registration::Own if self.resolved.is_none() => {
+                let says = format!("{says}; until they are, the registration stays as it is");
+                Note { is_grave: self.live_extent() != Some(Extent::Full), says }
+            }
+            _ => Note::minor(says),
         }
     }
 
@@ -288,63 +297,6 @@ impl Keeper {
             is_changed
         });
     }
-
-    /// Writes `caBundle` into the configurations that somebody else wrote, and tells what they lack.
-    async fn keep_bundles(&mut self, ours: &Authorities, report: &mut Report) {
-        let namespace = self.given.installation.namespace.clone();
-        for written in [
-            keep_bundle(&mut self.validating, &namespace, ours, &self.given.metrics).await,
-            keep_bundle(&mut self.mutating, &namespace, ours, &self.given.metrics).await,
-        ] {
-            if let Err(error) = written {
-                report.add(&error);
-            }
-        }
-        report.standing = match (&self.validating.seen, self.validating.entries(&namespace).is_empty()) {
-            (Seen::Unknown, _) => Standing::Unknown,
-            (Seen::Present(_), false) => Standing::Registered,
-            (Seen::Absent | Seen::Present(_), _) => Standing::Absent,
-        };
-        match &self.validating.seen {
-            Seen::Unknown => {}
-            Seen::Absent => report.notes.push(Note::grave(format!(
-                "there is no ValidatingWebhookConfiguration {NAME}, so nothing is judged: apply the manifests, or set \
-                 registration: self"
-            ))),
-            Seen::Present(live) => {
-                let live = super::Configuration::entries(&**live);
-                let wanted = self.given.wanted(&self.deletions).validating();
-                let lacks = differences(&live, &wanted).into_iter().filter(|difference| {
-                    matches!(difference.field, Field::Missing | Field::Address | Field::Deletions)
-                });
-                report.notes.extend(lacks.map(|difference| Note {
-                    is_grave: difference.field != Field::Deletions,
-                    says: difference.to_string(),
-                }));
-            }
-        }
-    }
-}
-
-/// Writes `caBundle` of our entries where it lacks what clients must trust now.
-async fn keep_bundle<K: super::Configuration>(
-    kept: &mut Kept<K>,
-    namespace: &str,
-    ours: &Authorities,
-    metrics: &Metrics,
-) -> Result<(), KeepError> {
-    let entries = kept.entries(namespace);
-    let Some(due) = kept.due(&entries, ours, jiff::Timestamp::now()) else { return Ok(()) };
-    let pem = due.to_pem();
-    // An apply names everything that Gatepost owns: what it leaves out is taken away.
-    let bundles: Vec<(String, String)> = entries.into_iter().map(|entry| (entry.name, pem.clone())).collect();
-    if bundles.is_empty() {
-        return Ok(());
-    }
-    kept.write_bundles(&bundles).await?;
-    metrics.registration.writes.inc();
-    tracing::info!(kind = Kept::<K>::kind(), entries = bundles.len(), "caBundle was written");
-    Ok(())
 }
 
 /// Watches one object by its name, so that the right to do so can be given for that name only.

@@ -49,6 +49,13 @@ impl<K> Seen<K> {
     }
 }
 
+impl<K> From<Option<K>> for Seen<K> {
+    /// Takes in what the API server answered just now.
+    fn from(found: Option<K>) -> Self {
+        found.map_or(Self::Absent, |object| Self::Present(Box::new(object)))
+    }
+}
+
 /// A configuration named `gatepost`.
 #[derive(Debug)]
 pub struct Kept<K> {
@@ -57,8 +64,13 @@ pub struct Kept<K> {
     /// What was seen last.
     pub seen: Seen<K>,
     patience: Patience,
+    /// How often in a row somebody else was faster.
+    overtaken: u32,
     surplus_since: Option<Timestamp>,
 }
+
+/// So often in a row somebody else may be faster before it is told.
+const MOST_OVERTAKEN: u32 = 3;
 
 /// Why nothing was written although something is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +82,15 @@ pub enum KeepError {
         what: String,
         /// What was tried.
         done: &'static str,
+        /// What the API server says.
+        #[source]
+        cause: Box<kube::Error>,
+    },
+    /// Somebody else was faster; the watch tells what they did.
+    #[error("somebody else has just written {what} {NAME}: {}", said(cause))]
+    Overtaken {
+        /// Its kind.
+        what: String,
         /// What the API server says.
         #[source]
         cause: Box<kube::Error>,
@@ -92,7 +113,13 @@ impl<K: Configuration> Kept<K> {
     where
         K: kube::Resource<Scope = k8s_openapi::ClusterResourceScope>,
     {
-        Self { api: Api::all(client.clone()), seen: Seen::Unknown, patience: Patience::default(), surplus_since: None }
+        Self {
+            api: Api::all(client.clone()),
+            seen: Seen::Unknown,
+            patience: Patience::default(),
+            overtaken: 0,
+            surplus_since: None,
+        }
     }
 
     /// Returns its kind.
@@ -144,11 +171,12 @@ impl<K: Configuration> Kept<K> {
         self.wrote(written, "given its caBundle")
     }
 
-    /// Makes the configuration.
+    /// Makes the configuration, once the API server has said that there is none.
     pub async fn create(&mut self, owner: OwnerReference, entries: Vec<Entry>) -> Result<(), KeepError> {
         let object = K::new(metadata(ObjectMeta::default(), owner), entries);
-        // By apply, since the right to create can be given for one name only so.
-        let apply = PatchParams::apply(FIELD_MANAGER).force();
+        // By apply, since the right to create can be given for one name only so. Not by force: what somebody else has
+        // made meanwhile is not written over.
+        let apply = PatchParams::apply(FIELD_MANAGER);
         let written = self.api.patch(NAME, &apply, &Patch::Apply(&object)).await;
         self.wrote(written, "made")
     }
@@ -187,18 +215,21 @@ impl<K: Configuration> Kept<K> {
         match written {
             Ok(object) => {
                 self.patience.wrote(Instant::now());
+                self.overtaken = 0;
                 self.seen = Seen::Present(Box::new(object));
                 Ok(())
             }
-            Err(cause) => Err(KeepError::Refused { what: Self::kind(), done, cause: Box::new(cause) }),
+            Err(cause) => {
+                let (what, cause) = (Self::kind(), Box::new(cause));
+                let is_conflict = matches!(&*cause, kube::Error::Api(status) if status.code == 409);
+                self.overtaken = if is_conflict { self.overtaken.saturating_add(1) } else { 0 };
+                Err(if is_conflict && self.overtaken <= MOST_OVERTAKEN {
+                    KeepError::Overtaken { what, cause }
+                } else {
+                    KeepError::Refused { what, done, cause }
+                })
+            }
         }
-    }
-}
-
-impl KeepError {
-    /// Returns whether somebody else was faster; the watch tells what they did.
-    pub fn is_overtaken(&self) -> bool {
-        matches!(self, Self::Refused { cause, .. } if matches!(&**cause, kube::Error::Api(status) if status.code == 409))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod deletions;
 pub mod entry;
 pub mod keeper;
 mod kept;
+mod manifest;
 mod obstacle;
 mod own;
 mod patience;
@@ -16,6 +17,9 @@ pub mod probe;
 mod reach;
 pub mod state;
 pub mod wanted;
+mod whole;
+
+use std::error::Error;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 
@@ -38,8 +42,17 @@ pub fn differences(live: &ValidatingWebhookConfiguration, namespace: &str) -> Ve
 fn said(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
-        other => other.to_string(),
+        other => causes(other),
     }
+}
+
+/// Returns an error with what caused it, each once: some say themselves what theirs says.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 #[cfg(test)]

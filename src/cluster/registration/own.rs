@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, ResourceExt};
@@ -14,16 +14,15 @@ use tokio::time::Instant;
 
 use super::FailurePolicy;
 use super::authorities::Authorities;
-use super::compare::differences;
 use super::entry::{Configuration, Entry};
 use super::keeper::{Given, Keeper, Note, Report};
-use super::kept::{KeepError, Kept, Seen};
+use super::kept::{Kept, Seen};
 use super::probe::{self, Probe};
 use super::reach::{Advice, Reach};
 use super::said;
-use super::state::{self, Record, State};
+use super::state::State;
 use super::wanted::{CLUSTER, NAMESPACED, PROBE, Wanted};
-use crate::cluster::installation::NAME;
+use super::whole::{Found, Whole};
 use crate::telemetry::registration::{Probed, Standing};
 
 /// Between probes that arrive; each process has its own, so that replicas do not all ask at once.
@@ -42,22 +41,11 @@ pub struct Own {
 
 /// How much is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
+pub(super) enum Extent {
     /// Only probes.
     Probe,
     /// Everything.
     Full,
-}
-
-/// What came of keeping one configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
-    /// Nobody knows yet, or it is not made.
-    Unknown,
-    /// It is there.
-    There,
-    /// Somebody deleted it.
-    Deleted,
 }
 
 impl Own {
@@ -68,6 +56,11 @@ impl Own {
         let _ = rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut byte);
         let jitter = Duration::from_secs(byte.first().map_or(0, |byte| u64::from(byte % PROBE_JITTER_SECONDS)));
         Self { state: Seen::Unknown, reach: Reach::new(Instant::now(), PROBE_INTERVAL + jitter), target: None }
+    }
+
+    /// Returns what is remembered, as far as that is known.
+    pub(super) fn remembered(&self) -> State {
+        State::of(self.state.present())
     }
 }
 
@@ -114,13 +107,7 @@ impl Keeper {
         let whole = Whole { given: &self.given, owner: &owner, ours, wanted: &wanted, extent };
         let first = whole.keep(&mut self.own, &mut self.validating, validating, true, report).await;
         self.own.target = self.own.target.filter(|_| first == Found::There && self.live_extent() != Some(extent));
-        report.standing = match (first, self.live_extent()) {
-            (Found::Deleted, _) => Standing::Paused,
-            (Found::There, Some(Extent::Full)) => Standing::Registered,
-            (Found::There, Some(Extent::Probe)) => Standing::ProbeOnly,
-            _ if matches!(self.validating.seen, Seen::Unknown) => Standing::Unknown,
-            _ => Standing::Absent,
-        };
+        report.standing = self.standing(first);
         if first == Found::There {
             // Nothing is mended where nothing is judged.
             let may_make = report.standing == Standing::Registered;
@@ -129,7 +116,30 @@ impl Keeper {
         self.tell_reach(report);
     }
 
-    fn live_extent(&self) -> Option<Extent> {
+    /// Leaves everything as it is, and shows how far the API server asks.
+    pub(super) fn leave_whole(&self, report: &mut Report) {
+        let is_deleted =
+            self.own.remembered().record(&Kept::<ValidatingWebhookConfiguration>::kind()).deleted.is_some();
+        let first = match &self.validating.seen {
+            Seen::Present(_) => Found::There,
+            Seen::Absent if is_deleted => Found::Deleted,
+            Seen::Absent | Seen::Unknown => Found::Unknown,
+        };
+        report.standing = self.standing(first);
+    }
+
+    fn standing(&self, first: Found) -> Standing {
+        match (first, self.live_extent()) {
+            (Found::Deleted, _) => Standing::Paused,
+            (Found::There, Some(Extent::Full)) => Standing::Registered,
+            (Found::There, Some(Extent::Probe)) => Standing::ProbeOnly,
+            _ if matches!(self.validating.seen, Seen::Unknown) => Standing::Unknown,
+            _ => Standing::Absent,
+        }
+    }
+
+    /// Returns how much the live configuration asks about; none if there is none.
+    pub(super) fn live_extent(&self) -> Option<Extent> {
         self.validating.seen.present().map(|live| extent(&live.entries()))
     }
 
@@ -149,6 +159,7 @@ impl Keeper {
             Probe::Unclear(_) => Probed::Unclear,
         };
         self.given.metrics.registration.record_probe(probed);
+        let is_unreachable = matches!(probe, Probe::Unreachable(..));
         let is_open = entries
             .iter()
             .filter(|entry| entry.name != PROBE)
@@ -161,6 +172,8 @@ impl Keeper {
                 self.own.target = Some(Extent::Probe);
                 self.own.reach.narrowed(Instant::now());
             }
+            // What was to be widened, and could not be written yet, is to wait for the next one that arrives.
+            (Advice::Narrow | Advice::Stay, Extent::Probe) if is_unreachable => self.own.target = None,
             (Advice::Narrow | Advice::Stay, _) => {}
         }
     }
@@ -196,162 +209,4 @@ async fn owner(given: &Given) -> kube::Result<Option<OwnerReference>> {
             ..OwnerReference::default()
         })
     }))
-}
-
-/// What all configurations are kept by.
-struct Whole<'a> {
-    given: &'a Given,
-    owner: &'a OwnerReference,
-    ours: &'a Authorities,
-    wanted: &'a Wanted,
-    extent: Extent,
-}
-
-impl Whole<'_> {
-    /// Keeps one configuration as these entries say.
-    async fn keep<K: Configuration>(
-        &self,
-        own: &mut Own,
-        kept: &mut Kept<K>,
-        entries: fn(&Wanted, Extent) -> Vec<Entry>,
-        may_make: bool,
-        report: &mut Report,
-    ) -> Found {
-        let kept_as = match &kept.seen {
-            Seen::Unknown => return Found::Unknown,
-            Seen::Present(_) => self.keep_present(own, kept, entries, report).await,
-            Seen::Absent => self.keep_absent(own, kept, entries, may_make, report).await,
-        };
-        kept_as.unwrap_or_else(|error| {
-            report.add(&error);
-            if kept.seen.present().is_some() { Found::There } else { Found::Unknown }
-        })
-    }
-
-    async fn keep_present<K: Configuration>(
-        &self,
-        own: &mut Own,
-        kept: &mut Kept<K>,
-        entries: fn(&Wanted, Extent) -> Vec<Entry>,
-        report: &mut Report,
-    ) -> Result<Found, KeepError> {
-        let uid = kept.seen.present().and_then(ResourceExt::uid);
-        self.remember::<K>(own, Record { uid, deleted: None }, report).await;
-        let live = kept.seen.present().map(Configuration::entries).unwrap_or_default();
-        let ours = kept.entries(&self.given.installation.namespace);
-        let held = || if ours.is_empty() { self.ours.clone() } else { Authorities::common(&ours) };
-        let trusted = kept.due(&ours, self.ours, Timestamp::now()).unwrap_or_else(held);
-        let should = entries(&Wanted { ca_bundle: Some(trusted.to_pem()), ..self.wanted.clone() }, self.extent);
-        if live == should && kept.is_owned_by(self.owner) {
-            return Ok(Found::There);
-        }
-        let changes: Vec<String> = differences(&live, &should).iter().map(ToString::to_string).collect();
-        kept.replace(self.owner.clone(), should).await?;
-        self.given.metrics.registration.writes.inc();
-        let registered = if self.extent == Extent::Full { "everything" } else { "probes" };
-        tracing::info!(
-            kind = Kept::<K>::kind(),
-            registered,
-            changes = changes.join("; "),
-            "the webhook configuration was written"
-        );
-        Ok(Found::There)
-    }
-
-    async fn keep_absent<K: Configuration>(
-        &self,
-        own: &mut Own,
-        kept: &mut Kept<K>,
-        entries: fn(&Wanted, Extent) -> Vec<Entry>,
-        may_make: bool,
-        report: &mut Report,
-    ) -> Result<Found, KeepError> {
-        let record = state_of(own).record(&Kept::<K>::kind());
-        if record.deleted.is_some() {
-            report.notes.push(deleted_note::<K>(&record));
-            return Ok(Found::Deleted);
-        }
-        if record.uid.is_some() {
-            return Ok(self.find_deleted(own, kept, record, report).await);
-        }
-        // Before it is made: what cannot be remembered could not stay deleted.
-        if !may_make || !self.remember::<K>(own, Record::default(), report).await {
-            return Ok(Found::Unknown);
-        }
-        let wanted = Wanted { ca_bundle: Some(self.ours.to_pem()), ..self.wanted.clone() };
-        kept.create(self.owner.clone(), entries(&wanted, self.extent)).await?;
-        self.given.metrics.registration.writes.inc();
-        tracing::info!(kind = Kept::<K>::kind(), "the webhook configuration was made");
-        own.reach.hurry(Instant::now());
-        let uid = kept.seen.present().and_then(ResourceExt::uid);
-        self.remember::<K>(own, Record { uid, deleted: None }, report).await;
-        Ok(Found::There)
-    }
-
-    /// Makes sure that a configuration which had been written is gone, and remembers that it was deleted. The watches
-    /// of state and configuration may be apart, so the API server is asked.
-    async fn find_deleted<K: Configuration>(
-        &self,
-        own: &mut Own,
-        kept: &mut Kept<K>,
-        record: Record,
-        report: &mut Report,
-    ) -> Found {
-        match kept.api.get_opt(NAME).await {
-            Ok(None) => {}
-            Ok(Some(live)) => {
-                kept.seen = Seen::Present(Box::new(live));
-                return Found::There;
-            }
-            Err(error) => {
-                report.notes.push(Note::minor(format!(
-                    "{} {NAME} cannot be read: {}",
-                    Kept::<K>::kind(),
-                    said(&error)
-                )));
-                return Found::Unknown;
-            }
-        }
-        let record = state::deleted(record.uid, Timestamp::now());
-        report.notes.push(deleted_note::<K>(&record));
-        self.remember::<K>(own, record, report).await;
-        Found::Deleted
-    }
-
-    /// Sees to it that this is remembered of a configuration; returns whether it is.
-    async fn remember<K: Configuration>(&self, own: &mut Own, record: Record, report: &mut Report) -> bool {
-        let kind = Kept::<K>::kind();
-        let state = state_of(own);
-        if matches!(own.state, Seen::Present(_)) && state.record(&kind) == record {
-            return true;
-        }
-        match state.with(&kind, record).write(&self.given.installation).await {
-            Ok(written) => {
-                own.state = Seen::Present(Box::new(written));
-                true
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => false,
-            Err(error) => {
-                report.notes.push(Note::minor(format!(
-                    "ConfigMap {} cannot be written: {}",
-                    state::STATE,
-                    said(&error)
-                )));
-                false
-            }
-        }
-    }
-}
-
-fn state_of(own: &Own) -> State {
-    State::of(own.state.present())
-}
-
-fn deleted_note<K: Configuration>(record: &Record) -> Note {
-    let when = record.deleted.as_deref().unwrap_or_default();
-    Note::grave(format!(
-        "somebody deleted {} {NAME} (noticed {when}), so it stays deleted: `gatepost doctor --resume` has it written \
-         again",
-        Kept::<K>::kind()
-    ))
 }

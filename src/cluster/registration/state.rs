@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::api::{ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 
 use crate::cluster::Installation;
@@ -98,6 +98,14 @@ pub async fn resume(installation: &Installation) -> kube::Result<bool> {
     let Some(state) = State::of(Some(&object)).resumed() else { return Ok(false) };
     state.write(installation).await?;
     Ok(true)
+}
+
+/// Reads the ConfigMap as it is now.
+///
+/// By a list of the one name, since whoever may watch it may do that too.
+pub async fn read(installation: &Installation) -> kube::Result<Option<ConfigMap>> {
+    let only = ListParams::default().fields(&format!("metadata.name={STATE}"));
+    Ok(api(installation).list(&only).await?.items.pop())
 }
 
 /// Returns where the ConfigMap is.

@@ -4,20 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, patch};
-use bytes::Bytes;
-use futures::stream;
-use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::super::{Given, Keeper, Notes, Registration, Wanted};
-use super::{authority, text};
+use super::api_server::{ApiServer, Way, refusing};
+use super::{authority, deletion, text};
 use crate::cluster::Installation;
 use crate::config::FailurePolicy;
 use crate::policy::kinds::KindSelector;
@@ -26,121 +18,13 @@ use crate::telemetry::Metrics;
 /// Far longer than any wait of these tests.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// An API server with a registration or none, a state or none, and one answer to whoever writes what.
-#[derive(Clone, Default)]
-struct ApiServer {
-    registration: Option<Value>,
-    /// The mutating registration, or none.
-    mutating: Option<Value>,
-    state: Option<Value>,
-    /// Status code for writes, by the resource; 200 echoes what was written.
-    answers: HashMap<&'static str, u16>,
-    /// A resource that nobody may list or watch.
-    hidden: Option<&'static str>,
-    written: Arc<Mutex<Vec<(String, Value)>>>,
-}
-
-impl ApiServer {
-    fn client(&self) -> Client {
-        let router = Router::new()
-            .route(
-                "/apis/admissionregistration.k8s.io/v1/{resource}",
-                get(async |state, path, query| Self::list(state, path, query)),
-            )
-            .route(
-                "/apis/admissionregistration.k8s.io/v1/{resource}/{name}",
-                patch(async |state, path, body| Self::write(state, path, body))
-                    .put(async |state, path, body| Self::write(state, path, body))
-                    .get(async || Self::missing()),
-            )
-            .route(
-                "/api/v1/namespaces/{namespace}/{resource}",
-                get(async |state, path, query| Self::list_in(state, path, query)),
-            )
-            .route(
-                "/api/v1/namespaces/{namespace}/{resource}/{name}",
-                patch(async |state, path, body| Self::write_in(state, path, body)),
-            )
-            .route("/api/v1/namespaces/gatepost", get(async || Self::namespace()))
-            .with_state(self.clone());
-        Client::new(router, "default")
-    }
-
-    fn list_in(
-        state: State<Self>,
-        Path((_, resource)): Path<(String, String)>,
-        query: Query<HashMap<String, String>>,
-    ) -> Response {
-        Self::list(state, Path(resource), query)
-    }
-
-    fn list(
-        State(server): State<Self>,
-        Path(resource): Path<String>,
-        Query(query): Query<HashMap<String, String>>,
-    ) -> Response {
-        assert!(query.get("fieldSelector").is_some_and(|selector| selector.starts_with("metadata.name=gatepost")));
-        if server.hidden == Some(resource.as_str()) {
-            return (StatusCode::FORBIDDEN, status(403, "you may not")).into_response();
-        }
-        if query.contains_key("watch") {
-            return Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>()).into_response();
-        }
-        let items: Vec<Value> = match resource.as_str() {
-            "validatingwebhookconfigurations" => server.registration.into_iter().collect(),
-            "mutatingwebhookconfigurations" => server.mutating.into_iter().collect(),
-            "configmaps" => server.state.into_iter().collect(),
-            _ => Vec::new(),
-        };
-        json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": items})
-            .to_string()
-            .into_response()
-    }
-
-    fn namespace() -> String {
-        json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": "gatepost", "uid": "ns"}}).to_string()
-    }
-
-    fn missing() -> Response {
-        (StatusCode::NOT_FOUND, status(404, "not found")).into_response()
-    }
-
-    fn write_in(
-        state: State<Self>,
-        Path((_, resource, name)): Path<(String, String, String)>,
-        body: String,
-    ) -> Response {
-        Self::write(state, Path((resource, name)), body)
-    }
-
-    fn write(State(server): State<Self>, Path((resource, _)): Path<(String, String)>, body: String) -> Response {
-        let object: Value = serde_json::from_str(&body).unwrap();
-        server.written.lock().unwrap().push((resource.clone(), object));
-        match server.answers.get(resource.as_str()) {
-            None | Some(200) => body.into_response(),
-            Some(code) => (StatusCode::from_u16(*code).unwrap(), status(*code, "you may not")).into_response(),
-        }
-    }
-
-    fn written(&self, resource: &str) -> Vec<Value> {
-        let written = self.written.lock().unwrap();
-        written.iter().filter(|(to, _)| to == resource).map(|(_, object)| object.clone()).collect()
-    }
-}
-
-fn status(code: u16, message: &str) -> String {
-    let reason = if code == 404 { "NotFound" } else { "Forbidden" };
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": message, "code": code});
-    status.to_string()
-}
-
 /// A keeper at work, until it is dropped.
 struct Running {
     notes: watch::Receiver<Notes>,
     metrics: Arc<Metrics>,
     /// What was told to be held, each time.
     published: Arc<Mutex<Vec<String>>>,
-    _senders: (watch::Sender<Option<Arc<str>>>, watch::Sender<()>, watch::Sender<bool>),
+    senders: (watch::Sender<Option<Arc<str>>>, watch::Sender<()>, watch::Sender<bool>),
 }
 
 impl Running {
@@ -165,13 +49,22 @@ impl Running {
         let trusted = watch::channel(Some(Arc::from(authority("ours", 2040))));
         let (in_force, stopped) = (watch::channel(()), watch::channel(false));
         tokio::spawn(keeper.run(trusted.1, in_force.1, stopped.1));
-        Self { notes, metrics, published, _senders: (trusted.0, in_force.0, stopped.0) }
+        Self { notes, metrics, published, senders: (trusted.0, in_force.0, stopped.0) }
+    }
+
+    /// Has it look again.
+    fn wake(&self) {
+        self.senders.1.send(()).unwrap();
     }
 
     /// Waits for a note that holds a text.
     async fn is_told(&mut self, text: &str) {
+        self.is_told_within(text, PATIENCE).await;
+    }
+
+    async fn is_told_within(&mut self, text: &str, limit: Duration) {
         let told = |notes: &Notes| notes.iter().any(|note| note.says.contains(text));
-        let found = tokio::time::timeout(PATIENCE, self.notes.wait_for(told)).await.is_ok_and(|told| told.is_ok());
+        let found = tokio::time::timeout(limit, self.notes.wait_for(told)).await.is_ok_and(|told| told.is_ok());
         assert!(found, "{text}: {:?}", self.notes.borrow());
     }
 
@@ -192,13 +85,20 @@ fn registered() -> Value {
     registration
 }
 
+/// Returns a registration that asks only about probes.
+fn narrow() -> Value {
+    let mut registration = text(vec![Wanted::shipped("gatepost").probe()]);
+    registration["metadata"] = json!({"name": "gatepost", "uid": "u", "resourceVersion": "5"});
+    registration
+}
+
 fn state(data: &Value) -> Value {
     json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "gatepost-state", "resourceVersion": "3"}, "data": data})
 }
 
 #[tokio::test]
 async fn a_refused_ca_bundle_is_told_in_the_api_servers_words() {
-    let answers = HashMap::from([("validatingwebhookconfigurations", 403)]);
+    let answers = refusing("validatingwebhookconfigurations", 403);
     let server = ApiServer { registration: Some(registered()), answers, ..ApiServer::default() };
     let mut running = Running::start(&server, Registration::Manifest);
     running.is_told("ValidatingWebhookConfiguration gatepost cannot be given its caBundle: you may not").await;
@@ -220,12 +120,12 @@ async fn nothing_is_made_where_git_has_taken_it_away() {
     let mut running = Running::start(&server, Registration::Manifest);
     running.is_told("there is no ValidatingWebhookConfiguration gatepost").await;
     running.shows("gatepost_registration_state{state=\"absent\"} 1").await;
-    assert!(server.written.lock().unwrap().is_empty());
+    assert!(server.wrote_nothing());
 }
 
 #[tokio::test]
 async fn nothing_is_made_that_could_not_stay_deleted() {
-    let server = ApiServer { answers: HashMap::from([("configmaps", 403)]), ..ApiServer::default() };
+    let server = ApiServer { answers: refusing("configmaps", 403), ..ApiServer::default() };
     let mut running = Running::start(&server, Registration::Own);
     running.is_told("ConfigMap gatepost-state cannot be written: you may not").await;
     assert_eq!(server.written("validatingwebhookconfigurations"), Vec::<Value>::new());
@@ -287,4 +187,154 @@ async fn what_is_written_whole_holds_an_authority_where_nothing_did() {
             assert!(!entry["clientConfig"]["caBundle"].as_str().unwrap().is_empty(), "{resource}: {entry}");
         }
     }
+}
+
+fn made_by_us() -> Value {
+    state(&json!({"validatingwebhookconfiguration.uid": "u"}))
+}
+
+const VALIDATING: &str = "validatingwebhookconfigurations";
+
+/// Waits until the validating registration is written.
+async fn first_written(server: &ApiServer) -> Value {
+    let written = async {
+        while server.written(VALIDATING).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        server.written(VALIDATING).remove(0)
+    };
+    tokio::time::timeout(PATIENCE, written).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_to_ask_about_on_delete_stays_registered_until_kinds_can_be_looked_up() {
+    let kinds = vec!["apps/Deployment".parse().unwrap()];
+    let wanted = Wanted { deleted: vec![deletion("apps", "deployments", true)], ..Wanted::shipped("gatepost") };
+    let entries: Vec<_> = wanted.validating().into_iter().chain([wanted.probe()]).collect();
+    let mut before = text(entries);
+    before["metadata"] = json!({"name": "gatepost", "uid": "u", "resourceVersion": "5"});
+    let server = ApiServer { registration: Some(before), state: Some(made_by_us()), ..ApiServer::default() };
+    let mut running = Running::with_deletions(&server, Registration::Own, kinds);
+    running.is_told("kinds to ask about on DELETE cannot be looked up: try again").await;
+    running.shows("gatepost_registration_state{state=\"registered\"} 1").await;
+    assert_eq!(server.written(VALIDATING), Vec::<Value>::new());
+    *server.served.lock().unwrap() = Some(vec![("deployments", "Deployment")]);
+    running.wake();
+    assert_eq!(first_written(&server).await["webhooks"][0]["rules"][1]["operations"], json!(["DELETE"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_that_come_later_are_found() {
+    let kinds = vec!["apps/*".parse().unwrap()];
+    let server = ApiServer { registration: Some(registered()), ..ApiServer::default() };
+    *server.served.lock().unwrap() = Some(vec![("deployments", "Deployment")]);
+    let mut running = Running::with_deletions(&server, Registration::Manifest, kinds);
+    running.is_told("does not ask about DELETE of apps/deployments, which").await;
+    *server.served.lock().unwrap() = Some(vec![("deployments", "Deployment"), ("widgets", "Widget")]);
+    running.is_told_within("DELETE of apps/deployments, DELETE of apps/widgets, which", Duration::from_secs(80)).await;
+}
+
+#[tokio::test]
+async fn nothing_is_made_over_what_the_watch_has_not_told_of() {
+    let now = HashMap::from([(VALIDATING, Some(registered()))]);
+    let server = ApiServer { state: Some(state(&json!({}))), now, ..ApiServer::default() };
+    let _running = Running::start(&server, Registration::Own);
+    let written = first_written(&server).await;
+    assert_eq!(written["metadata"]["resourceVersion"], "5", "it is written over what was read: {written}");
+}
+
+#[tokio::test]
+async fn nothing_is_made_that_was_made_and_deleted_behind_the_watches() {
+    let deleted = state(&json!({"validatingwebhookconfiguration.uid": "u",
+        "validatingwebhookconfiguration.deleted": "2026-03-01T12:00:00Z"}));
+    let now = HashMap::from([("configmaps", Some(deleted))]);
+    for told in [None, Some(state(&json!({})))] {
+        let server = ApiServer { state: told, now: now.clone(), ..ApiServer::default() };
+        let mut running = Running::start(&server, Registration::Own);
+        running.is_told("noticed 2026-03-01T12:00:00Z").await;
+        assert!(server.wrote_nothing());
+    }
+}
+
+#[tokio::test]
+async fn what_another_replica_noticed_is_not_forgotten_for_a_watch_that_is_behind() {
+    let noticed = state(&json!({"validatingwebhookconfiguration.uid": "u",
+        "validatingwebhookconfiguration.deleted": "2026-03-01T12:00:00Z"}));
+    let now = HashMap::from([(VALIDATING, None)]);
+    let server = ApiServer { registration: Some(registered()), state: Some(noticed), now, ..ApiServer::default() };
+    let mut running = Running::start(&server, Registration::Own);
+    running.is_told("noticed 2026-03-01T12:00:00Z").await;
+    running.shows("gatepost_registration_paused 1").await;
+    assert!(server.wrote_nothing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_widened_in_time_waits_for_another_probe() {
+    let answers = refusing(VALIDATING, 403);
+    let server = ApiServer { registration: Some(narrow()), state: Some(made_by_us()), answers, ..ApiServer::default() };
+    *server.probes.lock().unwrap() = Way::Open;
+    let mut running = Running::start(&server, Registration::Own);
+    let widened = || {
+        let entries = |object: &Value| object["webhooks"].as_array().unwrap().len();
+        server.written(VALIDATING).iter().filter(|object| entries(object) > 1).count()
+    };
+    let tried = async {
+        while widened() == 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(2), tried).await.unwrap();
+    *server.probes.lock().unwrap() = Way::Blocked;
+    running.is_told_within("the connection is refused", Duration::from_mins(2)).await;
+    let before = widened();
+    server.answers.lock().unwrap().clear();
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert_eq!(widened(), before, "nobody reaches it");
+}
+
+#[tokio::test]
+async fn what_is_otherwise_in_git_than_what_ships_is_told_and_choices_are_not() {
+    let mut changed = registered();
+    let entry = &mut changed["webhooks"][0];
+    entry["rules"][0]["operations"] = json!(["CREATE"]);
+    entry["namespaceSelector"] = json!({"matchLabels": {"judged": "yes"}});
+    entry["objectSelector"] = json!({"matchLabels": {"app": "web"}});
+    entry["matchConditions"] = json!([]);
+    entry["timeoutSeconds"] = json!(10);
+    entry["failurePolicy"] = json!("Fail");
+    // What is written is not echoed whole.
+    let answers = refusing(VALIDATING, 403);
+    let server = ApiServer { registration: Some(changed), answers, ..ApiServer::default() };
+    let mut running = Running::start(&server, Registration::Manifest);
+    for text in [
+        "does not ask about UPDATE of */*, UPDATE of */pods/ephemeralcontainers, otherwise than what ships",
+        "asks only about namespaces where judged In [yes]",
+        "asks only about objects where app In [web]",
+        "the match condition not-leases is missing",
+    ] {
+        running.is_told(text).await;
+    }
+    let notes = running.notes.borrow();
+    assert!(notes.iter().all(|note| !note.is_grave), "{notes:?}");
+    assert!(!notes.iter().any(|note| note.says.contains("timeoutSeconds") || note.says.contains("failurePolicy")));
+}
+
+#[tokio::test]
+async fn what_the_api_server_says_to_a_write_is_told_in_its_words() {
+    for (code, registration, done) in [(403, None, "made"), (422, Some(narrow()), "written")] {
+        let state = if registration.is_some() { made_by_us() } else { state(&json!({})) };
+        let (state, answers) = (Some(state), refusing(VALIDATING, code));
+        let server = ApiServer { registration, state, answers, ..ApiServer::default() };
+        let mut running = Running::start(&server, Registration::Own);
+        running.is_told(&format!("ValidatingWebhookConfiguration gatepost cannot be {done}: you may not")).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_overtaken_again_and_again_says_so() {
+    let answers = refusing(VALIDATING, 409);
+    let server = ApiServer { registration: Some(narrow()), state: Some(made_by_us()), answers, ..ApiServer::default() };
+    let mut running = Running::start(&server, Registration::Own);
+    running.is_told_within("cannot be written: you may not", Duration::from_mins(2)).await;
+    assert_eq!(server.written(VALIDATING).len(), 4);
 }

@@ -1,5 +1,6 @@
 //! What is wanted, what differs from it, CA bundles, probes, and the keeper against a mock API server.
 
+mod api_server;
 mod keeper;
 
 use std::time::Duration;
@@ -208,6 +209,35 @@ fn missing_and_foreign_entries_are_told() {
     assert!(told[0].starts_with(&format!("{NAMESPACED}: is missing")), "{told:?}");
     assert!(told[1].starts_with("theirs.example.com: is not one of Gatepost's"), "{told:?}");
     assert_eq!(wanted[1].name, CLUSTER);
+}
+
+#[test]
+fn what_is_written_whole_is_told_as_what_becomes_of_it() {
+    let wanted = Wanted::shipped("gatepost");
+    let full: Vec<Entry> = wanted.validating().into_iter().chain([wanted.probe()]).collect();
+    let narrow = [wanted.probe()];
+    let each = |words: &str| vec![format!("{NAMESPACED} {words}"), format!("{CLUSTER} {words}")];
+    assert_eq!(compare::changes(&full, &narrow), each("is taken out"));
+    assert_eq!(compare::changes(&narrow, &full), each("is added"));
+    let mut slow = full.clone();
+    slow[0].timeout_seconds = Some(10);
+    let changed = format!("{NAMESPACED} is put right: timeoutSeconds is 10, not 3");
+    assert_eq!(compare::changes(&slow, &full), [changed]);
+    slow[0] = Entry { name: "theirs.example.com".into(), ..Entry::default() };
+    let told = compare::changes(&slow, &full);
+    assert_eq!(
+        told,
+        [format!("{NAMESPACED} is added"), "theirs.example.com is taken out".into()],
+        "nothing is left alone"
+    );
+}
+
+#[test]
+fn what_the_api_server_says_is_quoted_and_what_never_reached_it_is_told_with_its_cause() {
+    assert_eq!(super::said(&error(403, "you may not")), "you may not");
+    let cause = anyhow::anyhow!("connection refused").context("client error");
+    let unsaid = kube::Error::Service(cause.into());
+    assert_eq!(super::said(&unsaid), "ServiceError: client error: connection refused");
 }
 
 #[test]
