@@ -21,6 +21,7 @@ mod manifests;
 mod metrics;
 mod monitoring;
 mod mutation;
+mod outbox;
 mod reports;
 mod rules;
 mod scan;

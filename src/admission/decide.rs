@@ -11,6 +11,7 @@ use crate::engine::judge::container_depth;
 use crate::engine::{Bundle, Check, EvalError, Judgement, Outcome, Path, Review, Segment, Violation};
 use crate::policy::set::Entry;
 use crate::policy::{AtMost, Exemptions, Grant, Mode, OnError, Operation, Origin, RuleId, Scope, Severity};
+use crate::report::finding;
 use crate::report::message::render_message;
 use crate::report::redact::Redactor;
 
@@ -105,6 +106,8 @@ pub struct Told {
     pub action: Action,
     /// What is wrong.
     pub what: What,
+    /// The place by names, as a finding has it; empty for what is about the whole.
+    pub place: String,
     /// From when it will be denied, where only the date holds it back.
     pub denied_from: Option<Timestamp>,
     /// Whether only broken glass keeps it from being denied.
@@ -282,8 +285,13 @@ fn tell(found: &Found<'_, '_>, past: &Past, circumstances: Circumstances<'_>, re
         FoundWhat::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause.clone()))),
         FoundWhat::Error(error) => What::Error(error.clone()),
     };
+    let place = match &what {
+        What::Violation(violation) => finding::place(&violation.path, &review.object),
+        What::Error(_) => String::new(),
+    };
     Some(Told {
         rule: found.check.rule_id().clone(),
+        place,
         policy: claim.grant.policy.clone(),
         severity: claim.entry.severity,
         action,

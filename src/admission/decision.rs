@@ -1,18 +1,16 @@
 //! The answer to one request, and all that is worth recording of it.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::authority::NamespaceWrite;
-use super::decide::{Action, Claim, Told};
+use super::decide::{Circumstances, Decided, Told, decide};
 use super::envelope::Envelope;
-use super::exempt::{Excuses, Exempted};
-use crate::engine::{Budget, Check, Fields as _, Input, Judgement, Machines, Repeat, Review, Value, Violation, judge};
+use super::exempt::Exempted;
+use crate::engine::{Budget, Bundle, Check, Fields as _, Input, Judgement, Machines, Repeat, Review, Value, judge};
 use crate::policy::notices::Notice;
-use crate::policy::set::Entry;
-use crate::policy::{BreakGlass, Exemptions, Grant, Severity};
+use crate::policy::{BreakGlass, Exemptions, Grant};
 
 /// Why a request was answered as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,21 +103,14 @@ impl Decision {
 #[derive(Debug)]
 pub struct Deferred {
     pub(super) input: Input,
-    pub(super) checks: Vec<Arc<Check>>,
-    /// What the policies say of the checks' severities, by the check's id.
-    pub(super) severities: HashMap<usize, Severity>,
-    /// What excuses what is found, where an exemption could.
-    pub(super) excusing: Option<Excusing>,
-}
-
-/// What is needed to excuse what is found after the answer.
-#[derive(Debug)]
-pub(super) struct Excusing {
     pub(super) review: Review,
+    pub(super) checks: Vec<Arc<Check>>,
+    /// What asks for them.
+    pub(super) grants: Vec<Grant>,
+    /// Who may break which rule.
     pub(super) exemptions: Arc<Exemptions>,
+    /// When the request was judged.
     pub(super) now: Timestamp,
-    /// Who asks for those checks whose rules have exemptions, by the check's id.
-    pub(super) asked: HashMap<usize, Vec<(Grant, Entry)>>,
 }
 
 impl Deferred {
@@ -128,31 +119,12 @@ impl Deferred {
         judge(&self.input, &self.checks, machines, budget)
     }
 
-    /// Returns the violations that no exemption excuses, and what exemptions do.
-    pub fn excuse<'j>(&self, judgement: &'j Judgement) -> (Vec<&'j Violation>, Vec<Exempted>) {
-        let all = judgement.violations();
-        let asked = self.excusing.as_ref().and_then(|with| Some((with, with.asked.get(&judgement.check.id)?)));
-        let Some((with, asked)) = asked else { return (all.iter().collect(), Vec::new()) };
-        let claim = |(grant, entry)| Claim { grant, entry, action: Action::Record, denied_from: None };
-        let claims: Vec<Claim<'_>> = asked.iter().map(|(grant, entry)| claim((grant, entry))).collect();
-        let excuses = Excuses::new(&with.review, &with.exemptions, with.now);
-        let (mut standing, mut exempted) = (Vec::new(), Vec::new());
-        for violation in all {
-            match excuses.apply(&judgement.check, Some(violation), &claims).by {
-                None => standing.push(violation),
-                Some(by) => exempted.push(Exempted {
-                    rule: judgement.check.rule_id().clone(),
-                    path: Some(violation.path.clone()),
-                    by,
-                }),
-            }
-        }
-        (standing, exempted)
-    }
-
-    /// Returns the severity of a check, as the policy has it that asks for it.
-    pub fn severity(&self, check: &Check) -> Severity {
-        self.severities.get(&check.id).copied().unwrap_or(check.rule.rule.severity)
+    /// Returns what the judgements come to, as a decision tells it; the bundle is the one that the checks are of.
+    pub fn tell(&self, bundle: &Bundle, judgements: &[Judgement]) -> Decided {
+        let Self { review, grants, exemptions, now, .. } = self;
+        // Nothing of it denies, so there is nothing that the past could excuse, nor broken glass.
+        let circumstances = Circumstances { bundle, grants, review, exemptions, is_glass_broken: false, now: *now };
+        decide(circumstances, judgements, |_| Vec::new())
     }
 
     /// Returns those of the judgements that are due to be repeated on the interpreter.

@@ -1,13 +1,12 @@
 //! Judging one AdmissionRequest from beginning to end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::decide::{self, Action, Circumstances, Decided};
-use super::decision::{Decision, Deferred, Excusing, Reason};
+use super::decision::{Decision, Deferred, Reason};
 use super::envelope::Envelope;
 use super::owned::Controllers;
 use super::unchanged::is_unchanged;
@@ -18,9 +17,7 @@ use crate::engine::{
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{
-    BreakGlass, Exemptions, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin, Severity,
-};
+use crate::policy::{BreakGlass, Exemptions, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin};
 
 /// What is known of the namespace that a request is about.
 #[derive(Debug, Clone)]
@@ -178,9 +175,9 @@ impl Reviewer<'_> {
         });
         let reason = if now_checks.is_empty() && later_checks.is_empty() { Reason::NoRule } else { Reason::Judged };
         let deferred = (!later_checks.is_empty()).then(|| {
-            let severities = self.severities(&later_checks, &grants);
-            let excusing = self.excusing(review, &later_checks, &grants, means.now);
-            Deferred { input, checks: later_checks, severities, excusing }
+            let grants = grants.into_iter().filter(|grant| grant.mode == Mode::Audit).collect();
+            let (review, exemptions) = (review.clone(), self.exemptions.clone());
+            Deferred { input, review, checks: later_checks, grants, exemptions, now: means.now }
         });
         Decision {
             allowed: told.iter().all(|told| told.action != Action::Deny),
@@ -246,20 +243,6 @@ impl Reviewer<'_> {
         Circumstances { bundle: self.bundle, grants, review, exemptions: self.exemptions, is_glass_broken, now }
     }
 
-    /// Returns what excuses what checks find after the answer; none where no exemption names their rules.
-    fn excusing(&self, review: &Review, checks: &[Arc<Check>], grants: &[Grant], now: Timestamp) -> Option<Excusing> {
-        let exempt = checks.iter().filter(|check| self.exemptions.name_rule(check.rule_id()));
-        let asked = |check: &Check| {
-            let entry = |grant: &Grant| self.bundle.policy(&grant.policy)?.entries.get(&check.id).cloned();
-            grants.iter().filter_map(|grant| Some((grant.clone(), entry(grant)?))).collect()
-        };
-        let asked: HashMap<usize, Vec<_>> = exempt.map(|check| (check.id, asked(check))).collect();
-        if asked.is_empty() {
-            return None;
-        }
-        Some(Excusing { review: review.clone(), exemptions: self.exemptions.clone(), now, asked })
-    }
-
     fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>, now: Timestamp) -> Judging {
         let meta = match (subject, namespace) {
             (Some(meta), _) => meta,
@@ -296,17 +279,6 @@ impl Reviewer<'_> {
         later.retain(|check| !now.iter().any(|told| told.id == check.id) && !is_excused(check));
         now.retain(|check| !is_excused(check));
         (now, later)
-    }
-
-    /// Returns the severities of checks in the first policy that asks for them.
-    fn severities(&self, checks: &[Arc<Check>], grants: &[Grant]) -> HashMap<usize, Severity> {
-        let policies: Vec<&ResolvedPolicy> =
-            grants.iter().filter_map(|grant| self.bundle.policy(&grant.policy)).map(Arc::as_ref).collect();
-        let severity = |check: &Arc<Check>| {
-            let entry = policies.iter().find_map(|policy| policy.entries.get(&check.id))?;
-            Some((check.id, entry.severity))
-        };
-        checks.iter().filter_map(severity).collect()
     }
 
     fn judged_owner(&self, envelope: &Envelope, review: &Review) -> Option<GroupVersionKind> {

@@ -183,7 +183,7 @@ fn dotted(segments: &[Segment]) -> String {
 }
 
 /// Cuts a text at so many characters, saying that it did, and takes out what a header line cannot carry.
-pub(super) fn clip(text: &str, length: usize) -> String {
+pub fn clip(text: &str, length: usize) -> String {
     let text = printable(text);
     // Most are short and plain; characters are counted only where bytes do not settle it.
     if text.len() <= length || text.chars().count() <= length {

@@ -5,6 +5,7 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
+pub mod client;
 mod decisions;
 pub mod documents;
 pub mod endpoint;

@@ -8,6 +8,7 @@ mod files;
 mod in_use;
 mod load;
 mod manifests;
+mod outbox;
 mod registration;
 mod reload;
 mod start;
@@ -75,6 +76,9 @@ pub enum ServeError {
     /// What is to be kept cannot be.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Reports cannot be sent to the scanner as it was named.
+    #[error("--scanner: {0}")]
+    Scanner(String),
     /// No threads can be started, or no signal be waited for.
     #[error("{0}")]
     System(std::io::Error),

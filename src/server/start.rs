@@ -18,7 +18,7 @@ use super::descriptors;
 use super::files::{self, Addresses};
 use super::load::{Contents, inventory_kinds};
 use super::reload::{self, Reloader};
-use super::{Given, ServeError, bundle, registration};
+use super::{Given, ServeError, bundle, outbox, registration};
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
@@ -32,6 +32,7 @@ use crate::webhook::in_force::{InForce, Live};
 use crate::webhook::journal::Journal;
 use crate::webhook::listener::{self, Options};
 use crate::webhook::memory::RequestMemory;
+use crate::webhook::outbox::Outbox;
 use crate::webhook::workers::Workers;
 
 /// How long a cluster may take before it is said that it is waited for.
@@ -81,6 +82,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
     let door = door(addresses.http);
     let kept = audit::start(&settings, audited, &app, &stopped).await?;
+    outbox::deliver(&settings, &app, kept.as_ref())?;
     let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept);
     let api = Arc::new(api.map_err(ServeError::System)?);
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
@@ -113,6 +115,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         let _ = serving.await;
     }
     let _ = serving_http.await;
+    if let Some(outbox) = &app.outbox {
+        outbox.end().await;
+    }
     app.traces.clone().end().await;
     Ok(())
 }
@@ -147,9 +152,10 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         journal: Journal::start(&settings.data_dir, metrics.modes.break_glass_unrecorded.clone())
             .map_err(ServeError::System)?,
         traces: otlp::start(&metrics.traces),
-        metrics,
         memory: RequestMemory::new(settings.max_inflight_bytes, settings.workers.get()),
         deferred_bytes: AtomicUsize::new(0),
+        outbox: outbox::start(settings, &metrics)?,
+        metrics,
     })
 }
 
@@ -164,6 +170,7 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
         metrics.admission.text_bytes.set(i64::try_from(app.memory.text_bytes()).unwrap_or(i64::MAX));
         metrics.admission.parsed_bytes.set(i64::try_from(app.memory.parsed_bytes()).unwrap_or(i64::MAX));
         app.show_namespaces();
+        app.outbox.iter().for_each(Outbox::show);
         bundle::show_backends(metrics, &app.in_force.load().bundle);
     });
 }

@@ -22,6 +22,7 @@ use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
 use super::otlp::TraceMetrics;
+use super::outbox::OutboxMetrics;
 use super::process::Process;
 use super::registration::RegistrationMetrics;
 use super::reloads::ReloadMetrics;
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub mutation: MutationMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
+    /// Decisions on their way to where they are kept.
+    pub outbox: OutboxMetrics,
     /// The registration.
     pub registration: RegistrationMetrics,
     /// Changes of policies and configuration.
@@ -100,6 +103,7 @@ impl Metrics {
             modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
             namespaces: NamespaceMetrics::register(ours),
+            outbox: OutboxMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
             reloads: ReloadMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),

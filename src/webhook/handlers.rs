@@ -20,6 +20,8 @@ use super::later::{judge_later, repeat_later};
 use super::memory::RequestMemory;
 use super::modes;
 use super::mutate::mutate;
+use super::outbox::Outbox;
+use super::outbox::entry::{Entry, Weight};
 use super::probe;
 use super::record::{Later, Record};
 use super::tls::ClientIdentity;
@@ -49,6 +51,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// Lists what comes in under break-glass.
     pub journal: Journal,
+    /// Where decisions go, where they are kept.
+    pub outbox: Option<Outbox>,
     /// Where traces of requests begin.
     pub traces: Traces,
     /// What requests under way may take.
@@ -260,15 +264,28 @@ async fn validate(
     let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };
     trace.describe(|| attributes(&envelope, answered.as_str()));
     let (took, trace_id) = (start.elapsed(), trace.id());
-    Record { envelope: &envelope, decision: &decision, warnings, verified, took, trace_id }.write(&app.metrics);
+    let record = Record { envelope: &envelope, decision: &decision, warnings, verified, took, trace_id };
+    record.write(&app.metrics);
+    let entry = app.outbox.as_ref().and_then(|_| Entry::of(&record));
     if let Some(admitted) = modes::admitted(&envelope, &decision, verified) {
         app.journal.keep(admitted);
     }
+    keep(app.outbox.as_ref(), entry.as_ref(), deferred.is_some());
+    let limits = in_force.limits;
     if let Some(deferred) = deferred {
-        judge_later(&app, in_force.limits, deferred, Later::of(&envelope, &decision, verified), weight);
+        judge_later(&app, in_force, deferred, Later::of(&record, entry), weight);
     }
-    repeat_later(&app, in_force.limits, repeats, weight);
+    repeat_later(&app, limits, repeats, weight);
     ([(header::CONTENT_TYPE, "application/json")], answer.body).into_response()
+}
+
+/// Has a decision kept at once, but for one without violations of which more is to be found out.
+fn keep(outbox: Option<&Outbox>, entry: Option<&Entry>, is_more_to_come: bool) {
+    if let Some((outbox, entry)) = outbox.zip(entry)
+        && !(is_more_to_come && entry.weight == Weight::Clean)
+    {
+        outbox.keep(entry.clone());
+    }
 }
 
 /// Judges on a worker. When no answer comes in time, or the worker panics, the request is judged without time, so that

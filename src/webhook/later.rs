@@ -1,11 +1,12 @@
 //! What is done after the answer has gone out, when there is nothing more urgent: judging for the record, and repeating
 //! evaluations of users' rules on the interpreter. Under load it is given up.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::handlers::App;
+use super::in_force::InForce;
 use super::record::Later;
 use crate::admission::decision::Deferred;
 use crate::engine::{Budget, Limits, Machines, Repeat, Repeated};
@@ -17,15 +18,25 @@ const DEFERRED_BYTES: usize = 24 << 20;
 const AUDIT_TIME: Duration = Duration::from_secs(1);
 
 /// Has what only records judged when there is nothing more urgent, or not at all under load: the audit finds it again.
-pub(super) fn judge_later(app: &Arc<App>, limits: Limits, deferred: Deferred, later: Later, size: usize) {
+pub(super) fn judge_later(app: &Arc<App>, in_force: Arc<InForce>, deferred: Deferred, later: Later, size: usize) {
+    let later = Arc::new(Mutex::new(Some(later)));
+    let take = |later: &Mutex<Option<Later>>| later.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let waiting = later.clone();
     let is_queued = in_background(app, size, move |app, machines| {
+        let limits = in_force.limits;
         let budget = Budget { limits, remaining: &|| AUDIT_TIME };
         let recorded = deferred.judge(machines, &budget);
-        later.write(&deferred, &recorded, &app.metrics);
+        let decided = deferred.tell(&in_force.bundle, &recorded);
+        if let Some(later) = take(&waiting) {
+            later.write(&decided, &app.metrics, app.outbox.as_ref());
+        }
         repeat(&deferred.repeats(&recorded), limits, machines, &app.metrics);
     });
     if !is_queued {
         app.metrics.admission.audit_dropped.inc();
+        if let Some(later) = take(&later) {
+            later.give_up(app.outbox.as_ref());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ pub mod listener;
 pub mod memory;
 pub mod modes;
 mod mutate;
+pub mod outbox;
 pub mod probe;
 pub mod record;
 pub mod tls;

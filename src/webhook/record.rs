@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::modes;
-use crate::admission::decision::Deferred;
+use super::outbox::Outbox;
+use super::outbox::entry::{Entry, Weight};
+use crate::admission::decide::Decided;
 use crate::admission::{Action, Decision, Envelope, Reason, What, speak};
-use crate::engine::{Judgement, Outcome};
 use crate::telemetry::{Answered, Metrics};
 
 /// A decision that has been answered.
@@ -83,38 +84,50 @@ pub struct Later {
     object: String,
     namespace: String,
     verified: bool,
+    entry: Option<Entry>,
 }
 
 impl Later {
-    /// Keeps what the log line names.
-    pub fn of(envelope: &Envelope, decision: &Decision, verified: bool) -> Self {
+    /// Keeps what the log line names, and what is kept of the decision.
+    pub fn of(record: &Record<'_>, entry: Option<Entry>) -> Self {
+        let Record { envelope, decision, verified, .. } = record;
         let (uid, namespace) = (envelope.uid.clone(), envelope.namespace.clone());
-        Self { uid, object: decision.subject.clone(), namespace, verified }
+        Self { uid, object: decision.subject.clone(), namespace, verified: *verified, entry }
     }
 
-    /// Logs and counts what only records.
-    pub fn write(&self, deferred: &Deferred, judgements: &[Judgement], metrics: &Metrics) {
-        let mut rules = Vec::new();
-        for judgement in judgements {
-            let rule = &judgement.check.rule.rule;
-            let severity = deferred.severity(&judgement.check);
-            match &judgement.outcome {
-                Outcome::Failed(_) => metrics.rules.record_error(&rule.id),
-                Outcome::Judged { .. } => {
-                    let (standing, exempted) = deferred.excuse(judgement);
-                    metrics.rules.record_exempted(&exempted);
-                    for _ in &standing {
-                        metrics.rules.record_violation(&rule.id, severity, Action::Record);
-                    }
-                    if !standing.is_empty() {
-                        rules.push(rule.id.as_str());
-                    }
-                }
+    /// Logs and counts what only records, and has it kept.
+    pub fn write(self, decided: &Decided, metrics: &Metrics, outbox: Option<&Outbox>) {
+        let Decided { told, exempted } = decided;
+        metrics.rules.record_exempted(exempted);
+        for told in told {
+            match &told.what {
+                What::Violation(_) => metrics.rules.record_violation(&told.rule, told.severity, Action::Record),
+                What::Error(_) => metrics.rules.record_error(&told.rule),
             }
         }
+        let rules = speak::rules(told.iter().filter(|told| matches!(told.what, What::Violation(_))));
         if !rules.is_empty() {
             let (uid, rules, verified) = (&self.uid, rules.join(","), self.verified);
             tracing::info!(%uid, object = %self.object, namespace = %self.namespace, verified, %rules, "audit record");
         }
+        let Some((entry, outbox)) = self.entry.zip(outbox) else { return };
+        match entry.with_found(told) {
+            Some(found) => outbox.keep(found),
+            None => keep_clean(entry, outbox),
+        }
+    }
+
+    /// Has what is known kept, where there is no time to find out more.
+    pub fn give_up(self, outbox: Option<&Outbox>) {
+        if let Some((entry, outbox)) = self.entry.zip(outbox) {
+            keep_clean(entry, outbox);
+        }
+    }
+}
+
+/// What was found before the answer is kept already.
+fn keep_clean(entry: Entry, outbox: &Outbox) {
+    if entry.weight == Weight::Clean {
+        outbox.keep(entry);
     }
 }

@@ -17,7 +17,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 /// A running `gatepost serve`; killed when dropped.
 pub struct Server {
     child: Child,
-    directory: tempfile::TempDir,
+    directory: Arc<tempfile::TempDir>,
     addresses: Json,
     tls: Arc<ClientConfig>,
 }
@@ -32,10 +32,22 @@ impl Server {
             fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             fs::write(path, text).expect("a file");
         }
+        Self::launch(Arc::new(directory), arguments, variables)
+    }
+
+    /// Kills the process, as the kernel does when memory is short; what it wrote is still there.
+    pub fn kill(self) -> Killed {
+        Killed(self.directory.clone())
+    }
+
+    fn launch(directory: Arc<tempfile::TempDir>, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = fs::File::create(directory.path().join("log")).expect("a log");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        // A file that may not grow is an error to it, and no death.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_gatepost")]);
         command.args(["serve", "--data-dir", "data", "--log-format", "json"]);
-        for listen in ["--listen-webhook", "--listen-http", "--listen-metrics"] {
+        let listens = ["--listen-webhook", "--listen-http", "--listen-metrics"];
+        for listen in listens.into_iter().filter(|listen| !arguments.contains(listen)) {
             command.args([listen, "127.0.0.1:0"]);
         }
         let ours = std::env::vars_os().map(|(name, _)| name).filter(|name| {
@@ -62,6 +74,11 @@ impl Server {
     /// Returns the path of a file below the directory that the process runs in.
     pub fn path(&self, file: &str) -> std::path::PathBuf {
         self.directory.path().join(file)
+    }
+
+    /// Returns the number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a body to the webhook, with further lines of the header, and returns status and body.
@@ -121,6 +138,16 @@ impl Server {
         assert!(killed.success());
         eventually("Gatepost to stop", || self.child.try_wait().expect("a child"));
         self.log()
+    }
+}
+
+/// What a process left that was killed.
+pub struct Killed(Arc<tempfile::TempDir>);
+
+impl Killed {
+    /// Starts another one in the same directory.
+    pub fn start(self, arguments: &[&str]) -> Server {
+        Server::launch(self.0, arguments, &[])
     }
 }
 

@@ -116,6 +116,7 @@ impl Setting {
             journal: Journal::start(data.path(), Counter::default()).unwrap(),
             metrics,
             deferred_bytes: AtomicUsize::new(0),
+            outbox: None,
         });
         let readiness = Arc::<Readiness>::default();
         for condition in ALL {

@@ -58,6 +58,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
         traces: Traces::default(),
         memory: crate::webhook::memory::RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
+        outbox: None,
     })
 }
 

@@ -60,6 +60,7 @@ fn app(queue: usize) -> Arc<App> {
         journal: Journal::start(tempfile::tempdir().expect("a folder").path(), Counter::default()).expect("a thread"),
         memory: RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
+        outbox: None,
     })
 }
 

@@ -1,0 +1,224 @@
+//! Sends reports to a Gatepost that takes them in, for the webhook's outbox and for `gatepost scan --report`.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use serde::Deserialize;
+
+use crate::config::Receiver;
+use crate::webhook::tls;
+
+/// How long to wait for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long one report may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Bytes of an answer that are read.
+const ANSWER_BYTES: usize = 16 << 10;
+/// The longest that a receiver may ask to wait.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// Why a report was not taken in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Nobody answers, or for now with a no: the same report may be taken later.
+    #[error("{cause}")]
+    Later {
+        /// What stands in the way.
+        cause: String,
+        /// How long the receiver asks to wait.
+        after: Option<Duration>,
+    },
+    /// The report itself is wrong: sending it again changes nothing.
+    #[error("{status}: {cause}")]
+    Refused {
+        /// The status of the answer.
+        status: StatusCode,
+        /// What the answer says.
+        cause: String,
+    },
+}
+
+/// Sends reports to one address.
+#[derive(Clone)]
+pub struct Client {
+    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    receiver: Receiver,
+    token_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("receiver", &self.receiver).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Prepares it; the authorities are those of a file in PEM, or else of the machine.
+    ///
+    /// A token is sent only where nobody on the way can read it. Must be called on a runtime.
+    pub fn new(receiver: Receiver, token_file: Option<PathBuf>, authorities: Option<&Path>) -> Result<Self, String> {
+        if token_file.is_some() && !receiver.is_private() {
+            return Err(format!("{receiver}: a token goes only to https, or to this machine"));
+        }
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector(authorities)?);
+        Ok(Self { http, receiver, token_file })
+    }
+
+    /// Sends one report, a whole JSON document.
+    pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
+        let request = self.request(body)?;
+        let answer = async {
+            let answer = self.http.request(request).await.map_err(|error| later(chain(&error)))?;
+            let (head, body) = answer.into_parts();
+            let read = Limited::new(body, ANSWER_BYTES).collect().await;
+            Ok((head.status, head.headers, read.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
+        };
+        let answer = tokio::time::timeout(TIMEOUT, answer).await;
+        let (status, headers, text) = answer.map_err(|_| later(format!("no answer within {TIMEOUT:?}")))??;
+        judge(status, &headers, &text)
+    }
+
+    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, NotTaken> {
+        let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
+        let request = match &self.token_file {
+            None => request,
+            Some(file) => request.header(AUTHORIZATION, bearer(file)?),
+        };
+        request.body(Full::new(body)).map_err(|error| later(error.to_string()))
+    }
+}
+
+/// Read for each report: the kubelet exchanges a projected token while it is used.
+fn bearer(file: &Path) -> Result<HeaderValue, NotTaken> {
+    let text = fs::read_to_string(file).map_err(|error| later(format!("{}: {error}", file.display())))?;
+    let value = HeaderValue::from_str(&format!("Bearer {}", text.trim()));
+    let mut value = value.map_err(|_| later(format!("{}: holds no token", file.display())))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn later(cause: String) -> NotTaken {
+    NotTaken::Later { cause, after: None }
+}
+
+fn judge(status: StatusCode, headers: &HeaderMap, text: &[u8]) -> Result<(), NotTaken> {
+    if status.is_success() {
+        return Ok(());
+    }
+    let cause = detail(text);
+    match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => {
+            Err(NotTaken::Refused { status, cause })
+        }
+        _ => {
+            let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.trim().parse().ok());
+            let after = seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_WAIT));
+            Err(NotTaken::Later { cause: format!("{status}: {cause}"), after })
+        }
+    }
+}
+
+/// Returns what a problem says, or else the beginning of the text.
+fn detail(text: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    match serde_json::from_slice::<Problem>(text) {
+        Ok(problem) => problem.detail,
+        Err(_) => String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(200).collect(),
+    }
+}
+
+fn connector(authorities: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, String> {
+    let builder = || {
+        let builder = ClientConfig::builder_with_provider(tls::provider());
+        builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())
+    };
+    let config = match authorities {
+        Some(file) => builder()?.with_root_certificates(roots(file)?),
+        None => match builder()?.with_native_roots() {
+            Ok(builder) => builder,
+            // A container may have none, and needs none for a receiver that speaks no TLS.
+            Err(_) => builder()?.with_root_certificates(RootCertStore::empty()),
+        },
+    };
+    let mut http = HttpConnector::new();
+    http.set_connect_timeout(Some(CONNECT));
+    http.enforce_http(false);
+    let config = config.with_no_client_auth();
+    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http))
+}
+
+fn roots(file: &Path) -> Result<RootCertStore, String> {
+    let fault = |cause: &dyn fmt::Display| format!("{}: {cause}", file.display());
+    let text = fs::read(file).map_err(|error| fault(&error))?;
+    let mut roots = RootCertStore::empty();
+    for authority in CertificateDer::pem_slice_iter(&text) {
+        roots.add(authority.map_err(|error| fault(&error))?).map_err(|error| fault(&error))?;
+    }
+    if roots.is_empty() { Err(fault(&"holds no certificate")) } else { Ok(roots) }
+}
+
+/// Returns an error with what caused it.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_says_whether_to_come_again() {
+        let table: [(u16, Option<&str>, &str, Option<&str>); 6] = [
+            (201, None, "", None),
+            (422, None, r#"{"detail": "key: is empty"}"#, Some("422 Unprocessable Entity: key: is empty")),
+            (413, None, "too large", Some("413 Payload Too Large: too large")),
+            (429, Some("7"), "", Some("after 7s")),
+            (503, Some("86400"), "", Some("after 60s")),
+            (401, None, r#"{"detail": "a token is needed"}"#, Some("401 Unauthorized: a token is needed")),
+        ];
+        for (status, retry_after, text, expected) in table {
+            let mut headers = HeaderMap::new();
+            headers.extend(retry_after.map(|value| (RETRY_AFTER, HeaderValue::from_str(value).unwrap())));
+            let judged = judge(StatusCode::from_u16(status).unwrap(), &headers, text.as_bytes());
+            let said = judged.err().map(|not| match not {
+                NotTaken::Later { after: Some(after), .. } => format!("after {after:?}"),
+                not => not.to_string(),
+            });
+            assert_eq!(said.as_deref(), expected, "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_goes_to_nobody_who_could_not_keep_it() {
+        let client = |url: &str| Client::new(url.parse().unwrap(), Some("token".into()), None);
+        assert!(client("http://gatepost:8080").unwrap_err().contains("https"));
+        assert!(client("http://127.0.0.1:1").is_ok() && client("https://gatepost").is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_reached_or_read_is_for_later() {
+        let to = |token: Option<PathBuf>| Client::new("http://127.0.0.1:1".parse().unwrap(), token, None).unwrap();
+        let said = to(None).report(Bytes::new()).await.unwrap_err();
+        assert!(matches!(&said, NotTaken::Later { cause, .. } if cause.contains("refused")), "{said:?}");
+        let said = to(Some("/nowhere/token".into())).report(Bytes::new()).await.unwrap_err();
+        assert!(matches!(&said, NotTaken::Later { cause, .. } if cause.contains("/nowhere/token")), "{said:?}");
+    }
+}

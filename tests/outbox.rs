@@ -1,0 +1,194 @@
+//! What stays of decisions: from the webhook's answer to what is kept, whatever happens on the way.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use serde_json::{Value as Json, json};
+
+use crate::support::server::{Server, creation, eventually};
+
+const CONFIG: &str = "defaults: {warn: off, audit: off}\nstatic:\n\
+    \x20 shop: {labels: {gatepost.dev/enforce: tags, gatepost.dev/audit: strict}}\n\
+    \x20 calm: {labels: {gatepost.dev/warn: tags}}\n";
+const TAGS: &str = "apiVersion: gatepost.dev/v1alpha1\nkind: Policy\nmetadata: {name: tags}\n\
+    spec: {rules: [{id: container-image-tag}]}\n";
+const FILES: [(&str, &str); 2] = [("config.yaml", CONFIG), ("policies/tags.yaml", TAGS)];
+const ARGUMENTS: [&str; 4] = ["--config", "config.yaml", "--policies", "policies"];
+
+/// Returns the request of a Pod that is created; with a tag nothing is wrong with its image.
+fn pod(uid: &str, namespace: &str, image: &str) -> Json {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": namespace},
+        "spec": {"containers": [{"name": "app", "image": image}]},
+    });
+    let mut request = creation(namespace, &pod);
+    request["uid"] = uid.into();
+    request
+}
+
+/// Returns the decisions that a server keeps, the oldest first.
+fn kept(server: &Server) -> Vec<Json> {
+    let (mut items, mut next) = (Vec::new(), String::new());
+    loop {
+        let (status, body) = server.ask("GET", &format!("/api/v1/decisions?limit=1000{next}"), "", "");
+        assert_eq!(status, 200, "{body}");
+        let page: Json = serde_json::from_str(&body).expect("JSON");
+        items.extend(page["items"].as_array().expect("items").iter().cloned());
+        match page["next"].as_str() {
+            Some(cursor) => next = format!("&cursor={cursor}"),
+            None => break,
+        }
+    }
+    items.reverse();
+    items
+}
+
+fn uids(decisions: &[Json]) -> Vec<String> {
+    decisions.iter().map(|decision| decision["uid"].as_str().expect("a uid").to_owned()).collect()
+}
+
+/// Returns an address that nobody listens at, for a server that is yet to come.
+fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+/// Starts a webhook that reports to an address.
+fn webhook(address: &str, more: &[&str]) -> (Server, Vec<String>) {
+    let scanner = format!("http://{address}");
+    let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).to_vec();
+    arguments.extend(["--role", "webhook", "--scanner", &scanner].map(str::to_owned));
+    arguments.extend(more.iter().map(|&argument| argument.to_owned()));
+    let given: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    (Server::start(&FILES, &given, &[]), arguments)
+}
+
+fn scanner(address: &str) -> Server {
+    Server::start(&[], &["--role", "scanner", "--listen-http", address], &[])
+}
+
+fn delivered(server: &Server) {
+    eventually("everything to be delivered", || (server.metric("gatepost_outbox_queued") == 0).then_some(()));
+}
+
+#[test]
+fn decisions_that_matter_are_kept_with_what_was_told_and_what_only_records() {
+    let server = Server::start(&FILES, &ARGUMENTS, &[]);
+    assert_eq!(server.review(&pod("denied", "shop", "nginx"))["allowed"], false);
+    assert_eq!(server.review(&pod("warned", "calm", "nginx"))["allowed"], true);
+    assert_eq!(server.review(&pod("clean", "calm", "nginx:1.27.3"))["allowed"], true);
+    let mut trial = pod("trial", "shop", "nginx");
+    trial["dryRun"] = true.into();
+    assert_eq!(server.review(&trial)["allowed"], false);
+    let mut secret = pod("nothing-to-judge", "calm", "");
+    secret["kind"] = json!({"group": "", "version": "v1", "kind": "ConfigMap"});
+    secret["object"] = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": "calm"}});
+    assert_eq!(server.review(&secret)["allowed"], true);
+    let recorded = |decision: &Json| {
+        let results = decision["results"].as_array().expect("results");
+        results.iter().any(|result| result["action"] == "record" && result["policy"] == "strict")
+    };
+    let kept = eventually("what was found after the answer", || {
+        let kept = kept(&server);
+        (kept.len() == 3 && recorded(&kept[0])).then_some(kept)
+    });
+    assert_eq!(uids(&kept), ["denied", "warned", "clean"]);
+    let denied = &kept[0];
+    let expected = json!({
+        "rule": "container-image-tag", "policy": "tags", "severity": "high", "result": "fail", "action": "deny",
+        "path": "/spec/containers/0/image", "place": "/spec/containers/[app]/image",
+    });
+    let told = &denied["results"][0];
+    for (field, value) in expected.as_object().expect("fields") {
+        assert_eq!(&told[field], value, "{field}: {told}");
+    }
+    assert_eq!((&denied["allowed"], &denied["user"], &denied["kind"]), (&json!(false), &json!("jane"), &json!("Pod")));
+    assert_eq!((&kept[2]["results"], &kept[2]["allowed"]), (&json!([]), &json!(true)));
+}
+
+#[test]
+fn a_webhook_that_is_killed_loses_what_it_decided_within_the_last_moment_at_most() {
+    let address = free_address();
+    let (server, arguments) = webhook(&address, &[]);
+    let answered: Vec<(String, Instant)> = (0..150)
+        .map(|number| {
+            let uid = format!("{number:03}");
+            assert_eq!(server.review(&pod(&uid, "shop", "nginx"))["allowed"], false);
+            (uid, Instant::now())
+        })
+        .collect();
+    let killed = Instant::now();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let server = server.kill().start(&arguments);
+    let scanner = scanner(&address);
+    delivered(&server);
+    let kept = uids(&kept(&scanner));
+    let lost: Vec<Duration> =
+        answered.iter().filter(|(uid, _)| !kept.contains(uid)).map(|(_, at)| killed.duration_since(*at)).collect();
+    // 50 ms, and as much as threads of a busy machine wait for their turn.
+    assert!(lost.iter().all(|before| *before < Duration::from_millis(300)), "{lost:?}");
+    assert!(kept.len() > 100 && kept.is_sorted(), "{}: {kept:?}", kept.len());
+    eprintln!("lost {} of {}, the oldest {:?} before the end", lost.len(), answered.len(), lost.first());
+}
+
+#[test]
+fn nothing_is_lost_while_the_scanner_is_away_and_comes_back() {
+    let address = free_address();
+    let gone = scanner(&address);
+    let (server, _) = webhook(&address, &[]);
+    let decide = |numbers: std::ops::Range<usize>| {
+        for number in numbers {
+            server.review(&pod(&format!("{number:03}"), "shop", "nginx"));
+        }
+    };
+    decide(0..50);
+    delivered(&server);
+    assert_eq!(kept(&gone).len(), 50);
+    decide(50..100);
+    // Gone in the middle of what it is sent.
+    let gone = gone.kill();
+    decide(100..150);
+    let back = gone.start(&["--role", "scanner", "--listen-http", &address]);
+    decide(150..200);
+    delivered(&server);
+    assert_eq!(uids(&kept(&back)), (0..200).map(|number| format!("{number:03}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_webhook_that_stops_delivers_first() {
+    let address = free_address();
+    let scanner = scanner(&address);
+    let (server, _) = webhook(&address, &[]);
+    for number in 0..20 {
+        server.review(&pod(&format!("{number:02}"), "shop", "nginx"));
+    }
+    server.stop();
+    assert_eq!(kept(&scanner).len(), 20);
+}
+
+#[test]
+fn a_full_disk_costs_no_decision_while_there_is_memory() {
+    let address = free_address();
+    let (server, _) = webhook(&address, &[]);
+    server.review(&pod("before", "shop", "nginx"));
+    eventually("something on disk", || (server.metric("gatepost_outbox_bytes") > 0).then_some(()));
+    // Beyond it no file of the process grows from now on: what it writes fails as on a full disk.
+    let pid = Pid::from_raw(i32::try_from(server.pid()).expect("a pid"));
+    let most = |bytes: Option<u64>| {
+        prlimit(pid, Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("another limit");
+    };
+    most(Some(0));
+    for number in 0..20 {
+        assert_eq!(server.review(&pod(&format!("{number:02}"), "shop", "nginx"))["allowed"], false);
+    }
+    eventually("a failure to be counted", || (server.metric("gatepost_outbox_write_errors_total") > 0).then_some(()));
+    let scanner = scanner(&address);
+    delivered(&server);
+    assert_eq!(kept(&scanner).len(), 21);
+    most(None);
+    server.review(&pod("after", "shop", "nginx"));
+    delivered(&server);
+    assert_eq!(server.metric("gatepost_outbox_unwritten_bytes"), 0);
+    assert_eq!(kept(&scanner).len(), 22);
+}
