@@ -1,5 +1,7 @@
 //! The API of `gatepost serve`, asked as a client does, and held to its description.
 
+use std::process::Command;
+
 use serde_json::{Value as Json, json};
 
 use crate::support::generated::check_generated;
@@ -80,6 +82,42 @@ fn errors_are_problems() {
     }
     let series = "gatepost_api_requests_total{method=\"post\",route=\"/api/v1/scan\",status=\"415\"}";
     assert_eq!(server.metric(series), 1);
+}
+
+/// Runs `gatepost tokens` on the store of a server.
+fn tokens(server: &Server, arguments: &[&str]) -> (bool, String) {
+    let data = server.path("data");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    let output = command.arg("tokens").args(arguments).arg("--data-dir").arg(data).output().expect("gatepost runs");
+    (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+}
+
+#[test]
+fn a_token_opens_what_it_is_good_for_until_it_is_revoked() {
+    let server = server();
+    let make = |scope: &str| {
+        let (made, text) = tokens(&server, &["create", "--label", "a job", "--scope", scope, "-o", "json"]);
+        assert!(made, "{text}");
+        read(&text)
+    };
+    let (reader, reporter) = (make("read"), make("report"));
+    let status = |token: &Json, path: &str| {
+        let header = format!("Authorization: Bearer {}\r\n", token["token"].as_str().expect("a token"));
+        server.ask("GET", path, &header, "").0
+    };
+    assert_eq!((status(&reader, "/api/v1/findings"), status(&reporter, "/api/v1/findings")), (200, 403));
+    let (_, listed) = tokens(&server, &["list"]);
+    for token in [&reader, &reporter] {
+        let (id, secret) = (token["id"].as_str().expect("an id"), token["token"].as_str().expect("a token"));
+        assert!(listed.contains(id) && !listed.contains(secret), "{listed}");
+    }
+    let id = reader["id"].as_str().expect("an id");
+    assert!(tokens(&server, &["revoke", id]).0);
+    assert!(!tokens(&server, &["revoke", id]).0, "there is none of that id any more");
+    assert_eq!((status(&reader, "/api/v1/findings"), status(&reporter, "/api/v1/findings")), (401, 403));
+    for wrong in [&["create", "--label", " ", "--scope", "read"][..], &["create", "--label", "x", "--scope", "reed"]] {
+        assert!(!tokens(&server, wrong).0, "{wrong:?}");
+    }
 }
 
 #[test]

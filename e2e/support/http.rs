@@ -8,18 +8,25 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Returns the status code of a GET, if there was an answer.
 pub fn status_of(address: &str, path: &str) -> Option<u16> {
-    answer_to(address, path)?.split_whitespace().nth(1)?.parse().ok()
+    answer_to(address, path, "")?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Returns the body of a GET, if there was an answer.
 pub fn body_of(address: &str, path: &str) -> Option<String> {
-    answer_to(address, path)?.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+    answer_to(address, path, "")?.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
-fn answer_to(address: &str, path: &str) -> Option<String> {
+/// Returns status and body of a GET that shows a bearer token, if there was an answer.
+pub fn shown_to(address: &str, path: &str, token: &str) -> Option<(u16, String)> {
+    let answer = answer_to(address, path, &format!("Authorization: Bearer {token}\r\n"))?;
+    let status = answer.split_whitespace().nth(1)?.parse().ok()?;
+    Some((status, answer.split_once("\r\n\r\n")?.1.to_owned()))
+}
+
+fn answer_to(address: &str, path: &str, header: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(LIMIT)).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n{header}Connection: close\r\n\r\n").ok()?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).ok()?;
     Some(String::from_utf8_lossy(&answer).into_owned())

@@ -10,6 +10,7 @@ pub(crate) mod output;
 mod policies;
 mod scan;
 pub mod serve;
+mod tokens;
 mod uninstall;
 
 use std::io;
@@ -53,6 +54,8 @@ enum Command {
     Explain(explain::Args),
     /// List what admission let in under break-glass
     Decisions(decisions::Args),
+    /// Make tokens for the API, list and revoke them
+    Tokens(tokens::Args),
     /// Say what is wrong with an installation in a cluster
     Doctor(doctor::Args),
     /// Take the registration out of a cluster, and say what to remove then
@@ -112,6 +115,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Decisions(args) => decisions::run(&args),
+        Command::Tokens(args) => tokens::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),
         Command::Certs(args) => certs::run(&args),

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod doctor;
+pub mod identity;
 pub mod installation;
 pub mod inventory;
 pub mod namespaces;

@@ -50,7 +50,7 @@ pub async fn enter(
     request: Request,
     next: Next,
 ) -> Response {
-    let response = match admit(&state, endpoint, request) {
+    let response = match admit(&state, endpoint, request).await {
         Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -58,10 +58,10 @@ pub async fn enter(
     response
 }
 
-fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) -> Result<Request, Problem> {
+async fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) -> Result<Request, Problem> {
     let (mut parts, body) = request.into_parts();
     if let Some(scope) = endpoint.scope {
-        let caller = caller(state, &parts.headers)?;
+        let caller = caller(state, &parts.headers).await?;
         if !caller.may(scope) {
             return Err(Problem::forbidden(scope));
         }
@@ -72,7 +72,7 @@ fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) -> Res
     Ok(Request::from_parts(parts, body))
 }
 
-fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
+async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
     let shown = headers.get(AUTHORIZATION);
     match (shown, state.door) {
         (None, Door::Open) => Ok(Caller::local()),
@@ -85,7 +85,7 @@ fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
                 scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
             });
             let token = token.ok_or_else(|| Problem::unauthorized("Authorization must be: Bearer TOKEN"))?;
-            state.bearer(token)
+            state.bearer(token).await
         }
     }
 }

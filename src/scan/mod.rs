@@ -5,6 +5,7 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
+pub mod bearer;
 pub mod client;
 mod decisions;
 pub mod documents;
@@ -19,6 +20,7 @@ pub mod problem;
 pub mod random;
 mod reports;
 mod stream;
+pub mod tokens;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -30,10 +32,12 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 
 use self::access::Caller;
+use self::bearer::Bearers;
 use self::endpoint::Routes;
 use self::guard::Door;
 use self::problem::Problem;
 use crate::audit;
+use crate::cluster::identity::Identities;
 use crate::input::document::STACK_BYTES;
 use crate::store::Store;
 use crate::webhook::handlers::App;
@@ -56,6 +60,8 @@ pub struct ApiState {
     pub reports: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
+    /// Who tells whose a token is.
+    pub bearers: Bearers,
     /// What is kept over time, where this process keeps anything.
     pub kept: Option<Kept>,
 }
@@ -77,11 +83,13 @@ impl ApiState {
         threads: NonZeroUsize,
         max_scan_bytes: usize,
         kept: Option<Kept>,
+        cluster: Option<Identities>,
     ) -> io::Result<Self> {
         let most = threads.get().saturating_mul(2);
         let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
         let (scans, reports) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REPORTS)));
-        Ok(Self { app, door, pool, scans, reports, max_scan_bytes, kept })
+        let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
+        Ok(Self { app, door, pool, scans, reports, max_scan_bytes, bearers, kept })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -89,9 +97,13 @@ impl ApiState {
         self.kept.as_ref().ok_or_else(Problem::nothing_kept)
     }
 
-    /// Returns who shows a token. None is given out yet, so none is right.
-    pub fn bearer(&self, _token: &str) -> Result<Caller, Problem> {
-        Err(Problem::unauthorized("the token is not one of this Gatepost's"))
+    /// Returns who shows a token.
+    pub async fn bearer(&self, token: &str) -> Result<Caller, Problem> {
+        let namespaces = || {
+            let known = self.app.known_namespaces(&self.app.in_force.load());
+            known.iter().map(|namespace| namespace.name.clone()).collect()
+        };
+        self.bearers.caller(token, namespaces).await
     }
 }
 

@@ -19,6 +19,7 @@ use super::files::{self, Addresses};
 use super::load::{Contents, inventory_kinds};
 use super::reload::{self, Reloader};
 use super::{Given, ServeError, bundle, outbox, registration};
+use crate::cluster::identity::Identities;
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
@@ -81,9 +82,10 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let serving_webhook =
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
     let door = door(addresses.http);
+    let identities = audited.clone().map(Identities::new);
     let kept = audit::start(&settings, audited, &app, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
-    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept);
+    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept, identities);
     let api = Arc::new(api.map_err(ServeError::System)?);
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
     let serving_http = tokio::spawn(listener::serve(http.0, scan::routes(api), http_options, stopped.clone()));

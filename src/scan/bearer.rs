@@ -1,0 +1,102 @@
+//! Who shows a token: one of our own, or one that the cluster vouches for.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+use moka::sync::Cache;
+use sha2::{Digest as _, Sha256};
+
+use super::access::{Caller, Scope};
+use super::problem::Problem;
+use super::tokens;
+use crate::cluster::identity::Identities;
+use crate::policy::Requester;
+use crate::store::Store;
+
+/// For how long what the cluster said of a token holds.
+const HOLDS: Duration = Duration::from_mins(1);
+/// Tokens that are remembered.
+const REMEMBERED: u64 = 1_000;
+/// Questions about namespaces that are on their way at a time.
+const AT_A_TIME: usize = 16;
+
+/// The right to read, the one that is asked about for each namespace too: verb and resource in the group `gatepost.dev`.
+const READ: (&str, &str) = ("get", "findings");
+/// Rights of the cluster's roles that stand for scopes.
+const RIGHTS: [(Scope, &str, &str); 4] = [
+    (Scope::Read, READ.0, READ.1),
+    (Scope::Report, "create", "reports"),
+    (Scope::Write, "create", "audits"),
+    (Scope::Admin, "*", "*"),
+];
+
+/// Tells who shows a token.
+pub struct Bearers {
+    store: Option<Arc<dyn Store>>,
+    cluster: Option<Identities>,
+    remembered: Cache<[u8; 32], Option<Caller>>,
+}
+
+impl Bearers {
+    /// Builds it: our own tokens are in the store, the cluster is asked about all others.
+    pub fn new(store: Option<Arc<dyn Store>>, cluster: Option<Identities>) -> Self {
+        let remembered = Cache::builder().max_capacity(REMEMBERED).time_to_live(HOLDS).build();
+        Self { store, cluster, remembered }
+    }
+
+    /// Returns who shows a token; `namespaces` are those whose readers the cluster is asked about one by one.
+    pub async fn caller(&self, token: &str, namespaces: impl FnOnce() -> BTreeSet<String>) -> Result<Caller, Problem> {
+        let unknown = || Problem::unauthorized(tokens::NotTaken::Unknown.to_string());
+        if let Some(id) = tokens::id_of(token) {
+            let store = self.store.as_ref().ok_or_else(unknown)?;
+            let kept = store.token(id).await?;
+            let bearer = tokens::bearer(kept.as_ref(), token, Timestamp::now());
+            return bearer.map_err(|error| Problem::unauthorized(error.to_string()));
+        }
+        let cluster = self.cluster.as_ref().ok_or_else(unknown)?;
+        let key: [u8; 32] = Sha256::digest(token).into();
+        if let Some(known) = self.remembered.get(&key) {
+            return known.ok_or_else(unknown);
+        }
+        let asked = match cluster.of_token(token).await.map_err(unanswered)? {
+            Some(requester) => Some(caller_of(cluster, &requester, namespaces()).await.map_err(unanswered)?),
+            None => None,
+        };
+        self.remembered.insert(key, asked.clone());
+        asked.ok_or_else(unknown)
+    }
+}
+
+/// Returns what the cluster's roles let somebody.
+async fn caller_of(cluster: &Identities, requester: &Requester, namespaces: BTreeSet<String>) -> kube::Result<Caller> {
+    let mut scopes = Vec::new();
+    for (scope, verb, resource) in RIGHTS {
+        if cluster.may(requester, verb, resource, None).await? {
+            scopes.push(scope);
+        }
+    }
+    let name = requester.user.clone();
+    if scopes.iter().any(|scope| scope.includes(Scope::Read)) {
+        return Ok(Caller::new(name, scopes, &[]));
+    }
+    let ask = |namespace: String| async move {
+        let may = cluster.may(requester, READ.0, READ.1, Some(&namespace)).await?;
+        Ok::<_, kube::Error>(may.then_some(namespace))
+    };
+    let asked: Vec<_> = stream::iter(namespaces).map(ask).buffer_unordered(AT_A_TIME).collect().await;
+    let readable: Vec<String> = asked.into_iter().filter_map(Result::transpose).collect::<kube::Result<_>>()?;
+    if readable.is_empty() {
+        return Ok(Caller::new(name, scopes, &[]));
+    }
+    scopes.push(Scope::Read);
+    Ok(Caller::new(name, scopes, &readable))
+}
+
+fn unanswered(error: impl Display) -> Problem {
+    tracing::warn!(%error, "the API server could not be asked about a token");
+    Problem::unavailable("the API server could not be asked about the token; Gatepost's log says why")
+}
