@@ -1,7 +1,5 @@
 //! The audit on a real cluster: what stands is found, and what was mended or deleted is told apart.
 
-use std::fs;
-
 use serde_json::Value;
 
 use crate::support::objects::{deployment, untagged};
@@ -10,16 +8,14 @@ use crate::support::{Gatepost, Options, apply, http, kubectl};
 
 /// Asks the API, and returns the items of a list.
 fn items(gatepost: &Gatepost, path: &str) -> Option<Vec<Value>> {
-    let addresses = fs::read(gatepost.serving().directory().join("data/addresses.json")).ok()?;
-    let addresses: Value = serde_json::from_slice(&addresses).ok()?;
-    let answer: Value = serde_json::from_str(&http::body_of(addresses["http"].as_str()?, path)?).ok()?;
+    let answer: Value = serde_json::from_str(&http::body_of(&gatepost.serving().http()?, path)?).ok()?;
     answer["items"].as_array().cloned()
 }
 
 #[test]
 fn an_audit_finds_what_stands_and_tells_mended_from_deleted() {
-    let config = "auditInterval: 2s\n";
-    let Some(gatepost) = Gatepost::start(&Options { config, ..Options::default() }) else { return };
+    let arguments = &["--audit-interval", "2s"];
+    let Some(gatepost) = Gatepost::start(&Options { arguments, ..Options::default() }) else { return };
     let shop = gatepost.namespace("audited", &["audit=strict"]);
     for name in ["gone", "web"] {
         shop.accepts(apply(&untagged(name)));

@@ -9,13 +9,14 @@ use crate::support::installed::Installed;
 use crate::support::kubectl::Answer;
 use crate::support::manifests;
 use crate::support::objects::{Object, namespace, privileged, untagged};
-use crate::support::rights::{Asked, Right, granted};
+use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create, kubectl};
 
-/// Rights that these tests do not come to use: nothing is renewed in so short a time, and a registration is read by itself
+/// Rights that these tests do not come to use: the scanner is shown one, not the API server; nothing is renewed in so short a time, and a registration is read by itself
 /// only to make sure that it is gone, which the tests of the registration see.
-const SPARE: [&str; 3] = [
+const SPARE: [&str; 4] = [
+    "create reports.gatepost.dev ",
     "update secrets gatepost-certificates",
     "get validatingwebhookconfigurations.admissionregistration.k8s.io gatepost",
     "get mutatingwebhookconfigurations.admissionregistration.k8s.io gatepost",
@@ -51,9 +52,9 @@ fn the_manifests_are_applied_without_a_warning() {
 fn its_pods_are_let_in_where_pod_security_is_restricted() {
     let Some(installed) = Installed::shared() else { return };
     let there = installed.kubectl().in_namespace(manifests::NAMESPACE);
-    eventually("two Pods", || {
+    eventually("two webhooks and a scanner", || {
         let pods = there.accepts(kubectl("get pods -o name"));
-        (pods.stdout.lines().count() == 2).then_some(())
+        (pods.stdout.lines().count() == 3).then_some(())
     });
 }
 
@@ -147,10 +148,9 @@ fn an_editor_of_a_namespace_cannot_take_enforcement_away() {
 #[test]
 fn rights_are_enough_and_none_is_needless() {
     let Some(installed) = Installed::shared() else { return };
-    let roles: Vec<Object> =
-        manifests::objects().into_iter().filter(|object| object.text("/kind").ends_with("Role")).collect();
+    let roles = manifests::roles("webhook");
     let unused = || -> Vec<String> {
-        let asked = Asked::read(&installed.audit_log());
+        let asked = Asked::read(&installed.audit_log(), rights::WEBHOOK);
         let is_unused = |right: &Right| !SPARE.contains(&right.to_string().as_str()) && !asked.has_used(right);
         granted(&roles).iter().filter(|right| is_unused(right)).map(Right::to_string).collect()
     };
@@ -164,5 +164,5 @@ fn rights_are_enough_and_none_is_needless() {
         unused().is_empty().then_some(())
     });
     assert!(used.is_ok(), "never used: {:#?}", unused());
-    assert_eq!(Asked::read(&installed.audit_log()).forbidden, Vec::<String>::new());
+    assert_eq!(Asked::read(&installed.audit_log(), rights::WEBHOOK).forbidden, Vec::<String>::new());
 }

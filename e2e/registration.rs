@@ -11,7 +11,7 @@ use crate::support::kubectl::{Kubectl, kubectl, patch};
 use crate::support::manifests::NAMESPACE;
 use crate::support::objects::{Object, config_map, namespace, privileged};
 use crate::support::registered::{Scene, entries, names, trusts};
-use crate::support::rights::{Asked, Right, granted};
+use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::serving::Serving;
 use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create};
@@ -130,7 +130,7 @@ fn registers_itself_once_a_probe_arrived_and_then_leaves_it() {
 
     assert_eq!(scene.forbidden(), Vec::<String>::new());
     let rights = crate::support::objects::read(crate::support::registered::SELF_RIGHTS);
-    let used = || Asked::read(&scene.control_plane().audit_log());
+    let used = || Asked::read(&scene.control_plane().audit_log(), rights::WEBHOOK);
     let unused = |asked: &Asked| -> BTreeSet<Right> {
         let granted = granted(rights.iter().filter(|object| object.text("/kind").ends_with("Role")));
         // What makes an object by apply is a patch to the audit log; the mutating one is only written anew when narrowed.

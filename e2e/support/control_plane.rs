@@ -21,13 +21,13 @@ const READY_WITHIN: Duration = Duration::from_secs(90);
 /// A port found free can be taken before its server listens there.
 const ATTEMPTS: u32 = 3;
 
-/// What of its requests the API server writes down: those of the ServiceAccount that the manifests make, and CronJobs
+/// What of its requests the API server writes down: those of the ServiceAccounts that the manifests make, and CronJobs
 /// and Deployments that are made.
 const AUDIT_POLICY: &str = "apiVersion: audit.k8s.io/v1
 kind: Policy
 omitStages: [RequestReceived]
 rules:
-- {level: Metadata, users: ['system:serviceaccount:gatepost:gatepost']}
+- {level: Metadata, users: ['system:serviceaccount:gatepost:gatepost', 'system:serviceaccount:gatepost:gatepost-scanner']}
 - {level: Metadata, verbs: [create], resources: [{group: batch, resources: [cronjobs]}, {group: apps, resources: [deployments]}]}
 - {level: None}
 ";

@@ -45,11 +45,20 @@ pub struct Options {
     pub policies: PolicyFiles,
     /// The name that clients must prove to have; none asks for no certificate.
     pub client_name: Option<&'static str>,
+    /// Further arguments.
+    pub arguments: &'static [&'static str],
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { failure_policy: "Fail", operations: &["CREATE", "UPDATE"], config: "", policies: &[], client_name: None }
+        Self {
+            failure_policy: "Fail",
+            operations: &["CREATE", "UPDATE"],
+            config: "",
+            policies: &[],
+            client_name: None,
+            arguments: &[],
+        }
     }
 }
 
@@ -73,6 +82,7 @@ impl Gatepost {
             let authority = control_plane.clients().certificate().as_os_str().to_owned();
             serving.with(["--client-ca".into(), authority, "--client-name".into(), name.into()]);
         }
+        serving.with(options.arguments.iter().copied());
         serving.launch();
         let gatepost = Self { test, control_plane, serving };
         gatepost.register(options);

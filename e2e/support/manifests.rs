@@ -29,6 +29,13 @@ pub fn object(kind: &str) -> Object {
     objects().into_iter().find(|object| object.text("/kind") == kind).unwrap_or_else(|| panic!("no {kind}"))
 }
 
+/// Returns the Roles and ClusterRoles of a component.
+pub fn roles(component: &str) -> Vec<Object> {
+    let is_role = |object: &Object| object.text("/kind").ends_with("Role");
+    let is_of = |object: &Object| object.text("/metadata/labels/app.kubernetes.io~1component") == component;
+    objects().into_iter().filter(|object| is_role(object) && is_of(object)).collect()
+}
+
 /// Returns the Service, leading to this machine.
 pub fn service() -> Object {
     object("Service").with("/spec", json!({"type": "ExternalName", "externalName": "localhost"}))
@@ -52,32 +59,52 @@ fn reached_at(registration: Object, address: &str) -> Object {
     })
 }
 
-/// Returns a Gatepost that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and
-/// a token of the ServiceAccount, which must be there.
+/// Returns a webhook that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and a
+/// token of the ServiceAccount, which must be there.
 pub fn serving(name: &str, control_plane: &ControlPlane) -> Serving {
+    run_as("Deployment", "gatepost", name, control_plane)
+}
+
+/// Returns a scanner that is run as its StatefulSet would run it.
+pub fn scanner(name: &str, control_plane: &ControlPlane) -> Serving {
+    run_as("StatefulSet", "gatepost-scanner", name, control_plane)
+}
+
+fn run_as(kind: &str, account: &str, name: &str, control_plane: &ControlPlane) -> Serving {
     let mut serving = Serving::new(name);
     let directory = serving.directory().to_owned();
     let kubectl_there = control_plane.kubectl().in_namespace(NAMESPACE);
-    kubectl_there.accepts(kubectl("wait --for=create serviceaccount/gatepost --timeout=50s"));
-    let token = kubectl_there.accepts(kubectl("create token gatepost --duration=2h"));
+    kubectl_there.accepts(kubectl(&format!("wait --for=create serviceaccount/{account} --timeout=50s")));
+    let token = |more: &str| {
+        let made = kubectl_there.accepts(kubectl(&format!("create token {account} --duration=2h {more}")));
+        made.stdout.trim().to_owned()
+    };
     let kubeconfig = directory.join("kubeconfig");
-    control_plane.kubeconfig_for(token.stdout.trim(), &kubeconfig);
+    control_plane.kubeconfig_for(&token(""), &kubeconfig);
     fs::create_dir_all(directory.join("policies")).expect("an empty directory of policies");
     fs::write(directory.join("config.yaml"), object("ConfigMap").text("/data/config.yaml")).expect("a file");
-    serving.with(arguments(&directory));
+    fs::write(directory.join("token"), token("--audience=gatepost")).expect("a file");
+    serving.with(arguments(kind, &directory));
     serving.with([OsString::from("--kubeconfig"), kubeconfig.into()]);
     serving.with(["--namespace", NAMESPACE]);
     serving
 }
 
 /// Returns the container's arguments, with the paths of this machine.
-fn arguments(directory: &Path) -> Vec<String> {
-    let deployment = object("Deployment");
-    let arguments = deployment.0.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
+fn arguments(kind: &str, directory: &Path) -> Vec<String> {
+    let workload = object(kind);
+    let arguments = workload.0.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let arguments = arguments.expect("arguments").iter().map(|argument| argument.as_str().expect("a text"));
     let (command, flags): (Vec<&str>, Vec<&str>) = arguments.partition(|argument| !argument.starts_with('-'));
     assert_eq!(command, ["serve"]);
     // A process of the tests has its data where the tests look for it.
     let flags = flags.into_iter().filter(|flag| !flag.starts_with("--data-dir="));
-    flags.map(|flag| flag.replace("/etc/gatepost", &directory.to_string_lossy())).collect()
+    let here = directory.to_string_lossy();
+    let places = [
+        ("/etc/gatepost", here.to_string()),
+        ("/var/lib/gatepost", format!("{here}/data")),
+        ("/var/run/secrets/gatepost.dev/scanner", here.to_string()),
+    ];
+    let moved = |flag: &str| places.iter().fold(flag.to_owned(), |flag, (from, to)| flag.replace(from, to));
+    flags.map(moved).collect()
 }

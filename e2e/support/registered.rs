@@ -12,7 +12,7 @@ use super::control_plane::{ControlPlane, free_ports};
 use super::kubectl::{Kubectl, kubectl};
 use super::manifests::{self, NAMESPACE};
 use super::objects::{Object, read};
-use super::rights::Asked;
+use super::rights::{self, Asked};
 use super::serving::Serving;
 use super::wait::eventually;
 
@@ -100,7 +100,7 @@ impl Scene {
 
     /// Returns what Gatepost was forbidden.
     pub fn forbidden(&self) -> Vec<String> {
-        Asked::read(&self.control_plane().audit_log()).forbidden
+        Asked::read(&self.control_plane().audit_log(), rights::WEBHOOK).forbidden
     }
 
     /// Takes away what an earlier scene left.

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use super::objects::Object;
 
-/// Who Gatepost is, as the manifests make it.
-const SERVICE_ACCOUNT: &str = "system:serviceaccount:gatepost:gatepost";
+/// Who the webhook is, as the manifests make it.
+pub const WEBHOOK: &str = "system:serviceaccount:gatepost:gatepost";
+/// Who the scanner is.
+pub const SCANNER: &str = "system:serviceaccount:gatepost:gatepost-scanner";
 
 /// One verb on one resource, and on one name where the right is limited to it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,11 +71,11 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads from an audit log, one Event a line, what Gatepost's ServiceAccount asked for.
-    pub fn read(log: &str) -> Self {
+    /// Reads from an audit log, one Event a line, what a ServiceAccount asked for.
+    pub fn read(log: &str, account: &str) -> Self {
         let mut asked = Self::default();
         let events = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        for event in events.filter(|event| event["user"]["username"] == SERVICE_ACCOUNT) {
+        for event in events.filter(|event| event["user"]["username"] == account) {
             let object = &event["objectRef"];
             // What has no resource, such as /api, every user may read.
             let Some(resource) = object["resource"].as_str() else { continue };

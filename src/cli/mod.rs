@@ -7,6 +7,7 @@ mod decisions;
 mod doctor;
 mod explain;
 pub(crate) mod output;
+mod place;
 mod policies;
 mod scan;
 pub mod serve;

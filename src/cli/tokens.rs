@@ -1,7 +1,6 @@
 //! `gatepost tokens`: makes tokens for the API, lists and revokes them, in the store itself.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -10,11 +9,12 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::output::{self, Format};
+use super::place::StoreArgs;
 use super::{UsageError, exit};
 use crate::config::Lifetime;
 use crate::scan::access::Scope;
 use crate::scan::tokens::{Made, Wanted, make};
-use crate::store::{self, Store, Token};
+use crate::store::Token;
 
 /// Arguments of `gatepost tokens`.
 #[derive(Debug, clap::Args)]
@@ -63,12 +63,11 @@ struct Revoke {
     place: Place,
 }
 
-/// Where the store is.
+/// Where the tokens are, and how they are told.
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Data directory of the `gatepost serve` that the tokens are for
-    #[arg(long, value_name = "DIR", env = "GATEPOST_DATA_DIR", default_value = "gatepost-data")]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -83,12 +82,6 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Command::Revoke(revoke) => revoke.run().await,
         }
     })
-}
-
-impl Place {
-    async fn open(&self) -> anyhow::Result<std::sync::Arc<dyn Store>> {
-        Ok(store::open(&self.data_dir, None).await?)
-    }
 }
 
 impl Create {
@@ -111,7 +104,7 @@ impl Create {
         };
         let Made { token, secret } = make(wanted, now).ok_or_else(|| anyhow::anyhow!("there are no random numbers"))?;
         let place = &self.place;
-        place.open().await?.put_token(&token).await?;
+        place.store.open().await?.put_token(&token).await?;
         let until = token.expires.map_or("until it is revoked".into(), |end| format!("until {end}"));
         if place.output == Format::Text {
             output::tell(&format!("Token {} is valid {until}. It is shown this once:", token.id));
@@ -130,7 +123,7 @@ impl Create {
 }
 
 async fn list(place: &Place) -> anyhow::Result<ExitCode> {
-    let tokens = place.open().await?.tokens().await?;
+    let tokens = place.store.open().await?.tokens().await?;
     output::print(&match place.output {
         Format::Json => format!("{:#}\n", json!({"items": tokens, "next": null})),
         Format::Text => text(&tokens, Timestamp::now()),
@@ -160,7 +153,7 @@ fn text(tokens: &[Token], now: Timestamp) -> String {
 
 impl Revoke {
     async fn run(&self) -> anyhow::Result<ExitCode> {
-        let store = self.place.open().await?;
+        let store = self.place.store.open().await?;
         let mut code = ExitCode::SUCCESS;
         for id in &self.ids {
             if store.revoke(id).await? {

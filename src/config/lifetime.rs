@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo, Unit, civil};
 
@@ -42,6 +43,46 @@ impl FromStr for Lifetime {
     }
 }
 
+/// How often something happens, or that it does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Interval {
+    /// It does not happen.
+    Off,
+    /// It happens this often.
+    Every(Lifetime),
+}
+
+impl Interval {
+    /// Returns the time from one to the next; none when it does not happen.
+    pub fn every(&self) -> Option<Duration> {
+        match self {
+            Self::Off => None,
+            Self::Every(time) => Some(Duration::from_secs(time.seconds().unsigned_abs())),
+        }
+    }
+}
+
+impl FromStr for Interval {
+    type Err = String;
+
+    /// Reads `off`, or a length of time.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        text.parse().map(Self::Every).map_err(|fault: String| format!("{fault}, nor off"))
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Every(time) => time.fmt(f),
+        }
+    }
+}
+
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -50,7 +91,17 @@ impl fmt::Display for Lifetime {
 
 #[cfg(test)]
 mod tests {
-    use super::Lifetime;
+    use super::{Interval, Lifetime};
+
+    #[test]
+    fn an_interval_is_a_length_of_time_or_off() {
+        let every = |text: &str| text.parse::<Interval>().map(|interval| interval.every().map(|time| time.as_secs()));
+        assert_eq!(every("off"), Ok(None));
+        assert_eq!(every("10m"), Ok(Some(600)));
+        for wrong in ["none", "0", "", "Off"] {
+            assert!(every(wrong).is_err_and(|fault| fault.ends_with("nor off")), "{wrong}");
+        }
+    }
 
     #[test]
     fn reads_lengths_of_time_as_people_write_them() {

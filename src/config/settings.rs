@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Arg, Command};
 
 use super::layers::Pod;
-use super::lifetime::Lifetime;
+use super::lifetime::{Interval, Lifetime};
 use super::receiver::Receiver;
 use super::secret::Secret;
 use super::slots::Slots;
@@ -162,9 +162,9 @@ pub struct Settings {
     /// Which policies judge what, where nothing else is said.
     #[command(flatten)]
     pub slots: Slots,
-    /// How often the whole cluster is audited, and first at the start; with none, never
-    #[arg(long, value_name = "TIME")]
-    pub audit_interval: Option<Lifetime>,
+    /// How often the whole cluster is audited, and first at the start; off: never
+    #[arg(long, value_name = "TIME", default_value = "10m")]
+    pub audit_interval: Interval,
     /// List requests that an audit sends in a second, at most
     #[arg(long, value_name = "N", default_value = "20")]
     pub audit_qps: NonZeroU32,

@@ -1,7 +1,6 @@
 //! Opens what is kept, and has the cluster audited where that is asked for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use kube::Client;
 use tokio::sync::watch;
@@ -28,7 +27,7 @@ pub async fn start(
     }
     let database = settings.database().map_err(ServeError::Database)?;
     let store = store::open(&settings.data_dir, database).await?;
-    let audited = client.zip(settings.audit_interval.as_ref());
+    let audited = client.zip(settings.audit_interval.every());
     let auditor = audited.map(|(client, interval)| {
         let app = app.clone();
         let auditor = Auditor {
@@ -36,7 +35,7 @@ pub async fn start(
             cluster: String::new(),
             store: store.clone(),
             rules: Box::new(move || rules(&app)),
-            interval: Duration::from_secs(interval.seconds().unsigned_abs()),
+            interval,
             qps: settings.audit_qps.get(),
             secrets: settings.audit_secrets,
             threads: settings.scan_workers.get(),

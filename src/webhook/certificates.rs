@@ -110,14 +110,20 @@ pub enum CertificateError {
     },
 }
 
-/// Returns the names of a serving certificate: this machine's, the Service's in `namespace`, and the given ones.
+/// The Services of an installation: the webhook's, and the scanner's, which the webhook knows by its short name.
+const SERVICES: [&str; 2] = ["gatepost", "gatepost-scanner"];
+
+/// Returns the names of a serving certificate: this machine's, those of the Services in `namespace`, and the given ones.
 pub fn names(namespace: Option<&str>, extra: &[String]) -> Result<Vec<Name>, CertificateError> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     if let Some(namespace) = namespace {
-        names.extend(
-            ["svc.cluster.local", "svc", ""]
-                .map(|zone| format!("gatepost.{namespace}.{zone}").trim_end_matches('.').to_owned()),
-        );
+        for service in SERVICES {
+            names.extend(
+                ["svc.cluster.local", "svc", ""]
+                    .map(|zone| format!("{service}.{namespace}.{zone}").trim_end_matches('.').to_owned()),
+            );
+        }
+        names.push("gatepost-scanner".to_owned());
     }
     for name in extra {
         if !names.contains(name) {

@@ -68,7 +68,15 @@ fn text_of(names: &[Name]) -> Vec<String> {
 fn names_this_machine_the_service_and_what_is_given() {
     let extra = ["gatepost.example".to_owned(), "localhost".to_owned()];
     assert_eq!(text_of(&names(None, &extra).unwrap()), ["localhost", "127.0.0.1", "::1", "gatepost.example"]);
-    let service = ["gatepost.shop.svc.cluster.local", "gatepost.shop.svc", "gatepost.shop"];
+    let service = [
+        "gatepost.shop.svc.cluster.local",
+        "gatepost.shop.svc",
+        "gatepost.shop",
+        "gatepost-scanner.shop.svc.cluster.local",
+        "gatepost-scanner.shop.svc",
+        "gatepost-scanner.shop",
+        "gatepost-scanner",
+    ];
     assert_eq!(text_of(&names(Some("shop"), &[]).unwrap()).split_off(3), service);
     let error = names(None, &["no name".to_owned()]).unwrap_err();
     assert_eq!(error.to_string(), "\"no name\" is neither a DNS name nor an IP address");

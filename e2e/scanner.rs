@@ -1,0 +1,47 @@
+//! The scanner as the manifests run it, with the rights of its ServiceAccount and no others.
+
+use serde_json::Value;
+
+use crate::support::control_plane::ControlPlane;
+use crate::support::kubectl::{apply, create, kubectl};
+use crate::support::objects::{namespace, untagged};
+use crate::support::rights::{self, Asked, granted};
+use crate::support::wait::eventually;
+use crate::support::{http, manifests};
+
+#[test]
+fn it_may_read_all_that_a_cluster_serves_but_secrets() {
+    let Some(control_plane) = ControlPlane::own("scanner") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    there.accepts(create(&namespace("scanned")));
+    there.in_namespace("scanned").accepts(apply(&untagged("web")));
+    let mut scanner = manifests::scanner("installed-scanner", &control_plane);
+    scanner.with(["--audit-interval", "10m"]);
+    scanner.launch();
+    let address = scanner.http().expect("an address");
+    let items = |path: &str| -> Option<Vec<Value>> {
+        let answer: Value = serde_json::from_str(&http::body_of(&address, path)?).ok()?;
+        answer["items"].as_array().cloned()
+    };
+    let audit = eventually("the first audit", || {
+        items("/api/v1/audits")?.into_iter().find(|audit| audit["state"] != "running")
+    });
+    assert_eq!((&audit["state"], &audit["unread"]), (&"complete".into(), &serde_json::json!({})), "{audit}");
+    let found = items("/api/v1/findings?namespace=scanned&rule=container-image-tag").expect("findings");
+    assert_eq!(found.len(), 1, "{found:?}");
+
+    let asked = Asked::read(&control_plane.audit_log(), rights::SCANNER);
+    assert_eq!(asked.forbidden, Vec::<String>::new());
+    assert!(asked.allowed.iter().all(|right| right.resource != "secrets" || right.name.is_some()));
+    let audit_role =
+        manifests::roles("scanner").into_iter().find(|role| role.text("/metadata/name") == "gatepost-audit");
+    let served = there.accepts(kubectl("api-resources --verbs=list -o name"));
+    let served: Vec<&str> = served.stdout.lines().map(str::trim).collect();
+    let unused: Vec<String> = granted(&audit_role)
+        .iter()
+        .filter(|right| served.contains(&right.resource.as_str()) && !asked.has_used(right))
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(unused, Vec::<String>::new(), "rights that no audit uses");
+}
