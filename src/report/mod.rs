@@ -10,11 +10,13 @@ pub mod lifecycle;
 pub mod message;
 pub mod redact;
 pub mod result;
+pub mod score;
 pub mod tally;
 pub mod text;
 
 pub use fault::Fault;
 pub use json::{JsonReport, LineReport};
 pub use result::{EngineVersion, Judged, Location, Resource, ScanEntry, Summary, Verdict, results};
+pub use score::Score;
 pub use tally::{FileReport, Tally};
 pub use text::TextReport;

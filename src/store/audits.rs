@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::history;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json, unreadable, word};
 use super::{Audit, AuditState, Covered, Page, PageQuery, RuleCount, Stored, Trigger};
@@ -68,7 +69,8 @@ pub(super) async fn end(
     ];
     session.run(update, params).await?;
     cover(session, audit, covered).await?;
-    count(session, audit, counts).await
+    count(session, audit, counts).await?;
+    history::record(session, audit).await
 }
 
 async fn cover(session: &mut dyn Session, audit: &Audit, covered: &[Covered]) -> Stored<()> {
@@ -154,6 +156,12 @@ pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<()>) -> St
     select.since("started", query.filter.since);
     let order = Order { tag: "audit", columns: &["audit.id"], is_descending: true };
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), read).await
+}
+
+pub(super) async fn one(session: &mut dyn Session, id: i64) -> Stored<Option<Audit>> {
+    let mut select = Select::new(COLUMNS, "audit");
+    select.is("id", id);
+    select.rows(session, "").await?.into_iter().next().map(|row| read(&mut row.cells())).transpose()
 }
 
 fn read(cells: &mut Cells) -> Stored<Audit> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::findings::{gravities, narrow, narrow_common, narrow_state, severity};
 use super::select::Select;
 use super::session::{Param, Session};
-use super::{Facet, Filter, Stored};
+use super::{Facet, Filter, OpenCount, Stored};
 
 /// What is counted apart: the key of `finding_count`, and columns of `finding` too.
 pub(super) const KEY: &str =
@@ -64,6 +64,27 @@ pub(super) async fn facet(
         Ok((value, cells.count()?))
     });
     values.collect()
+}
+
+/// Returns how many findings are open, by namespace, rule, severity and action.
+pub(super) async fn open(session: &mut dyn Session, filter: &Filter) -> Stored<Vec<OpenCount>> {
+    let columns = "namespace, rule, gravity, action, CAST(SUM(findings) AS BIGINT)";
+    let mut select = Select::new(columns, "finding_count");
+    select.only("state = 'open' AND findings > 0");
+    narrow_common(&mut select, filter);
+    select.any_of("gravity", gravities(&filter.severity));
+    select.group_by("namespace, rule, gravity, action");
+    let rows = select.rows(session, "ORDER BY namespace, rule, gravity, action").await?.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok(OpenCount {
+            namespace: cells.text()?,
+            rule: cells.text()?.as_str().into(),
+            severity: severity(cells.int()?)?,
+            action: cells.word()?,
+            findings: cells.count()?,
+        })
+    });
+    rows.collect()
 }
 
 /// Returns the `(group, kind)` pairs of a cluster that have open findings.

@@ -9,10 +9,10 @@ use super::prune::Step;
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
-    Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, Page, PageQuery, ResourceCount,
-    Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
+    Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History, OpenCount, Page, PageQuery,
+    ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
 };
-use super::{audits, change, counts, findings, reports, tokens};
+use super::{audits, change, counts, findings, history, reports, tokens};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -97,6 +97,25 @@ impl Store for Database {
 
     async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>> {
         self.read(Box::new(move |session| Box::pin(async move { audits::counts(session, audit).await }))).await
+    }
+
+    async fn audit(&self, id: i64) -> Stored<Option<Audit>> {
+        self.read(Box::new(move |session| Box::pin(async move { audits::one(session, id).await }))).await
+    }
+
+    async fn history(&self, filter: &Filter, from: i64, to: i64) -> Stored<History> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { history::between(session, &filter, from, to).await })))
+            .await
+    }
+
+    async fn open_counts(&self, filter: &Filter) -> Stored<Vec<OpenCount>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { counts::open(session, &filter).await }))).await
+    }
+
+    async fn judged_namespaces(&self) -> Stored<Vec<String>> {
+        self.read(Box::new(move |session| Box::pin(async move { history::judged(session).await }))).await
     }
 
     async fn findings(&self, query: &PageQuery<FindingSort>) -> Stored<Page<Finding>> {

@@ -8,6 +8,7 @@ mod change;
 mod counts;
 mod database;
 mod findings;
+mod history;
 pub mod open;
 mod postgres;
 mod prune;
@@ -36,6 +37,8 @@ use serde::{Deserialize, Serialize};
 pub use open::{Address, Remote, open};
 pub use url::DatabaseUrl;
 
+use crate::admission::Action;
+use crate::policy::{RuleId, Severity};
 use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
 /// Why the store did not do what it was asked.
@@ -414,6 +417,51 @@ pub struct ResourceCount {
     pub open: BTreeMap<String, u64>,
 }
 
+/// How many findings are open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenCount {
+    /// The namespace, empty for objects outside any.
+    pub namespace: String,
+    /// The rule.
+    pub rule: RuleId,
+    /// Severity.
+    pub severity: Severity,
+    /// What the namespace's modes make of them.
+    pub action: Action,
+    /// How many.
+    pub findings: u64,
+}
+
+/// How many findings of a rule were open in a namespace when an audit had ended, where that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenChange {
+    /// The audit.
+    pub audit: i64,
+    /// The cluster.
+    pub cluster: String,
+    /// The namespace, empty for objects outside any.
+    pub namespace: String,
+    /// The rule.
+    pub rule: RuleId,
+    /// Severity.
+    pub severity: Severity,
+    /// Open ones.
+    pub open: u64,
+    /// Those of them that came since the audit before, reopened ones included.
+    pub opened: u64,
+    /// Those that were fixed since.
+    pub fixed: u64,
+}
+
+/// How open findings changed from audit to audit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct History {
+    /// The first audit that is known to have judged anything; none if none did.
+    pub judged_from: Option<i64>,
+    /// Changes in the order of audits. Those of the first audit that was asked for hold everything that was open after it.
+    pub changes: Vec<OpenChange>,
+}
+
 /// A token for the API; of its secret only the hash is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -477,6 +525,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns the counts of an audit.
     async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>>;
+
+    /// Returns one audit.
+    async fn audit(&self, id: i64) -> Stored<Option<Audit>>;
+
+    /// Returns how open findings changed after one audit and up to another, and how they stood after the first; of a
+    /// filter, clusters and namespaces count.
+    async fn history(&self, filter: &Filter, from: i64, to: i64) -> Stored<History>;
+
+    /// Returns how many findings are open; of a filter, everything counts that [`Store::facet`] need not count rows for.
+    async fn open_counts(&self, filter: &Filter) -> Stored<Vec<OpenCount>>;
+
+    /// Returns the namespaces, the empty one for objects outside any, in which the last audit judged something.
+    async fn judged_namespaces(&self) -> Stored<Vec<String>>;
 
     /// Returns a page of findings.
     async fn findings(&self, query: &PageQuery<FindingSort>) -> Stored<Page<Finding>>;

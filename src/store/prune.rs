@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::change::{REMEMBERED, earlier, known};
 use super::counts::Tally;
+use super::history;
 use super::select::Select;
 use super::session::{Param, Session};
 use super::{Retention, Stored};
@@ -86,6 +87,7 @@ async fn counts(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
         AND l.audit > rule_count.audit AND l.audit <= (SELECT MAX(a.id) FROM audit AS a \
         WHERE a.cluster = rule_count.cluster AND a.finished < $1))";
     session.run(sql, vec![before.into()]).await?;
+    history::prune(session, before.into()).await?;
     session.run("DELETE FROM finding_count WHERE findings <= 0", Vec::new()).await.map(|_| false)
 }
 

@@ -6,7 +6,10 @@ use refinery::{Migration, Runner};
 use super::{StoreError, Stored};
 
 /// Every version, by name and text. What has been released is never changed again: the next one mends it.
-const VERSIONS: [(&str, &str); 1] = [("V1__start", include_str!("migrations/V1__start.sql"))];
+const VERSIONS: [(&str, &str); 2] = [
+    ("V1__start", include_str!("migrations/V1__start.sql")),
+    ("V2__history", include_str!("migrations/V2__history.sql")),
+];
 
 /// How a database writes what others write otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

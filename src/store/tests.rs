@@ -11,8 +11,6 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
-use crate::admission::Action;
-use crate::policy::{RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, State};
 
@@ -113,6 +111,7 @@ on_both! {
     facets_count_what_the_list_would_hold,
     an_unchanged_finding_is_seen_again_without_a_write,
     an_audit_that_never_ended_is_abandoned_by_the_next,
+    what_was_open_after_each_audit_is_remembered,
     a_batch_is_taken_in_once_and_decisions_are_found,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
@@ -385,6 +384,74 @@ async fn an_audit_that_never_ended_is_abandoned_by_the_next(kept: Kept) {
     assert_eq!(running, [other]);
 }
 
+async fn ended(store: &dyn Store, changes: Changes, minute: i64) -> i64 {
+    let mut audit = store.begin_audit("main", Trigger::Schedule, "p", at(minute)).await.unwrap();
+    store.change("main", changes, at(minute + 1)).await.unwrap();
+    (audit.state, audit.finished) = (AuditState::Complete, Some(at(minute + 2)));
+    let judged = |namespace: &str| RuleCount {
+        policy: "strict".into(),
+        rule: "r".into(),
+        namespace: namespace.into(),
+        passed: u64::from(minute < 20),
+        failed: u64::from(namespace == "shop"),
+        skipped: 1,
+        exempt: 0,
+    };
+    store.end_audit(&audit, &[], &[judged("shop"), judged("bank")]).await.unwrap();
+    audit.id
+}
+
+async fn what_was_open_after_each_audit_is_remembered(kept: Kept) {
+    let store = &kept.store;
+    let new = |namespace: &str, name: &str, severity| finding(&object(namespace, name), "r", severity, at(0));
+    let (a, b, c) =
+        (new("shop", "a", Severity::High), new("shop", "b", Severity::High), new("bank", "c", Severity::Low));
+    let close = |finding: &Finding, reason| Changes { close: vec![(finding.id.clone(), reason)], ..Changes::default() };
+    let first = ended(&**store, put(&[a.clone(), b.clone(), c.clone()]), 0).await;
+    let second = ended(&**store, Changes::default(), 10).await;
+    // Its process ends before it does, and the next one tells what it changed.
+    store.begin_audit("main", Trigger::Start, "p", at(20)).await.unwrap();
+    store.change("main", close(&a, CloseReason::Fixed), at(21)).await.unwrap();
+    let fourth = ended(&**store, close(&c, CloseReason::Deleted), 30).await;
+    let fifth = ended(&**store, put(std::slice::from_ref(&a)), 40).await;
+    let told = async |filter: Filter, from: i64, to: i64| -> Vec<(i64, String, u64, u64, u64)> {
+        let changes = store.history(&filter, from, to).await.unwrap().changes;
+        changes.into_iter().map(|at| (at.audit, at.namespace, at.open, at.opened, at.fixed)).collect()
+    };
+    let at = |audit, namespace: &str, open, opened, fixed| (audit, namespace.to_owned(), open, opened, fixed);
+    let (begin, gone) = ([at(first, "bank", 1, 1, 0), at(first, "shop", 2, 2, 0)], at(fourth, "bank", 0, 0, 0));
+    let (fixed, back) = (at(fourth, "shop", 1, 0, 1), at(fifth, "shop", 2, 1, 0));
+    let all = [&begin[..], &[gone.clone(), fixed.clone(), back.clone()]].concat();
+    assert_eq!(told(Filter::default(), first, fifth).await, all);
+    assert_eq!(told(Filter { namespace: words(&["bank"]), ..Filter::default() }, first, second).await, begin[..1]);
+    let base = [at(second, "bank", 1, 0, 0), at(second, "shop", 2, 0, 0)];
+    let later = [&base[..], &[gone, fixed]].concat();
+    assert_eq!(told(Filter::default(), second, fourth).await, later, "the first audit holds what stood");
+    assert!(told(Filter { visible: Some(Vec::new()), ..Filter::default() }, first, fifth).await.is_empty());
+    let judged = async |namespace: &str| {
+        let filter = Filter { namespace: words(&[namespace]), ..Filter::default() };
+        store.history(&filter, first, fifth).await.unwrap().judged_from
+    };
+    assert_eq!((judged("bank").await, judged("empty").await), (Some(first), None));
+    assert_eq!(store.judged_namespaces().await.unwrap(), ["shop"], "in bank nothing could be judged any more");
+    assert_eq!(store.audit(fifth).await.unwrap().unwrap().id, fifth);
+    assert_eq!(store.audit(99).await.unwrap(), None);
+    let counts = store.open_counts(&Filter { severity: words(&["high"]), ..Filter::default() }).await.unwrap();
+    let open = OpenCount {
+        namespace: "shop".into(),
+        rule: "r".into(),
+        severity: Severity::High,
+        action: Action::Warn,
+        findings: 2,
+    };
+    assert_eq!(counts, [open]);
+    store.prune(Retention { decisions_before: self::at(35), history_before: self::at(35) }).await.unwrap();
+    assert_eq!(
+        told(Filter::default(), fourth, fifth).await,
+        [at(fourth, "bank", 0, 0, 0), at(fourth, "shop", 1, 0, 1), back]
+    );
+}
+
 fn decision(uid: &str, minute: i64, results: Vec<DecisionResult>) -> Decision {
     Decision {
         uid: uid.into(),
@@ -562,7 +629,7 @@ async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Kept) {
     kept.run(newer).await;
     let error = kept.again().await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
-    assert_eq!(kept.number("SELECT COUNT(*) FROM refinery_schema_history").await, 2);
+    assert_eq!(kept.number("SELECT COUNT(*) FROM refinery_schema_history").await, 3);
 }
 
 async fn several_may_open_it_at_once_and_write(kept: Kept) {
