@@ -10,6 +10,7 @@ use crate::support::server::Server;
 
 const POD: &str =
     "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec:\n  containers:\n  - {name: app, image: nginx}\n";
+const REPORT: &str = "{\"apiVersion\":\"gatepost.dev/v1\",\"kind\":\"Report\",\"key\":\"k\",\"source\":\"ci/shop\"}";
 const TAG: &str = "/api/v1/scan?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION&policy=recommended";
 const CONFIG: &str = "defaults: {warn: baseline}\nstatic:\n  shop: {labels: {gatepost.dev/enforce: recommended}}\n";
 
@@ -130,7 +131,10 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
     for (path, methods) in read(&text)["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let (method, there) = (method.to_uppercase(), named(path, &seeded));
-            let (status, answer) = server.ask(&method, &there, "", POD);
+            let is_json = operation.pointer("/requestBody/content/application~1json").is_some();
+            let is_yaml = operation.pointer("/requestBody/content/application~1yaml").is_some();
+            let body = if is_json && !is_yaml { REPORT } else { POD };
+            let (status, answer) = server.ask(&method, &there, "", body);
             let is_described = operation["responses"].get(status.to_string()).is_some();
             assert!(is_described && status != 404, "{method} {there}: {status} {answer}");
             let (status, answer) = server.ask(&method, &format!("{there}?nonsense=1"), "", POD);

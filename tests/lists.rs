@@ -1,6 +1,6 @@
 //! The lists of the API, on a store that was filled by hand.
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::support::seed::{Seeded, fill};
 use crate::support::server::Server;
@@ -63,4 +63,89 @@ fn each_list_is_narrowed_as_its_filters_say() {
     assert_eq!(check["results"][0]["rule"], "container-image-tag", "{check}");
     let (status, problem) = server.ask("GET", "/api/v1/checks/none", "", "");
     assert_eq!(status, 404, "{problem}");
+}
+
+#[test]
+fn namespaces_tell_modes_with_their_origin_and_how_they_stand() {
+    let (server, _) = filled();
+    let list = get(&server, "/api/v1/namespaces");
+    let of = |name: &str| {
+        let items = list["items"].as_array().expect("items");
+        items.iter().find(|item| item["name"] == name).unwrap_or_else(|| panic!("{name}: {list}")).clone()
+    };
+    let shop = of("shop");
+    let modes = json!([
+        {"mode": "enforce", "policy": "baseline", "origin": "label", "scope": "new"},
+        {"mode": "warn", "policy": "recommended", "origin": "default"},
+        {"mode": "audit", "policy": "strict", "origin": "default"},
+    ]);
+    assert_eq!((&shop["modes"], &shop["group"]), (&modes, &json!("yours")), "{shop}");
+    assert_eq!((&shop["open"], &shop["wouldBeDenied"]), (&json!({"high": 2, "critical": 1}), &json!(3)), "{shop}");
+    // 100 × 100 / (100 + 10 × log2(1 + 1) + 5 × log2(1 + 2))
+    assert_eq!(shop["score"], json!(84.7), "{shop}");
+    assert_eq!((&of("bank")["score"], &of("bank")["open"]), (&json!(100.0), &json!({})), "judged, and nothing found");
+    assert_eq!((&of("argocd")["score"], &of("argocd")["group"]), (&Json::Null, &json!("vendor")), "no data is not 100");
+    assert_eq!(of("kube-system")["group"], "system");
+    assert_eq!(list["cluster"]["score"], json!(84.7), "the system's own stays out");
+    for (query, expected) in [
+        ("?group=system,vendor", "argocd kube-system"),
+        ("?mode=enforce", "shop"),
+        ("?policy=baseline", "shop"),
+        ("?text=an", "bank"),
+        ("?limit=2", "argocd bank"),
+    ] {
+        assert_eq!(told(&server, &format!("/api/v1/namespaces{query}"), "/name"), expected, "{query}");
+    }
+}
+
+#[test]
+fn rules_and_policies_tell_their_documentation_and_what_is_open() {
+    let (server, _) = filled();
+    let rule = get(&server, "/api/v1/rules/CONTAINERS_MISSING_IMAGE_VALUE_VERSION");
+    assert_eq!((&rule["id"], &rule["open"]), (&json!("container-image-tag"), &json!({"high": 2})), "{rule}");
+    for field in ["/title", "/description", "/impact", "/fix", "/source", "/examples/bad", "/examples/good"] {
+        assert!(rule.pointer(field).and_then(Json::as_str).is_some_and(|text| !text.is_empty()), "{field}: {rule}");
+    }
+    let listed = get(&server, "/api/v1/rules?policy=baseline&severity=critical&text=privileged");
+    let items = listed["items"].as_array().expect("items");
+    assert!(items.iter().any(|rule| rule["id"] == "container-privileged"), "{listed}");
+    let is_asked = |rule: &&Json| {
+        rule["severity"] == "critical"
+            && rule["policies"].as_array().is_some_and(|all| all.contains(&json!("baseline")))
+    };
+    assert_eq!(items.iter().filter(is_asked).count(), items.len(), "{listed}");
+    assert_eq!(told(&server, "/api/v1/policies", "/name"), "baseline datree-default recommended strict");
+    let policy = get(&server, "/api/v1/policies/recommended");
+    let rules = policy["rules"].as_array().expect("rules");
+    assert_eq!(policy["ruleCount"], json!(rules.len()));
+    let tag = rules.iter().find(|rule| rule["id"] == "container-image-tag").expect("the rule");
+    assert_eq!((&tag["open"], &tag["onError"]), (&json!({"high": 2}), &json!("deny")), "{tag}");
+    assert_eq!(server.ask("GET", "/api/v1/policies/none", "", "").0, 404);
+}
+
+#[test]
+fn trends_tell_what_came_and_went_by_audit() {
+    let (server, seeded) = filled();
+    let trend = get(&server, "/api/v1/trends");
+    let points = trend["items"].as_array().expect("items");
+    assert_eq!(points.len(), 2, "{trend}");
+    let (now, before) = (&points[0], &points[1]);
+    assert_eq!(now["audit"], json!(seeded.audit));
+    assert_eq!(
+        (&now["open"], &now["new"], &now["fixed"]),
+        (&json!({"high": 2, "critical": 2}), &json!({}), &json!({"high": 1}))
+    );
+    assert_eq!(
+        (&before["open"], &before["new"]),
+        (&json!({"high": 3, "critical": 2}), &json!({"high": 3, "critical": 2}))
+    );
+    assert_eq!((&before["score"], &now["score"]), (&json!(83.3), &json!(84.7)), "{trend}");
+    let bank = get(&server, "/api/v1/trends?namespace=bank");
+    assert_eq!((&bank["items"][0]["open"], &bank["items"][0]["score"]), (&json!({}), &json!(100.0)), "{bank}");
+    let empty = get(&server, "/api/v1/trends?namespace=argocd");
+    assert_eq!(empty["items"][0]["score"], Json::Null, "{empty}");
+    let audit = get(&server, &format!("/api/v1/audits/{}?namespace=shop", seeded.audit));
+    assert_eq!(audit["counts"].as_array().map(Vec::len), Some(1), "{audit}");
+    assert_eq!((&audit["counts"][0]["failed"], &audit["state"]), (&json!(2), &json!("complete")), "{audit}");
+    assert_eq!(told(&server, "/api/v1/audits?state=running", "/state"), "");
 }

@@ -83,7 +83,9 @@ mod tests {
 
     fn open(counts: &[(&str, Severity, u64)]) -> Open {
         let mut open = Open::default();
-        counts.iter().for_each(|(rule, severity, count)| open.add(&RuleId::from(*rule), *severity, *count));
+        for (rule, severity, count) in counts {
+            open.add(&RuleId::from(*rule), *severity, *count);
+        }
         open
     }
 
@@ -118,7 +120,9 @@ mod tests {
         ) {
             let id = |number: u8| RuleId::from(format!("rule-{number}").as_str());
             let mut open = Open::default();
-            found.iter().for_each(|(rule, severity)| open.add(&id(*rule), *severity, 1));
+            for (rule, severity) in &found {
+                open.add(&id(*rule), *severity, 1);
+            }
             let before = open.score();
             open.add(&id(next.0), next.1, 1);
             prop_assert!(open.score() <= before);

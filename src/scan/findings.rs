@@ -1,20 +1,17 @@
-//! `/api/v1/findings`, `/api/v1/resources` and `/api/v1/audits`: what audits found, and audits.
+//! `/api/v1/findings` and `/api/v1/resources`: what audits found.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use serde_json::{Value as Text, json};
 
 use super::ApiState;
-use super::access::{Caller, Scope};
-use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
+use super::access::Caller;
+use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, APPLICATION, EFFORT, KIND, MODE, NAMESPACE, OWNER, PAGES, POLICY, RULE, SEVERITY};
 use super::problem::Problem;
-use crate::audit;
 use crate::report::Resource;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::store::{Filter, FindingSort, Page};
@@ -83,26 +80,9 @@ const RESOURCES: Endpoint = Endpoint {
     ..Endpoint::GET
 };
 
-const AUDITS: Endpoint =
-    Endpoint { path: "/api/v1/audits", about: "Audits, the newest first", parameters: &[PAGES], ..Endpoint::GET };
-
-const AUDIT: Endpoint = Endpoint {
-    method: Method::Post,
-    path: "/api/v1/audits",
-    scope: Some(Scope::Write),
-    about: "Begins an audit of the whole cluster",
-    statuses: &[202, 409],
-    ..Endpoint::GET
-};
-
 /// Adds the paths.
 pub fn routes(routes: Routes) -> Routes {
-    routes
-        .add(&FINDINGS, findings)
-        .add(&FINDING, finding)
-        .add(&RESOURCES, resources)
-        .add(&AUDITS, audits)
-        .add(&AUDIT, begin)
+    routes.add(&FINDINGS, findings).add(&FINDING, finding).add(&RESOURCES, resources)
 }
 
 /// A finding as the API tells it: the fields of a ScanResult's result, and what time adds.
@@ -153,27 +133,6 @@ async fn finding(
 async fn resources(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let asked = lists::page(&query, lists::filter(&state.app, &caller, &query)?, ());
     Ok(lists::answer(state.kept()?.store.resources(&asked).await?))
-}
-
-async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json<Text>, Problem> {
-    let kept = state.kept()?;
-    let asked = lists::page(&query, Filter::default(), ());
-    let Page { items, next } = kept.store.audits(&asked).await?;
-    let progress = kept.auditor.as_ref().and_then(audit::Desk::progress).map(|progress| {
-        json!({
-            "kinds": progress.kinds,
-            "kindsDone": progress.kinds_done,
-            "objects": progress.objects,
-            "remainingOfKind": progress.remaining,
-        })
-    });
-    Ok(Json(json!({"items": items, "next": next, "progress": progress})))
-}
-
-async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
-    let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
-    auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"state": "running"}))).into_response())
 }
 
 fn sort(word: Option<&str>) -> FindingSort {

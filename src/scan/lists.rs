@@ -1,6 +1,8 @@
 //! What lists share: the parameters of pages and filters, and what they ask of the store.
 
 use axum::Json;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value as Text, json};
@@ -9,7 +11,7 @@ use super::access::Caller;
 use super::endpoint::{Parameter, Query, Values};
 use super::problem::{Flaw, Problem};
 use crate::config::Lifetime;
-use crate::store::{Filter, Page, PageQuery};
+use crate::store::{Filter, Page, PageQuery, StoreError};
 use crate::webhook::handlers::App;
 
 /// Items of a page when nobody says how many, and at most.
@@ -44,6 +46,28 @@ pub fn page<S>(query: &Query, filter: Filter, sort: S) -> PageQuery<S> {
 /// Returns a page as lists are answered.
 pub fn answer<T: Serialize>(Page { items, next }: Page<T>) -> Json<Text> {
     Json(json!({"items": items, "next": next}))
+}
+
+/// Returns the part of a whole list that is asked for; keys are in ascending order, each once.
+pub fn part<T>(query: &Query, all: impl IntoIterator<Item = (String, T)>) -> Result<Page<T>, Problem> {
+    let limit = query.number("limit").unwrap_or(PAGE);
+    let after = query.text("cursor").map(|cursor| key(cursor).ok_or(StoreError::Cursor)).transpose()?;
+    let mut left = all.into_iter().skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after)).peekable();
+    let (mut items, mut last) = (Vec::new(), None);
+    while let Some((key, item)) = left.next_if(|_| items.len() < limit) {
+        items.push(item);
+        last = Some(key);
+    }
+    let next =
+        last.filter(|_| left.peek().is_some()).map(|key| URL_SAFE_NO_PAD.encode(json!(["after", key]).to_string()));
+    Ok(Page { items, next })
+}
+
+/// Returns the key after which a whole list goes on.
+fn key(cursor: &str) -> Option<String> {
+    let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let [tag, key]: [String; 2] = serde_json::from_slice(&bytes).ok()?;
+    (tag == "after").then_some(key)
 }
 
 /// Returns what a list is narrowed to, but for its states.
@@ -119,6 +143,31 @@ fn rules(app: &App, query: &Query) -> Vec<String> {
 #[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
 mod tests {
     use super::*;
+    use crate::scan::endpoint::Endpoint;
+
+    const LIST: Endpoint = Endpoint { parameters: &[PAGES], ..Endpoint::GET };
+
+    fn query(text: &str) -> Query {
+        let request = axum::http::Request::get(format!("/?{text}")).body(()).unwrap();
+        Query::read(&LIST, &request.into_parts().0).unwrap()
+    }
+
+    #[test]
+    fn parts_of_a_list_hold_each_item_once() {
+        let all = || ["a", "b", "c", "d", "e"].map(|key| (key.to_owned(), key));
+        let mut walked = Vec::new();
+        let mut next = query("limit=2");
+        loop {
+            let page = part(&next, all()).unwrap();
+            walked.push(page.items.concat());
+            let Some(cursor) = page.next else { break };
+            next = query(&format!("limit=2&cursor={cursor}"));
+        }
+        assert_eq!(walked, ["ab", "cd", "e"]);
+        assert_eq!(part(&query("limit=5"), all()).unwrap().next, None);
+        assert!(part(&query("cursor=garbage"), all()).is_err());
+        assert!(part(&query(""), Vec::<(String, ())>::new()).unwrap().items.is_empty());
+    }
 
     #[test]
     fn since_is_a_time_or_how_long_ago() {

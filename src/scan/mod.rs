@@ -5,7 +5,9 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
+mod audits;
 pub mod bearer;
+mod catalogue;
 pub mod client;
 mod decisions;
 pub mod documents;
@@ -15,6 +17,7 @@ mod findings;
 pub mod guard;
 mod lines;
 mod lists;
+mod namespaces;
 mod openapi;
 pub mod problem;
 pub mod random;
@@ -112,6 +115,9 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
+    let routes = audits::routes(routes);
+    let routes = namespaces::routes(routes);
+    let routes = catalogue::routes(routes);
     let routes = decisions::routes(routes);
     let routes = reports::routes(routes);
     let routes = openapi::routes(routes);

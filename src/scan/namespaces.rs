@@ -1,0 +1,186 @@
+//! `/api/v1/namespaces`: the modes in force and where each comes from, what is open, and what enforcing would deny.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value as Text, json};
+
+use super::ApiState;
+use super::access::Caller;
+use super::audits::{add, is_scored};
+use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
+use super::lists::{self, NAMESPACE, PAGES, POLICY};
+use super::problem::Problem;
+use crate::engine::Bundle;
+use crate::policy::{AtMost, Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope, Severity};
+use crate::report::Score;
+use crate::report::score::Open;
+use crate::store::{Filter, OpenCount};
+use crate::webhook::in_force::InForce;
+
+const FILTERS: &[Parameter] = &[
+    NAMESPACE,
+    Parameter::new("group", Values::Some(&["yours", "system", "vendor"]), "Whose they are, by their names"),
+    Parameter::new("mode", Values::Some(&["enforce", "warn", "audit"]), "Modes that are in force there"),
+    POLICY,
+    Parameter::new("text", Values::Text, "Words in the name"),
+];
+
+const NAMESPACES: Endpoint = Endpoint {
+    path: "/api/v1/namespaces",
+    about: "Namespaces with their modes, open findings, what enforcing would deny, and score; and the cluster's score",
+    parameters: &[FILTERS, PAGES],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&NAMESPACES, namespaces)
+}
+
+/// A policy that judges a namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModeTold {
+    /// What happens to a violation.
+    pub mode: Mode,
+    /// The policy.
+    pub policy: Arc<str>,
+    /// Who says so.
+    pub origin: GrantOrigin,
+    /// Under enforce: from this severity on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Under enforce: what an UPDATE is denied for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// Under enforce: when it begins to deny.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
+}
+
+impl From<Grant> for ModeTold {
+    fn from(grant: Grant) -> Self {
+        let Grant { mode, policy, severity, scope, from, origin, .. } = grant;
+        Self { mode, policy, origin, severity, scope: (mode == Mode::Enforce).then_some(scope), from }
+    }
+}
+
+/// How a namespace stands.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceTold {
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub group: Group,
+    /// What judges it.
+    pub modes: Vec<ModeTold>,
+    /// Whose patches its new objects get.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mutate: Option<Arc<str>>,
+    /// What does not mean what its author thought.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+    /// Open findings by severity.
+    pub open: BTreeMap<Severity, u64>,
+    /// Open findings that are warned of and would be denied if what warns enforced.
+    pub would_be_denied: u64,
+    /// How well it stands; none where nothing has been judged.
+    pub score: Option<Score>,
+}
+
+async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let store = &state.kept()?.store;
+    let in_force = state.app.in_force.load();
+    let filter = Filter { visible: lists::visible(&state.app, &caller), ..Filter::default() };
+    let mut counts: BTreeMap<String, Vec<OpenCount>> = BTreeMap::new();
+    for count in store.open_counts(&filter).await? {
+        counts.entry(count.namespace.clone()).or_default().push(count);
+    }
+    let judged = store.judged_namespaces().await?.into_iter();
+    let judged: BTreeSet<String> = judged.filter(|name| caller.sees(name)).collect();
+    let own = state.app.own_namespace.as_deref();
+    let known = state.app.known_namespaces(&in_force);
+    let seen = known.iter().filter(|namespace| caller.sees(&namespace.name));
+    let told = seen.map(|namespace| {
+        let counts = counts.get(&namespace.name).map(Vec::as_slice).unwrap_or_default();
+        told(namespace, &in_force, own, counts, judged.contains(&namespace.name))
+    });
+    let mut told: BTreeMap<String, NamespaceTold> = told.map(|told| (told.name.clone(), told)).collect();
+    let cluster = cluster(&counts, own, &judged);
+    told.retain(|_, namespace| is_asked(namespace, &query));
+    let page = lists::part(&query, told)?;
+    Ok(Json(json!({"items": page.items, "next": page.next, "cluster": cluster})))
+}
+
+/// Returns how a namespace stands.
+fn told(
+    namespace: &NamespaceMeta,
+    in_force: &InForce,
+    own: Option<&str>,
+    counts: &[OpenCount],
+    is_judged: bool,
+) -> NamespaceTold {
+    let (modes, bundle) = (&in_force.config.modes, &*in_force.bundle);
+    let grants = modes.grants(namespace, bundle);
+    let (mut by_severity, mut open, mut would_be_denied) = (BTreeMap::new(), Open::default(), 0_u64);
+    for count in counts {
+        add(&mut by_severity, count.severity, count.findings);
+        open.add(&count.rule, count.severity, count.findings);
+        if count.action == crate::admission::Action::Warn && may_be_denied(bundle, &grants.grants, &count.rule) {
+            would_be_denied = would_be_denied.saturating_add(count.findings);
+        }
+    }
+    NamespaceTold {
+        name: namespace.name.clone(),
+        group: Group::of(&namespace.name, own),
+        mutate: modes.mutation(namespace, bundle),
+        modes: grants.grants.into_iter().map(ModeTold::from).collect(),
+        notices: grants.notices.iter().map(ToString::to_string).collect(),
+        score: (is_judged || !counts.is_empty()).then(|| open.score()),
+        open: by_severity,
+        would_be_denied,
+    }
+}
+
+/// Returns whether a policy that warns there has the rule, and neither it nor the rule says that it never denies.
+fn may_be_denied(bundle: &Bundle, grants: &[Grant], rule: &RuleId) -> bool {
+    let warned = grants.iter().filter(|grant| grant.mode == Mode::Warn);
+    let mut entries = warned.filter_map(|grant| bundle.policy(&grant.policy)).flat_map(|policy| &policy.entries);
+    entries.any(|(check, entry)| {
+        let check = bundle.checks().get(*check).filter(|check| check.rule_id() == rule);
+        check.is_some_and(|check| entry.at_most != Some(AtMost::Warn) && check.rule.rule.at_most != Some(AtMost::Warn))
+    })
+}
+
+fn cluster(counts: &BTreeMap<String, Vec<OpenCount>>, own: Option<&str>, judged: &BTreeSet<String>) -> Text {
+    let (mut by_severity, mut open, mut outside) = (BTreeMap::new(), Open::default(), BTreeMap::new());
+    for count in counts.values().flatten() {
+        if count.namespace.is_empty() {
+            add(&mut outside, count.severity, count.findings);
+        } else if is_scored(&count.namespace, own) {
+            add(&mut by_severity, count.severity, count.findings);
+            open.add(&count.rule, count.severity, count.findings);
+        }
+    }
+    let is_judged = judged.iter().chain(counts.keys()).any(|name| is_scored(name, own));
+    json!({"score": is_judged.then(|| open.score()), "open": by_severity, "outsideNamespaces": outside})
+}
+
+fn is_asked(namespace: &NamespaceTold, query: &Query) -> bool {
+    let is_one_of = |name: &str, has: &dyn Fn(&str) -> bool| {
+        let words = query.list(name);
+        words.is_empty() || words.iter().any(|word| has(word))
+    };
+    let text = query.text("text").unwrap_or_default().to_ascii_lowercase();
+    is_one_of("namespace", &|word| namespace.name == word)
+        && is_one_of("group", &|word| namespace.group.as_str() == word)
+        && is_one_of("mode", &|word| namespace.modes.iter().any(|told| told.mode.as_str() == word))
+        && is_one_of("policy", &|word| namespace.modes.iter().any(|told| &*told.policy == word))
+        && text.split_whitespace().all(|word| namespace.name.contains(word))
+}
