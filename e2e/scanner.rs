@@ -1,9 +1,11 @@
 //! The scanner as the manifests run it, with the rights of its ServiceAccount and no others.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::support::control_plane::ControlPlane;
-use crate::support::kubectl::{apply, create, kubectl};
+use crate::support::kubectl::{apply, create, kubectl, replace};
 use crate::support::objects::{namespace, untagged};
 use crate::support::rights::{self, Asked, granted};
 use crate::support::wait::eventually;
@@ -44,4 +46,28 @@ fn it_may_read_all_that_a_cluster_serves_but_secrets() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(unused, Vec::<String>::new(), "rights that no audit uses");
+}
+
+#[test]
+fn the_webhook_reports_to_it_with_a_token_of_its_service_account() {
+    let Some(control_plane) = ControlPlane::own("reported") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    let mut scanner = manifests::scanner("reported-scanner", &control_plane);
+    scanner.launch();
+    let address = scanner.http().expect("an address");
+    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "reported-webhook", &control_plane);
+    webhook.launch();
+    there.accepts(replace(&manifests::service()).with("--force"));
+    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    there.accepts(create(&namespace("reported")));
+    let reported = "gatepost_api_requests_total{method=\"post\",route=\"/api/v1/reports\",status=\"201\"}";
+    let mut names = (0..).map(|number| untagged(&format!("web-{number}")));
+    eventually("a decision with a violation to be reported", || {
+        there.in_namespace("reported").accepts(create(&names.next()?));
+        (scanner.metric(reported)? > 0.0).then_some(())
+    });
+    // A token that is shown counts, on loopback too: the API server said whose it is, and that it may report, no more.
+    let token = fs::read_to_string(webhook.directory().join("token")).expect("a token");
+    assert_eq!(http::shown_to(&address, "/api/v1/findings", &token).map(|answer| answer.0), Some(403));
 }

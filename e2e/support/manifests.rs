@@ -62,15 +62,20 @@ fn reached_at(registration: Object, address: &str) -> Object {
 /// Returns a webhook that is run as its Deployment would run it: with those arguments, the files of the ConfigMap, and a
 /// token of the ServiceAccount, which must be there.
 pub fn serving(name: &str, control_plane: &ControlPlane) -> Serving {
-    run_as("Deployment", "gatepost", name, control_plane)
+    run_as("Deployment", "gatepost", name, control_plane, "https://gatepost-scanner")
+}
+
+/// Returns a webhook as [`serving`] does, that reports to a scanner on this machine.
+pub fn reporting_to(scanner: &str, name: &str, control_plane: &ControlPlane) -> Serving {
+    run_as("Deployment", "gatepost", name, control_plane, scanner)
 }
 
 /// Returns a scanner that is run as its StatefulSet would run it.
 pub fn scanner(name: &str, control_plane: &ControlPlane) -> Serving {
-    run_as("StatefulSet", "gatepost-scanner", name, control_plane)
+    run_as("StatefulSet", "gatepost-scanner", name, control_plane, "")
 }
 
-fn run_as(kind: &str, account: &str, name: &str, control_plane: &ControlPlane) -> Serving {
+fn run_as(kind: &str, account: &str, name: &str, control_plane: &ControlPlane, scanner: &str) -> Serving {
     let mut serving = Serving::new(name);
     let directory = serving.directory().to_owned();
     let kubectl_there = control_plane.kubectl().in_namespace(NAMESPACE);
@@ -84,14 +89,14 @@ fn run_as(kind: &str, account: &str, name: &str, control_plane: &ControlPlane) -
     fs::create_dir_all(directory.join("policies")).expect("an empty directory of policies");
     fs::write(directory.join("config.yaml"), object("ConfigMap").text("/data/config.yaml")).expect("a file");
     fs::write(directory.join("token"), token("--audience=gatepost")).expect("a file");
-    serving.with(arguments(kind, &directory));
+    serving.with(arguments(kind, &directory, scanner));
     serving.with([OsString::from("--kubeconfig"), kubeconfig.into()]);
     serving.with(["--namespace", NAMESPACE]);
     serving
 }
 
 /// Returns the container's arguments, with the paths of this machine.
-fn arguments(kind: &str, directory: &Path) -> Vec<String> {
+fn arguments(kind: &str, directory: &Path, scanner: &str) -> Vec<String> {
     let workload = object(kind);
     let arguments = workload.0.pointer("/spec/template/spec/containers/0/args").and_then(Value::as_array);
     let arguments = arguments.expect("arguments").iter().map(|argument| argument.as_str().expect("a text"));
@@ -101,6 +106,7 @@ fn arguments(kind: &str, directory: &Path) -> Vec<String> {
     let flags = flags.into_iter().filter(|flag| !flag.starts_with("--data-dir="));
     let here = directory.to_string_lossy();
     let places = [
+        ("https://gatepost-scanner", scanner.to_owned()),
         ("/etc/gatepost", here.to_string()),
         ("/var/lib/gatepost", format!("{here}/data")),
         ("/var/run/secrets/gatepost.dev/scanner", here.to_string()),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,12 +52,16 @@ pub enum NotTaken {
     },
 }
 
+type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// Sends reports to one address.
 #[derive(Clone)]
 pub struct Client {
-    http: HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
     receiver: Receiver,
     token_file: Option<PathBuf>,
+    authorities: Option<PathBuf>,
+    /// What connects, and the text of the authorities that it trusts.
+    http: Arc<Mutex<(Vec<u8>, Https)>>,
 }
 
 impl fmt::Debug for Client {
@@ -73,15 +78,30 @@ impl Client {
         if token_file.is_some() && !receiver.is_private() {
             return Err(format!("{receiver}: a token goes only to https, or to this machine"));
         }
-        let http = HttpClient::builder(TokioExecutor::new()).build(connector(authorities)?);
-        Ok(Self { http, receiver, token_file })
+        let text = authorities.map(read).transpose()?;
+        let http = (text.clone().unwrap_or_default(), https(authorities.zip(text.as_deref()))?);
+        let authorities = authorities.map(Path::to_owned);
+        Ok(Self { receiver, token_file, authorities, http: Arc::new(Mutex::new(http)) })
+    }
+
+    /// Returns what connects. Authorities take turns while it is used, so their file is read for each report; one that
+    /// cannot be read leaves those that were read before.
+    fn http(&self) -> Https {
+        let mut http = self.http.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = self.authorities.as_deref().and_then(|file| read(file).ok().map(|text| (file, text)));
+        if let Some((file, text)) = text.filter(|(_, text)| *text != http.0)
+            && let Ok(made) = https(Some((file, &text)))
+        {
+            *http = (text, made);
+        }
+        http.1.clone()
     }
 
     /// Sends one report, a whole JSON document.
     pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
         let request = self.request(body)?;
         let answer = async {
-            let answer = self.http.request(request).await.map_err(|error| later(chain(&error)))?;
+            let answer = self.http().request(request).await.map_err(|error| later(chain(&error)))?;
             let (head, body) = answer.into_parts();
             let read = Limited::new(body, ANSWER_BYTES).collect().await;
             Ok((head.status, head.headers, read.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
@@ -143,13 +163,18 @@ fn detail(text: &[u8]) -> String {
     }
 }
 
-fn connector(authorities: Option<&Path>) -> Result<HttpsConnector<HttpConnector>, String> {
+fn read(file: &Path) -> Result<Vec<u8>, String> {
+    fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Returns what connects to servers that authorities vouch for: those in the text of a file, or the machine's.
+fn https(authorities: Option<(&Path, &[u8])>) -> Result<Https, String> {
     let builder = || {
         let builder = ClientConfig::builder_with_provider(tls::provider());
         builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())
     };
     let config = match authorities {
-        Some(file) => builder()?.with_root_certificates(roots(file)?),
+        Some((file, text)) => builder()?.with_root_certificates(roots(file, text)?),
         None => match builder()?.with_native_roots() {
             Ok(builder) => builder,
             // A container may have none, and needs none for a receiver that speaks no TLS.
@@ -160,14 +185,14 @@ fn connector(authorities: Option<&Path>) -> Result<HttpsConnector<HttpConnector>
     http.set_connect_timeout(Some(CONNECT));
     http.enforce_http(false);
     let config = config.with_no_client_auth();
-    Ok(HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1().wrap_connector(http))
+    let connector = HttpsConnectorBuilder::new().with_tls_config(config).https_or_http().enable_http1();
+    Ok(HttpClient::builder(TokioExecutor::new()).build(connector.wrap_connector(http)))
 }
 
-fn roots(file: &Path) -> Result<RootCertStore, String> {
+fn roots(file: &Path, text: &[u8]) -> Result<RootCertStore, String> {
     let fault = |cause: &dyn fmt::Display| format!("{}: {cause}", file.display());
-    let text = fs::read(file).map_err(|error| fault(&error))?;
     let mut roots = RootCertStore::empty();
-    for authority in CertificateDer::pem_slice_iter(&text) {
+    for authority in CertificateDer::pem_slice_iter(text) {
         roots.add(authority.map_err(|error| fault(&error))?).map_err(|error| fault(&error))?;
     }
     if roots.is_empty() { Err(fault(&"holds no certificate")) } else { Ok(roots) }
@@ -220,5 +245,26 @@ mod tests {
         assert!(matches!(&said, NotTaken::Later { cause, .. } if cause.contains("refused")), "{said:?}");
         let said = to(Some("/nowhere/token".into())).report(Bytes::new()).await.unwrap_err();
         assert!(matches!(&said, NotTaken::Later { cause, .. } if cause.contains("/nowhere/token")), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn authorities_that_took_their_turn_are_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ca.crt");
+        let authority = || rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap().cert.pem();
+        let (first, second) = (authority(), authority());
+        fs::write(&file, &first).unwrap();
+        let client = Client::new("https://gatepost".parse().unwrap(), None, Some(&file)).unwrap();
+        let trusted = || {
+            client.http();
+            String::from_utf8(client.http.lock().unwrap().0.clone()).unwrap()
+        };
+        assert_eq!(trusted(), first);
+        fs::write(&file, &second).unwrap();
+        assert_eq!(trusted(), second);
+        fs::write(&file, "half a fi").unwrap();
+        assert_eq!(trusted(), second, "what holds no authority leaves those of before");
+        fs::remove_file(&file).unwrap();
+        assert_eq!(trusted(), second);
     }
 }
