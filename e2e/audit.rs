@@ -1,8 +1,12 @@
 //! The audit on a real cluster: what stands is found, and what was mended or deleted is told apart.
 
+use std::process::Command;
+
 use serde_json::Value;
 
-use crate::support::objects::{deployment, untagged};
+use crate::support::control_plane::ControlPlane;
+use crate::support::kubectl::create;
+use crate::support::objects::{deployment, namespace, untagged};
 use crate::support::wait::eventually;
 use crate::support::{Gatepost, Options, apply, http, kubectl};
 
@@ -42,4 +46,31 @@ fn an_audit_finds_what_stands_and_tells_mended_from_deleted() {
         complete["objects"].as_u64() > complete["evaluated"].as_u64(),
         "what is as it was is not judged again: {complete}"
     );
+}
+
+#[test]
+fn a_cluster_is_audited_once_from_a_laptop() {
+    let Some(control_plane) = ControlPlane::own("laptop") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(create(&namespace("looked-at").with("/metadata/labels/gatepost.dev~1enforce", "recommended")));
+    there.in_namespace("looked-at").accepts(apply(&untagged("web")));
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["audit", "run"]).args(arguments).env("KUBECONFIG", control_plane.kubeconfig());
+        let output = command.output().expect("gatepost runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    let (code, text) = run(&["-o", "json"]);
+    let answer: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let is_it =
+        |result: &&Value| result["rule"] == "container-image-tag" && result["resource"]["namespace"] == "looked-at";
+    let found: Vec<&Value> = answer["results"].as_array().expect("results").iter().filter(is_it).collect();
+    assert_eq!(found.len(), 1, "{text}");
+    assert_eq!((&found[0]["action"], &found[0]["resource"]["kind"]), (&"deny".into(), &"Deployment".into()));
+    assert_eq!(code, Some(1), "{text}");
+    let (code, text) = run(&["--fail-on", "none"]);
+    assert!(text.contains("namespace looked-at") && text.contains("Deployment/web"), "{text}");
+    assert_eq!(code, Some(0), "{text}");
+    assert_eq!(run(&["--policy", "recomended"]).0, Some(2));
+    assert_eq!(run(&["--kubeconfig", "/dev/null"]).0, Some(5));
 }

@@ -17,7 +17,7 @@ pub mod sink;
 pub use auditor::{Auditor, Desk};
 pub use memory::Memory;
 pub use pass::{Pass, Progress};
-pub use scope::{Rules, World};
+pub use scope::{Rules, World, patient};
 pub use sink::{Sink, StoreSink};
 
 #[cfg(test)]

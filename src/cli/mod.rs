@@ -1,5 +1,6 @@
 //! The command line: one file for each subcommand.
 
+mod audit;
 mod catalogue;
 mod certs;
 mod completion;
@@ -49,6 +50,8 @@ enum Command {
     Serve(Box<serve::Args>),
     /// Judge manifests in files
     Scan(scan::Args),
+    /// Judge what stands in a cluster
+    Audit(audit::Args),
     /// Show the policies that there are
     Policies(policies::Args),
     /// Say what a rule wants, why, and how to fix it
@@ -113,6 +116,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => serve::run(*args),
         Command::Scan(args) => scan::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Decisions(args) => decisions::run(&args),

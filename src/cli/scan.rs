@@ -24,7 +24,7 @@ use crate::report::{EngineVersion, FileReport, JsonReport, Tally, TextReport};
 use crate::scan::documents::Scanner;
 
 /// What one rule may cost on one object.
-const LIMITS: Limits = Limits { time: Duration::from_secs(1), instructions: 10_000_000 };
+pub const LIMITS: Limits = Limits { time: Duration::from_secs(1), instructions: 10_000_000 };
 /// A progress bar for less than this would only flicker.
 const SHORT: Duration = Duration::from_secs(1);
 
@@ -72,7 +72,7 @@ pub struct Args {
 
 /// The least severity that fails the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FailOn(Option<Severity>);
+pub struct FailOn(pub Option<Severity>);
 
 impl FromStr for FailOn {
     type Err = String;
@@ -220,7 +220,8 @@ fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar
     Ok(tally)
 }
 
-fn exit_code(tally: &Tally, fail_on: Option<Severity>) -> u8 {
+/// Returns what a report's count says to the shell.
+pub fn exit_code(tally: &Tally, fail_on: Option<Severity>) -> u8 {
     if tally.summary.error > 0 {
         exit::NOT_EVALUATED
     } else if tally.faults > 0 {

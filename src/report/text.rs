@@ -16,6 +16,7 @@ use crate::policy::{ExemptionNote, Severity};
 pub struct TextReport {
     has_colours: bool,
     fail_on: Option<Severity>,
+    part: &'static str,
     last_file: Option<Arc<str>>,
     last_object: Option<Arc<Resource>>,
 }
@@ -23,7 +24,13 @@ pub struct TextReport {
 impl TextReport {
     /// Starts a report; violations below `fail_on` do not fail the run, none of them do where it is none.
     pub const fn new(has_colours: bool, fail_on: Option<Severity>) -> Self {
-        Self { has_colours, fail_on, last_file: None, last_object: None }
+        Self { has_colours, fail_on, part: "file", last_file: None, last_object: None }
+    }
+
+    /// Has the summary count parts of another name than files.
+    pub const fn of_parts(mut self, name: &'static str) -> Self {
+        self.part = name;
+        self
     }
 
     /// Returns what is said of a file, nothing if all is well.
@@ -116,7 +123,7 @@ impl TextReport {
         parts.push(format!(
             "{head}{joint} {}, {}",
             counted_as(tally.summary.objects, "object"),
-            counted_as(tally.files, "file")
+            counted_as(tally.files, self.part)
         ));
         let mut add = |count: usize, text: String| {
             if count > 0 {

@@ -6,7 +6,7 @@ use kube::Client;
 use tokio::sync::watch;
 
 use super::ServeError;
-use crate::audit::{Auditor, Rules};
+use crate::audit::{Auditor, Rules, patient};
 use crate::config::Settings;
 use crate::scan::Kept;
 use crate::store;
@@ -52,7 +52,7 @@ fn rules(app: &App) -> Rules {
         config: in_force.config.clone(),
         exemptions: in_force.exemptions.clone(),
         policies: POLICIES.into_iter().map(Arc::from).collect(),
-        limits: in_force.limits,
+        limits: patient(in_force.limits),
         judge_owned: in_force.judge_owned,
     }
 }
