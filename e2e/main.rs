@@ -44,6 +44,7 @@ mod pressure;
 mod redaction;
 mod registration;
 mod reload;
+mod renewal;
 mod requests;
 mod resilience;
 mod scanner;

@@ -111,9 +111,11 @@ impl Alone {
 
     /// Returns the configuration of a client that trusts it.
     pub fn client(&self) -> Arc<ClientConfig> {
-        let authority = fs::read(self.data().join("ca.crt")).expect("its authority");
+        let authorities = fs::read(self.data().join("ca.crt")).expect("its authorities");
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(&authority).expect("PEM")).expect("an authority");
+        for authority in CertificateDer::pem_slice_iter(&authorities) {
+            roots.add(authority.expect("PEM")).expect("an authority");
+        }
         let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
         Arc::new(builder.expect("protocols").with_root_certificates(roots).with_no_client_auth())
     }

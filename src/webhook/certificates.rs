@@ -9,9 +9,11 @@ mod directory;
 mod files;
 mod issue;
 mod keeper;
+mod kept;
 mod own;
 mod secret;
 mod state;
+mod takeover;
 mod trust;
 pub mod x509;
 

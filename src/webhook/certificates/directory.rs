@@ -82,7 +82,11 @@ fn write(path: &Path, text: &str) -> Result<(), CertificateError> {
         file.sync_all()?;
         fs::rename(&temporary, path)
     });
-    written.map_err(|cause| CertificateError::Write { path: path.to_owned(), cause })
+    written.map_err(|cause| {
+        // Half of it would take up what little room there is.
+        drop(fs::remove_file(&temporary));
+        CertificateError::Write { path: path.to_owned(), cause }
+    })
 }
 
 fn options(is_public: bool) -> OpenOptions {

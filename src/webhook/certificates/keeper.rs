@@ -9,13 +9,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::advance::{IsPublished, Lifetimes, Plan, is_urgent};
-use super::directory::Directory;
 use super::files::Files;
+use super::kept::{Kept, Share};
 use super::own;
 use super::secret::{SecretStore, Written};
-use super::state::{CA_CERTIFICATE, CA_KEY, Contents, State};
+use super::state::{Contents, State};
+use super::takeover::leaf_to_serve;
 use super::trust::{Trust, Unmanaged};
-use super::x509::Certificate;
+use super::x509::{Certificate, Leaf};
 use super::{CertificateError, Name};
 use crate::cluster::Installation;
 use crate::telemetry::CertificateMetrics;
@@ -55,9 +56,12 @@ pub struct Settings {
 pub struct Keeper {
     source: Source,
     lifetimes: Lifetimes,
-    directory: Directory,
+    kept: Kept,
     secret: Option<SecretStore>,
+    /// Who is trusted, and what is served.
     in_force: State,
+    /// The serving certificate that is to follow the one in force, once clients accept it.
+    next_leaf: Option<Leaf>,
     /// Whether what is in force is what all replicas serve.
     is_agreed: bool,
     store: Arc<CertificateStore>,
@@ -85,9 +89,10 @@ impl Keeper {
         let mut keeper = Self {
             source: settings.source,
             lifetimes: settings.lifetimes,
-            directory: Directory::open(&settings.data_dir)?,
+            kept: Kept::open(&settings.data_dir)?,
             secret,
             in_force: State::default(),
+            next_leaf: None,
             is_agreed: false,
             store: Arc::default(),
             trust,
@@ -117,7 +122,7 @@ impl Keeper {
         let interval = INTERVAL.min(Duration::from_millis(overlap.saturating_mul(250))).max(Duration::from_millis(100));
         while tokio::time::timeout(interval, shutdown.wait_for(|is_over| *is_over)).await.is_err() {
             let looked = self.look(Timestamp::now()).await;
-            self.tell(looked);
+            self.tell(&looked);
         }
     }
 
@@ -133,41 +138,58 @@ impl Keeper {
                 Err(CertificateError::OutOfReach { .. }) if Instant::now() < deadline => {
                     tokio::time::sleep(INTERVAL / 4).await;
                 }
+                // Whoever starts must be able to write.
+                Err(error @ CertificateError::Write { .. }) => return Err(error),
                 Err(error) => break error,
             }
         };
-        let next = self.in_directory(now)?;
-        self.adopt(next)?;
+        let (next, share) = self.in_directory(now)?;
+        self.adopt(next, share, now)?;
         // Nor when the API server says no: a rollout whose rights are gone must not retire the replicas that it trusts.
         self.readiness.set(Condition::Certificates, false);
-        self.tell(Err(error));
+        self.tell(&Err(error));
         Ok(())
     }
 
-    /// Brings what is kept up to date, and takes it into force.
-    async fn look(&mut self, now: Timestamp) -> Result<(), CertificateError> {
-        let next = match (&self.source, &self.secret) {
-            (Source::Files(files), _) => self.in_files(&files.clone(), now)?,
-            (_, Some(secret)) => self.in_secret(&secret.clone(), now).await?,
-            (_, None) => self.in_directory(now)?,
+    /// Brings what is kept up to date, and takes it into force; also what cannot be written here, which is an error
+    /// nevertheless.
+    pub(super) async fn look(&mut self, now: Timestamp) -> Result<(), CertificateError> {
+        let (next, share) = match self.find(now).await {
+            Ok(found) => found,
+            Err(error) => {
+                // What waits to be served does not wait for this.
+                if let Some(leaf) = self.next_leaf.clone() {
+                    self.serve(State { leaf: Some(leaf), ..self.in_force.clone() }, now)?;
+                }
+                return Err(error);
+            }
         };
         self.is_agreed = true;
-        self.adopt(next)?;
-        self.readiness.set(Condition::Certificates, true);
-        Ok(())
+        let adopted = self.adopt(next, share, now);
+        self.readiness.set(Condition::Certificates, self.in_force.leaf.is_some());
+        adopted
+    }
+
+    /// Returns what should be, and how much of it is to be in the data directory.
+    async fn find(&self, now: Timestamp) -> Result<(State, Share), CertificateError> {
+        match (&self.source, &self.secret) {
+            (Source::Files(files), _) => Ok((self.in_files(files, now)?, Share::Authorities)),
+            (_, Some(secret)) => Ok((self.in_secret(secret, now).await?, Share::WithoutAuthorityKeys)),
+            (_, None) => self.in_directory(now),
+        }
     }
 
     fn in_files(&self, files: &Files, now: Timestamp) -> Result<State, CertificateError> {
-        let given = files.read(self.directory.path())?;
+        let given = files.read(self.kept.path())?;
         let in_force = self.in_force.leaf.is_some().then_some(&self.in_force);
         let is_published = |authority: &Certificate| self.is_published(authority, now);
         Ok(given.advance(in_force, &self.plan(&[], &is_published), now))
     }
 
-    fn in_directory(&self, now: Timestamp) -> Result<State, CertificateError> {
+    fn in_directory(&self, now: Timestamp) -> Result<(State, Share), CertificateError> {
         let is_published = |authority: &Certificate| self.is_published(authority, now);
         let in_force = self.in_force.leaf.is_some().then_some(&self.in_force);
-        own::in_directory(&self.directory, in_force, &self.plan(self.names(), &is_published), now)
+        self.kept.next(in_force, &self.plan(self.names(), &is_published), now)
     }
 
     async fn in_secret(&self, secret: &SecretStore, now: Timestamp) -> Result<State, CertificateError> {
@@ -181,7 +203,7 @@ impl Keeper {
                 Some(contents) => own::next(contents, in_force, &plan, place, now)?,
                 // Whoever deletes the Secret wants another authority.
                 None if self.is_agreed => own::next(&Contents::new(), in_force, &plan, place, now)?,
-                None => (None, self.in_directory(now)?),
+                None => (None, self.in_directory(now)?.0),
             };
             if kept.as_ref() == Some(&next) {
                 return Ok(next);
@@ -219,28 +241,30 @@ impl Keeper {
         Plan { names, lifetimes: self.lifetimes, is_published }
     }
 
-    /// Returns whether every registration has held an authority for long enough.
+    /// Returns whether every registration and `ca.crt` have held an authority for long enough.
     fn is_published(&self, authority: &Certificate, now: Timestamp) -> bool {
-        match self.trust.published_since(authority.der()) {
-            Ok(Some(since)) => since.as_second() + self.lifetimes.settle() <= now.as_second(),
-            Ok(None) => false,
+        let is_settled = |since: Timestamp| since.as_second() + self.lifetimes.settle() <= now.as_second();
+        let is_registered = match self.trust.published_since(authority.der()) {
+            Ok(since) => since.is_some_and(is_settled),
             Err(Unmanaged) => true,
-        }
+        };
+        is_registered && self.kept.published_since(authority).is_some_and(is_settled)
     }
 
-    /// Takes into force what should be. First clients are told whom to trust, then what they issued is served.
-    fn adopt(&mut self, next: State) -> Result<(), CertificateError> {
-        let authorities = next.authorities_pem();
-        if self.secret.is_some() && self.is_agreed {
-            let mut contents = next.contents();
-            contents.remove(CA_KEY);
-            self.directory.write(&contents)?;
-        } else {
-            self.directory.write_one(CA_CERTIFICATE, &authorities)?;
-        }
+    /// Takes into force what should be. First clients are told whom to trust, then what they issued is served; what
+    /// cannot be written keeps nothing from being served, and is an error after that.
+    fn adopt(&mut self, next: State, share: Share, now: Timestamp) -> Result<(), CertificateError> {
+        let written = self.kept.write(&next, share, now);
         if self.is_agreed {
-            self.trust.set_authorities(&authorities);
+            self.trust.set_authorities(&next.authorities_pem());
         }
+        self.serve(next, now)?;
+        written
+    }
+
+    /// Serves what should be served.
+    fn serve(&mut self, next: State, now: Timestamp) -> Result<(), CertificateError> {
+        let next = self.hold_back(next, now);
         if next == self.in_force {
             return Ok(());
         }
@@ -250,6 +274,24 @@ impl Keeper {
         self.announce(&next);
         self.in_force = next;
         Ok(())
+    }
+
+    /// Returns what should be, with the serving certificate in force as long as clients do not accept the next one.
+    fn hold_back(&mut self, next: State, now: Timestamp) -> State {
+        if matches!(self.source, Source::Files(_)) {
+            // Whoever keeps them decides; what is read from them has waited already.
+            return next;
+        }
+        let is_published = |authority: &Certificate| self.is_published(authority, now);
+        let plan = self.plan(self.names(), &is_published);
+        let leaf = leaf_to_serve(&next, self.in_force.leaf.as_ref(), &plan, now);
+        let next_leaf = next.leaf.clone().filter(|kept| leaf.as_ref() != Some(kept));
+        if let Some(waits) = next_leaf.as_ref().filter(|leaf| self.next_leaf.as_ref() != Some(leaf)) {
+            let fingerprint = waits.certificate.fingerprint();
+            tracing::info!(fingerprint, "a serving certificate waits until clients trust its authority");
+        }
+        self.next_leaf = next_leaf;
+        State { leaf, ..next }
     }
 
     /// Says in log and metrics what changes.
@@ -278,16 +320,21 @@ impl Keeper {
     }
 
     /// Says in log, metric and readiness what is wrong, once.
-    fn tell(&mut self, looked: Result<(), CertificateError>) {
-        let fault = looked.err().map(|error| error.to_string());
+    fn tell(&mut self, looked: &Result<(), CertificateError>) {
+        let fault = looked.as_ref().err().map(ToString::to_string);
         if fault == self.fault {
             return;
         }
-        if let Some(error) = &fault {
-            tracing::error!(error, "certificates cannot be looked after; what is in force stays");
-            self.metrics.failed();
-        } else {
-            tracing::info!("certificates can be looked after again");
+        match looked {
+            Ok(()) => tracing::info!("certificates can be looked after again"),
+            Err(error @ CertificateError::Write { .. }) => {
+                tracing::error!(%error, "certificates cannot be written; what is due is served all the same");
+                self.metrics.failed();
+            }
+            Err(error) => {
+                tracing::error!(%error, "certificates cannot be looked after; what is in force stays");
+                self.metrics.failed();
+            }
         }
         self.readiness.note("certificates", fault.iter().cloned().collect());
         self.fault = fault;

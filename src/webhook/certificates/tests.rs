@@ -12,6 +12,8 @@ use super::*;
 use crate::telemetry::CertificateMetrics;
 use crate::webhook::health::{Condition, Readiness};
 
+mod full_disk;
+mod takeover;
 mod walk;
 
 const NOW: i64 = 1_800_000_000;

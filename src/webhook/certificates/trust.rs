@@ -17,9 +17,10 @@ pub struct Trust {
     published: watch::Sender<Option<Published>>,
 }
 
-/// What every registration of this installation holds.
+/// Which authorities clients have been told of, and since when: what every registration of this installation holds, or
+/// what `ca.crt` does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Published(Vec<(CertificateDer<'static>, Timestamp)>);
+pub(super) struct Published(Vec<(CertificateDer<'static>, Timestamp)>);
 
 impl Default for Trust {
     fn default() -> Self {
@@ -51,15 +52,9 @@ impl Trust {
     /// Whoever manages registrations calls this when it begins, with the empty text, and each time that it has looked.
     /// Without any call nobody manages them, and time alone decides when a new authority may issue.
     pub fn set_published(&self, pem: &str, now: Timestamp) {
-        let held = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
         self.published.send_if_modified(|published| {
             let before = published.take();
-            let since = |authority: &CertificateDer<'_>| before.as_ref().and_then(|before| before.since(authority));
-            let held = held.map(|authority| {
-                let since = since(&authority).unwrap_or(now);
-                (authority, since)
-            });
-            let held = Some(Published(held.collect()));
+            let held = Some(before.clone().unwrap_or_default().holding(pem, now));
             let is_new = held != before;
             *published = held;
             is_new
@@ -77,7 +72,18 @@ impl Trust {
 pub(super) struct Unmanaged;
 
 impl Published {
-    fn since(&self, authority: &[u8]) -> Option<Timestamp> {
+    /// Returns what is held at `now`, as PEM; what was held before keeps its time.
+    pub(super) fn holding(&self, pem: &str, now: Timestamp) -> Self {
+        let held = CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok);
+        let with_time = |authority: CertificateDer<'static>| {
+            let since = self.since(&authority).unwrap_or(now);
+            (authority, since)
+        };
+        Self(held.map(with_time).collect())
+    }
+
+    /// Returns since when an authority has been held, if it is.
+    pub(super) fn since(&self, authority: &[u8]) -> Option<Timestamp> {
         self.0.iter().find(|(held, _)| held.as_ref() == authority).map(|(_, since)| *since)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
+use super::super::takeover::leaf_to_serve;
 use super::*;
 
 /// Several processes that share what is kept, and what was published.
@@ -25,15 +26,28 @@ impl World {
     /// Has one process look, as the keeper does.
     fn look(&mut self, process: usize, number: i64) {
         let names = names(None, &[]).unwrap();
-        let plan = Plan { names: &names, lifetimes: self.lifetimes, is_published: &|_| true };
+        let is_published = |authority: &Certificate| self.is_published(authority, number);
+        let plan = Plan { names: &names, lifetimes: self.lifetimes, is_published: &is_published };
         let in_force = self.in_force[process].as_ref();
         let kept = State::read(&self.kept).unwrap();
         let next = advance(&kept, in_force, &plan, second(number)).unwrap();
+        let leaf = leaf_to_serve(&next, in_force.and_then(|state| state.leaf.as_ref()), &plan, second(number));
+        let in_force = State { leaf, ..next.clone() };
+        assert_eq!(State::read(&next.contents()).unwrap(), next, "what is written is read back");
+        for state in [&next, &in_force] {
+            let again = advance(&next, Some(state), &plan, second(number)).unwrap();
+            assert_eq!(again, next, "a second look changes nothing");
+        }
         self.kept = next.contents();
-        assert_eq!(State::read(&self.kept).unwrap(), next, "what is written is read back");
-        assert_eq!(advance(&next, Some(&next), &plan, second(number)).unwrap(), next, "a second look changes nothing");
         self.published.push_back((number, next.authorities.iter().map(|each| each.certificate.clone()).collect()));
-        self.in_force[process] = Some(next);
+        self.in_force[process] = Some(in_force);
+    }
+
+    /// Returns whether clients have been told of an authority for long enough.
+    fn is_published(&self, authority: &Certificate, number: i64) -> bool {
+        let is_told =
+            |(at, told): &(i64, Vec<Certificate>)| *at + self.lifetimes.settle() <= number && told.contains(authority);
+        self.published.iter().any(is_told)
     }
 
     /// Returns who a client trusts that heard the last news this long ago.
@@ -75,6 +89,31 @@ fn walks_forty_years_by_the_week() {
     }
     assert!((40..=50).contains(&leaves), "{leaves}");
     assert!((4..=10).contains(&authorities), "{authorities}");
+}
+
+#[test]
+fn clients_accept_what_is_served_when_authority_and_certificate_are_replaced_by_hand() {
+    for forgets in [false, true] {
+        let mut world = World::new(years(), 2);
+        world.look(0, 0);
+        world.look(1, 0);
+        let other = TempDir::new().unwrap();
+        let put = look(other.path(), &names_with(&[]), None, 0).unwrap();
+        let remembered = world.kept.remove("trusted.json").unwrap();
+        world.kept = put.contents();
+        world.kept.remove("trusted.json");
+        if !forgets {
+            world.kept.insert("trusted.json", remembered);
+        }
+        for number in 100..140 {
+            for process in [0, 1] {
+                world.look(process, number);
+                world.check(number, 4);
+            }
+        }
+        let after = world.in_force[0].clone().unwrap();
+        assert_eq!((served(&after), after.authorities.len()), (served(&put), 2));
+    }
 }
 
 proptest! {
