@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::support::kubectl::kubectl;
 use crate::support::manifests::NAMESPACE;
-use crate::support::registered::Scene;
+use crate::support::objects::read;
+use crate::support::registered::{SELF_RIGHTS, Scene};
 use crate::support::serving::Serving;
 use crate::support::wait::eventually;
 
@@ -51,11 +52,17 @@ fn the_doctor_names_what_is_wrong_and_nothing_else() {
         says(&well, check, "ok", "");
     }
     says(&well, "watch of namespaces", "ok", "");
-    // The shipped port is 443; this scene's is another.
-    says(&well, "registration", "warning", &scene.port.to_string());
+    // The shipped port is 443; this scene's is another, and its Service leads there.
+    says(&well, "registration", "ok", "probe.validate.gatepost.dev");
     // There are no nodes for Pods to run on.
     says(&well, "Deployment", "problem", "0 of 2");
     assert_eq!(code, Some(1));
+
+    let rights = kubectl("delete clusterrolebinding gatepost-self-registration");
+    scene.kubectl().accepts(rights);
+    let (_, without_rights) = doctor(&scene, &serving);
+    scene.kubectl().accepts(kubectl("apply --server-side -f -").reading(&read(SELF_RIGHTS)));
+    says(&without_rights, "rights", "problem", "update mutatingwebhookconfigurations");
 
     serving.kill();
     let (_, without_process) = doctor(&scene, &serving);

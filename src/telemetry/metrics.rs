@@ -224,6 +224,7 @@ mod tests {
             "gatepost_tls_handshake_failures_total 0",
             "gatepost_registration_state{state=\"unknown\"} 1",
             "gatepost_registration_state{state=\"probe_only\"} 0",
+            "gatepost_registration_self 0",
             "gatepost_registration_paused 0",
             "gatepost_registration_ca_matches 0",
             "gatepost_registration_missing_delete_kinds 0",

@@ -74,6 +74,7 @@ struct ProbeLabels {
 /// What is shown of the registration.
 #[derive(Debug)]
 pub struct RegistrationMetrics {
+    is_self: Gauge,
     state: Family<StateLabels, Gauge>,
     paused: Gauge,
     ca_matches: Gauge,
@@ -87,6 +88,7 @@ impl RegistrationMetrics {
     /// Registers them.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
+            is_self: add(registry, "registration_self", "1 if Gatepost writes the whole registration itself"),
             state: add(registry, "registration_state", "1 for how far the API server asks, 0 for the others"),
             paused: add(registry, "registration_paused", "1 if somebody deleted the registration and it stays so"),
             ca_matches: add(registry, "registration_ca_matches", "1 if the API server trusts every authority in use"),
@@ -103,6 +105,11 @@ impl RegistrationMetrics {
             drop(metrics.probes.get_or_create(&ProbeLabels { result: result.as_str() }));
         }
         metrics
+    }
+
+    /// Shows whether Gatepost writes the whole registration itself.
+    pub fn show_self(&self, is_self: bool) {
+        self.is_self.set(i64::from(is_self));
     }
 
     /// Shows how far the API server asks.

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
 use serde::Serialize;
 
 use super::facts::{Facts, Read};
-use super::process::Process;
-use super::rights::Right;
-use crate::cluster::registration::authorities::Authorities;
-use crate::cluster::registration::{self, Difference, Field};
+use super::process::{Clock, Process};
+use registration::{mutation, registrations};
+
+mod registration;
 
 /// How far clocks may differ before certificates that were just made are refused.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(30);
@@ -70,7 +69,7 @@ pub fn diagnose(facts: &Facts) -> Vec<Finding> {
     findings.extend(registrations(facts));
     findings.extend(mutation(facts));
     findings.push(arrival(facts));
-    findings.push(rights(&facts.namespace, &facts.rights));
+    findings.push(rights(facts));
     findings.extend(clocks(facts));
     findings.extend(certificates(facts));
     findings.extend(watches(facts));
@@ -121,11 +120,14 @@ fn one_process(name: &str, process: &Read<Process>) -> Finding {
     match process {
         Ok(process) if !process.is_ready() => {
             let failed: Vec<&str> = process.readiness.lines().filter_map(|line| line.strip_prefix("[-]")).collect();
-            let says = format!("{name} is not ready: {}", failed.join("; "));
+            let mut says = format!("{name} is not ready: {}", failed.join("; "));
+            if !notes(process).is_empty() {
+                says = format!("{says}; and says: {}", notes(process).join("; "));
+            }
             Finding::problem("process", says, "see its log")
         }
         Ok(process) => {
-            let notes: Vec<&str> = process.readiness.lines().filter(|line| line.starts_with("[!]")).collect();
+            let notes = notes(process);
             if notes.is_empty() {
                 return Finding::ok("process", format!("{name} is ready"));
             }
@@ -136,114 +138,9 @@ fn one_process(name: &str, process: &Read<Process>) -> Finding {
     }
 }
 
-fn registrations(facts: &Facts) -> Vec<Finding> {
-    let live = match &facts.registration {
-        Ok(Some(live)) => live,
-        Ok(None) => {
-            let paused = any(facts, |process| process.sample("gatepost_registration_paused") == Some(1.0));
-            let says = "there is no ValidatingWebhookConfiguration gatepost: the API server asks nobody";
-            return vec![if paused {
-                let says = format!("{says}. It was deleted by somebody, so Gatepost leaves it so");
-                Finding::problem("registration", says, "gatepost doctor --resume has it written again")
-            } else {
-                let mend = "kubectl apply -f manifests/install.yaml; with registration: self see Gatepost's log";
-                Finding::problem("registration", says, mend)
-            }];
-        }
-        Err(cause) => return vec![Finding::unknown("registration", format!("cannot be read: {cause}"))],
-    };
-    let mut findings = vec![registered(facts, live)];
-    findings.push(trust(facts, live));
-    findings
-}
-
-fn registered(facts: &Facts, live: &ValidatingWebhookConfiguration) -> Finding {
-    let entries = live.webhooks.as_deref().unwrap_or_default();
-    let differences = differences(live, &facts.namespace);
-    let missing = facts.processes.values().filter_map(|process| {
-        process.as_ref().ok()?.sample("gatepost_registration_missing_delete_kinds").filter(|count| *count > 0.0)
-    });
-    if let Some(count) = missing.reduce(f64::max) {
-        return Finding::warning(
-            "registration",
-            format!("rules in force ask about DELETE of {count} kinds for which it is not registered"),
-            "add rules with operation DELETE to the ValidatingWebhookConfiguration for what the process says above, or \
-             use registration: self",
-        );
-    }
-    if differences.is_empty() {
-        let names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        return Finding::ok("registration", format!("ValidatingWebhookConfiguration gatepost: {}", names.join(", ")));
-    }
-    let mend = "apply manifests/install.yaml again, unless the difference is wanted";
-    Finding::warning("registration", differences.join("; "), mend)
-}
-
-/// Returns how a registration differs from what ships, but for what is a choice: failurePolicy and entries of others.
-/// What it asks about on DELETE depends on the rules in force, which each process knows.
-fn differences(live: &ValidatingWebhookConfiguration, namespace: &str) -> Vec<String> {
-    let mut live = live.clone();
-    for rules in live.webhooks.iter_mut().flatten().filter_map(|entry| entry.rules.as_mut()) {
-        rules.retain(|rule| rule.operations.as_deref() != Some(&["DELETE".to_owned()]));
-    }
-    let found = registration::differences(&live, namespace).into_iter();
-    let is_wrong = |difference: &Difference| !matches!(difference.field, Field::FailurePolicy | Field::Foreign);
-    found.filter(is_wrong).map(|difference| difference.to_string()).collect()
-}
-
-/// Whether the API server trusts what Gatepost serves.
-fn trust(facts: &Facts, live: &ValidatingWebhookConfiguration) -> Finding {
-    const CHECK: &str = "CA bundle";
-    let authorities = match &facts.authorities {
-        Ok(Some(authorities)) => authorities,
-        Ok(None) => return Finding::unknown(CHECK, "Gatepost's certificate authority was not found"),
-        Err(cause) => return Finding::unknown(CHECK, format!("Gatepost's authority cannot be read: {cause}")),
-    };
-    let ours = Authorities::parse(authorities.as_bytes());
-    if ours.is_empty() {
-        let mend = "delete the Secret: it is made anew";
-        return Finding::problem(CHECK, "ca.crt of Gatepost's Secret is no certificate", mend);
-    }
-    for entry in live.webhooks.iter().flatten().filter(|entry| entry.name.ends_with(".gatepost.dev")) {
-        let bundle = entry.client_config.ca_bundle.as_ref().map(|bundle| bundle.0.as_slice()).unwrap_or_default();
-        let says = match Authorities::parse(bundle) {
-            _ if bundle.is_empty() => format!("{} has no caBundle", entry.name),
-            trusted if trusted.is_empty() => format!("caBundle of {} holds no certificate", entry.name),
-            trusted if ours.missing_in(&trusted) == 0 => continue,
-            _ => format!("caBundle of {} lacks an authority that Gatepost uses", entry.name),
-        };
-        let mend =
-            "Gatepost writes it by itself while it runs with a cluster and --namespace: see its log, and rights below";
-        return Finding::problem(CHECK, format!("{says}: the API server cannot connect"), mend);
-    }
-    Finding::ok(CHECK, "holds every authority that Gatepost uses")
-}
-
-/// Whether objects of the namespaces that ask for patches are sent to be mended; nothing where none asks.
-fn mutation(facts: &Facts) -> Option<Finding> {
-    const CHECK: &str = "mutation";
-    let namespaces = match &facts.mutated_namespaces {
-        Ok(namespaces) if namespaces.is_empty() => return None,
-        Ok(namespaces) => namespaces,
-        Err(cause) => return Some(Finding::unknown(CHECK, format!("Namespaces cannot be read: {cause}"))),
-    };
-    let asking = match namespaces.as_slice() {
-        [one] => format!("the namespace {one}"),
-        [first, rest @ ..] => format!("{first} and {} more namespaces", rest.len()),
-        [] => return None,
-    };
-    Some(match &facts.is_mutation_registered {
-        Ok(true) => Finding::ok(CHECK, format!("is registered; {asking}: label gatepost.dev/mutate")),
-        Ok(false) => Finding::warning(
-            CHECK,
-            format!(
-                "nothing is mended in {asking}, whose label gatepost.dev/mutate asks for it: there is no \
-                 MutatingWebhookConfiguration gatepost"
-            ),
-            "add manifests/components/mutation to your kustomization, or take the label away",
-        ),
-        Err(cause) => Finding::unknown(CHECK, format!("its registration cannot be read: {cause}")),
-    })
+/// Returns what a process says beside its readiness.
+fn notes(process: &Process) -> Vec<&str> {
+    process.readiness.lines().filter(|line| line.starts_with("[!]")).collect()
 }
 
 fn arrival(facts: &Facts) -> Finding {
@@ -263,8 +160,9 @@ fn arrival(facts: &Facts) -> Finding {
     }
 }
 
-fn rights(namespace: &str, rights: &[(Right, Read<bool>)]) -> Finding {
+fn rights(facts: &Facts) -> Finding {
     const CHECK: &str = "rights";
+    let Facts { namespace, rights, .. } = facts;
     let missing: Vec<String> =
         rights.iter().filter(|(_, may)| may == &Ok(false)).map(|(right, _)| right.to_string()).collect();
     let unknown = rights.iter().find_map(|(_, may)| may.as_ref().err());
@@ -274,7 +172,11 @@ fn rights(namespace: &str, rights: &[(Right, Read<bool>)]) -> Finding {
         (missing, _) => Finding::problem(
             CHECK,
             format!("ServiceAccount {namespace}/gatepost may not: {}", missing.join("; ")),
-            "apply manifests/base/rbac-webhook.yaml again",
+            if facts.registers_itself() {
+                "apply manifests/base/rbac-webhook.yaml and manifests/components/self-registration/rbac.yaml again"
+            } else {
+                "apply manifests/base/rbac-webhook.yaml again"
+            },
         ),
     }
 }
@@ -282,13 +184,14 @@ fn rights(namespace: &str, rights: &[(Right, Read<bool>)]) -> Finding {
 fn clocks(facts: &Facts) -> Vec<Finding> {
     const CHECK: &str = "clock";
     let Ok((_, Some(reference))) = &facts.api_server else { return vec![] };
-    let here = ("this machine".to_owned(), facts.now);
-    let theirs = all(facts).filter_map(|(name, process)| Some((name.to_owned(), process.clock?)));
+    let here = ("this machine".to_owned(), -reference.ahead());
+    // Each was read at another moment, so each is compared with the one clock that was there every time.
+    let apart = |clock: Clock| clock.ahead() - reference.ahead();
+    let theirs = all(facts).filter_map(|(name, process)| Some((name.to_owned(), apart(process.clock?))));
     let wrong: Vec<Finding> = std::iter::once(here)
         .chain(theirs)
-        .filter(|(_, clock)| reference.duration_until(*clock).abs() > CLOCK_TOLERANCE)
-        .map(|(name, clock)| {
-            let apart = reference.duration_until(clock);
+        .filter(|(_, apart)| apart.abs() > CLOCK_TOLERANCE)
+        .map(|(name, apart)| {
             let says = format!("{name} is {apart:#} from the API server");
             Finding::problem(CHECK, says, "synchronise the clocks: certificates and dates in modes depend on them")
         })

@@ -6,14 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, ResourceExt as _};
 
-use super::process::{self, Address, Process};
+use super::process::{self, Address, Clock, Process};
 use super::rights::{self, Right};
 use crate::cluster::Installation;
 use crate::cluster::installation::{CERTIFICATES_SECRET, NAME};
+use crate::cluster::registration::Configuration as _;
+use crate::cluster::registration::wanted::PROBE;
 use crate::policy::mutation::MUTATE;
 
 /// How long counters and watches may take to show what just happened.
@@ -33,8 +35,8 @@ pub struct Facts {
     /// The namespace that Gatepost is installed in.
     pub namespace: String,
     /// The API server's version, and its clock.
-    pub api_server: Read<(String, Option<Timestamp>)>,
-    /// This machine's clock when the API server answered.
+    pub api_server: Read<(String, Option<Clock>)>,
+    /// This machine's clock.
     pub now: Timestamp,
     /// Wanted and available replicas; none when there is no Deployment.
     pub replicas: Read<Option<(i32, i32)>>,
@@ -42,8 +44,10 @@ pub struct Facts {
     pub processes: BTreeMap<String, Read<Process>>,
     /// The registration; none when there is none.
     pub registration: Read<Option<ValidatingWebhookConfiguration>>,
-    /// Whether there is a registration for mutation.
-    pub is_mutation_registered: Read<bool>,
+    /// The registration for mutation; none when there is none.
+    pub mutating: Read<Option<MutatingWebhookConfiguration>>,
+    /// The Service that registrations name; none when there is none.
+    pub service: Read<Option<Service>>,
     /// Namespaces whose label asks for patches.
     pub mutated_namespaces: Read<Vec<String>>,
     /// The authorities that Gatepost's Secret holds, as PEM; none when there is no Secret.
@@ -69,21 +73,34 @@ impl Facts {
         let processes = caught_up(&addresses, newest_namespace.as_ref().ok().copied()).await;
         let registrations: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
         let mutating: Api<MutatingWebhookConfiguration> = Api::all(client.clone());
+        let services: Api<Service> = Api::namespaced(client.clone(), namespace);
         let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
-        Self {
+        let mut facts = Self {
             namespace: namespace.clone(),
             api_server,
             now,
             replicas: replicas(installation).await,
             processes,
             registration: registrations.get_opt(NAME).await.map_err(words),
-            is_mutation_registered: mutating.get_metadata_opt(NAME).await.map_err(words).map(|found| found.is_some()),
+            mutating: mutating.get_opt(NAME).await.map_err(words),
+            service: services.get_opt(NAME).await.map_err(words),
             mutated_namespaces: mutated_namespaces(installation).await,
             authorities: secrets.get_opt(CERTIFICATES_SECRET).await.map_err(words).map(|secret| authorities(secret?)),
             arrived,
             newest_namespace,
-            rights: rights::ask(installation).await,
-        }
+            rights: Vec::new(),
+        };
+        facts.rights = rights::ask(installation, facts.registers_itself()).await;
+        facts
+    }
+
+    /// Returns whether Gatepost writes its registration itself: a process says so, or what is registered asks about
+    /// probes.
+    pub fn registers_itself(&self) -> bool {
+        let says_so = |process: &Process| process.sample("gatepost_registration_self") == Some(1.0);
+        let is_probed = |live: &ValidatingWebhookConfiguration| live.entries().iter().any(|entry| entry.name == PROBE);
+        self.processes.values().flatten().any(says_so)
+            || self.registration.as_ref().is_ok_and(|live| live.as_ref().is_some_and(is_probed))
     }
 }
 
@@ -93,7 +110,7 @@ fn authorities(secret: Secret) -> Option<String> {
     String::from_utf8(text.0).ok()
 }
 
-async fn version(installation: &Installation) -> Read<(String, Option<Timestamp>)> {
+async fn version(installation: &Installation) -> Read<(String, Option<Clock>)> {
     let (text, clock) = process::get(&installation.client, "/version").await?;
     let version: serde_json::Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
     let version = version.get("gitVersion").and_then(serde_json::Value::as_str).unwrap_or("of unknown version");

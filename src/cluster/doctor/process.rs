@@ -4,13 +4,29 @@ use std::collections::BTreeMap;
 
 use http::Request;
 use http_body_util::BodyExt as _;
-use jiff::Timestamp;
 use jiff::fmt::rfc2822;
+use jiff::{SignedDuration, Timestamp};
 use kube::client::Body;
 use kube::{Client, Config};
 
 /// Largest answer that is read, in bytes.
 const MOST_BYTES: usize = 4 << 20;
+
+/// What a clock said, and what this machine's said at that moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clock {
+    /// What it said.
+    pub said: Timestamp,
+    /// What this machine's clock said when the answer came.
+    pub here: Timestamp,
+}
+
+impl Clock {
+    /// Returns how far it is ahead of this machine's.
+    pub fn ahead(self) -> SignedDuration {
+        self.here.duration_until(self.said)
+    }
+}
 
 /// Where a process can be asked.
 #[derive(Clone)]
@@ -43,18 +59,20 @@ impl Address {
         Ok(Process { samples: samples(&metrics), readiness, clock })
     }
 
-    async fn get(&self, path: &str) -> Result<(String, Option<Timestamp>), String> {
+    async fn get(&self, path: &str) -> Result<(String, Option<Clock>), String> {
         get(&self.client, &format!("{}{path}", self.prefix)).await
     }
 }
 
 /// Gets a text and the answering server's clock.
-pub async fn get(client: &Client, path: &str) -> Result<(String, Option<Timestamp>), String> {
+pub async fn get(client: &Client, path: &str) -> Result<(String, Option<Clock>), String> {
     let request = Request::get(path).body(Body::empty()).map_err(|error| error.to_string())?;
     let response = client.send(request).await.map_err(|error| error.to_string())?;
+    let here = Timestamp::now();
     let status = response.status();
     let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
-    let clock = date.and_then(|date| rfc2822::parse(date).ok()).map(|date| date.timestamp());
+    let clock = date.and_then(|date| rfc2822::parse(date).ok());
+    let clock = clock.map(|date| Clock { said: date.timestamp(), here });
     let body = http_body_util::Limited::new(response.into_body(), MOST_BYTES).collect().await;
     let body = body.map_err(|error| error.to_string())?.to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
@@ -69,7 +87,7 @@ pub struct Process {
     /// The text of `/readyz?verbose`.
     pub readiness: String,
     /// What its clock said.
-    pub clock: Option<Timestamp>,
+    pub clock: Option<Clock>,
 }
 
 impl Process {
@@ -104,7 +122,7 @@ fn is_of(series: &str, name: &str) -> bool {
 #[cfg(test)]
 impl Process {
     /// Builds what a process would show.
-    pub fn showing(metrics: &str, readiness: &str, clock: Timestamp) -> Self {
+    pub fn showing(metrics: &str, readiness: &str, clock: Clock) -> Self {
         Self { samples: samples(metrics), readiness: readiness.to_owned(), clock: Some(clock) }
     }
 }

@@ -13,6 +13,8 @@ use crate::cluster::installation::NAME;
 
 /// The roles that are installed; what they grant is what is needed.
 const ROLES: &str = include_str!("../../../manifests/base/rbac-webhook.yaml");
+/// Those that are needed beside them to write the registration.
+const SELF_ROLES: &str = include_str!("../../../manifests/components/self-registration/rbac.yaml");
 
 /// One thing that the ServiceAccount must be able to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +61,16 @@ struct PolicyRule {
 }
 
 /// Returns every right of the shipped roles.
-pub fn needed() -> Result<Vec<Right>, String> {
-    let roles: Vec<Role> = serde_saphyr::from_multiple(ROLES).map_err(|error| error.to_string())?;
+pub fn needed(registers_itself: bool) -> Result<Vec<Right>, String> {
+    let mut rights = granted(ROLES)?;
+    if registers_itself {
+        rights.extend(granted(SELF_ROLES)?);
+    }
+    Ok(rights)
+}
+
+fn granted(roles: &str) -> Result<Vec<Right>, String> {
+    let roles: Vec<Role> = serde_saphyr::from_multiple(roles).map_err(|error| error.to_string())?;
     let granting = roles.iter().filter(|role| matches!(role.kind.as_str(), "Role" | "ClusterRole"));
     Ok(granting.flat_map(|role| role.rules.iter().flat_map(|rule| rights(rule, role.kind == "Role"))).collect())
 }
@@ -88,9 +98,9 @@ fn rights(rule: &PolicyRule, own_namespace: bool) -> Vec<Right> {
 }
 
 /// Asks the cluster about each right of Gatepost's ServiceAccount.
-pub async fn ask(installation: &Installation) -> Vec<(Right, Read<bool>)> {
+pub async fn ask(installation: &Installation, registers_itself: bool) -> Vec<(Right, Read<bool>)> {
     let mut answers = Vec::new();
-    for right in needed().unwrap_or_default() {
+    for right in needed(registers_itself).unwrap_or_default() {
         let answer = may(&installation.client, &installation.namespace, &right).await;
         answers.push((right, answer));
     }
@@ -129,8 +139,10 @@ mod tests {
 
     #[test]
     fn the_shipped_roles_name_what_is_needed() {
-        let needed = needed().unwrap();
-        let words: Vec<String> = needed.iter().map(ToString::to_string).collect();
+        let words = |registers_itself| -> Vec<String> {
+            needed(registers_itself).unwrap().iter().map(ToString::to_string).collect()
+        };
+        let (words, more) = (words(false), words(true));
         for expected in [
             "watch namespaces",
             "create subjectaccessreviews.authorization.k8s.io",
@@ -138,6 +150,15 @@ mod tests {
             "get secrets \"gatepost-certificates\" in its own namespace",
         ] {
             assert!(words.iter().any(|right| right == expected), "{expected} is missing in {words:#?}");
+        }
+        assert_eq!(more.get(..words.len()), Some(words.as_slice()));
+        for expected in [
+            "update mutatingwebhookconfigurations.admissionregistration.k8s.io \"gatepost\"",
+            "patch configmaps \"gatepost-state\" in its own namespace",
+            "create configmaps \"gatepost-probe\" in its own namespace",
+        ] {
+            assert!(!words.iter().any(|right| right == expected), "{expected} is for who registers itself");
+            assert!(more.iter().any(|right| right == expected), "{expected} is missing in {more:#?}");
         }
     }
 }

@@ -50,7 +50,8 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Compares the entries of a live configuration with those that it should have. CA bundles are not compared.
+/// Compares the entries of a live configuration with those that it should have. CA bundles are not compared: who knows the
+/// authorities asks [`Authorities::missing_in`](super::authorities::Authorities::missing_in).
 pub fn differences(live: &[Entry], wanted: &[Entry]) -> Vec<Difference> {
     let mut found = Vec::new();
     for wanted in wanted {

@@ -141,6 +141,7 @@ impl Keeper {
     pub fn new(given: Given) -> (Self, watch::Receiver<Notes>) {
         let (notes, told) = watch::channel(Notes::new());
         let client = given.installation.client.clone();
+        given.metrics.registration.show_self(given.registration == Registration::Own);
         let keeper = Self {
             validating: Kept::new(&client),
             mutating: Kept::new(&client),

@@ -21,8 +21,6 @@ mod whole;
 
 use std::error::Error;
 
-use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
-
 pub use compare::{Difference, Field};
 pub use entry::{Configuration, Entry};
 pub use keeper::{Given, Keeper, Note, Notes};
@@ -30,13 +28,6 @@ pub use state::resume;
 pub use wanted::{Address, Wanted};
 
 pub use crate::config::{FailurePolicy, Registration};
-
-/// Tells in words how a live configuration differs from what is shipped, for an installation in this namespace.
-///
-/// `caBundle` is not compared: who knows the authorities asks [`authorities::Authorities::missing_in`].
-pub fn differences(live: &ValidatingWebhookConfiguration, namespace: &str) -> Vec<Difference> {
-    compare::differences(&live.entries(), &Wanted::shipped(namespace).validating())
-}
 
 /// Returns what the API server said, without what a program would read.
 fn said(error: &kube::Error) -> String {
