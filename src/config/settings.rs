@@ -99,6 +99,12 @@ pub struct Settings {
     /// Authorities in PEM that vouch for the database's server; without an sslmode in the URL they must vouch for its name
     #[arg(long, value_name = "FILE")]
     pub database_ca: Option<PathBuf>,
+    /// How long decisions are kept
+    #[arg(long, value_name = "TIME", default_value = "14d")]
+    pub keep_decisions: Lifetime,
+    /// How long closed findings, ended audits with their counts, and checks are kept
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    pub keep_history: Lifetime,
     /// Read rules and policies from a directory, over those that ship; may be given more than once
     #[arg(long, value_name = "DIR", value_delimiter = ',')]
     pub policies: Vec<PathBuf>,

@@ -30,7 +30,9 @@ fn sample(scalar: &Scalar, number: usize) -> String {
     let word = |words: [&str; 3]| words[number].to_owned();
     match scalar.key.as_str() {
         key if key.starts_with("listen") => format!("127.0.0.1:{}", 7000 + number),
-        "caLifetime" | "caOverlap" | "auditInterval" | "tlsLifetime" => format!("{}d", 20 + number),
+        "caLifetime" | "caOverlap" | "auditInterval" | "keepDecisions" | "keepHistory" | "tlsLifetime" => {
+            format!("{}d", 20 + number)
+        }
         "databaseUrl" => format!("postgres://name-{number}/gatepost"),
         "role" => word(["scanner", "all", "scanner"]),
         "scanner" => format!("https://name-{number}/"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::watch;
 
-use super::ServeError;
+use super::{ServeError, keep};
 use crate::audit::{Auditor, Rules, patient};
 use crate::config::Settings;
 use crate::scan::Kept;
@@ -26,7 +26,9 @@ pub async fn start(
         return Ok(None);
     }
     let database = settings.database().map_err(ServeError::Database)?;
-    let store = store::open(&settings.data_dir, database).await?;
+    let observer = Arc::new(app.metrics.store.clone());
+    let store = store::open_observed(&settings.data_dir, database, observer).await?;
+    keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
     let audited = client.zip(settings.audit_interval.every());
     let auditor = audited.map(|(client, interval)| {
         let app = app.clone();

@@ -6,6 +6,7 @@ pub mod certificates;
 mod descriptors;
 mod files;
 mod in_use;
+mod keep;
 mod load;
 mod manifests;
 mod outbox;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::findings::{gravities, narrow, narrow_common, narrow_state, severity};
 use super::select::Select;
-use super::session::{Param, Session};
+use super::session::{Param, Session, unreadable};
 use super::{Facet, Filter, OpenCount, Stored};
 
 /// What is counted apart: the key of `finding_count`, and columns of `finding` too.
@@ -97,6 +97,12 @@ pub(super) async fn kinds(session: &mut dyn Session, cluster: &str) -> Stored<Ve
         Ok((cells.text()?, cells.text()?))
     });
     pairs.collect()
+}
+
+/// Returns the one number that a statement finds.
+pub(super) async fn one(session: &mut dyn Session, sql: &str) -> Stored<u64> {
+    let row = session.rows(sql, Vec::new()).await?.into_iter().next();
+    row.ok_or_else(|| unreadable("a number is missing"))?.cells().count()
 }
 
 /// Returns whether a filter asks for nothing that is not counted apart.

@@ -1,11 +1,15 @@
 //! [`Store`] over whichever database: each method is one job in one transaction.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::observe::{Observer, Operation, is_failed};
 use super::postgres::Postgres;
-use super::prune::Step;
+use super::prune::{self, Step};
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
@@ -20,7 +24,14 @@ pub(super) type Job<T> = Box<dyn for<'a> FnOnce(&'a mut dyn Session) -> BoxFutur
 
 /// A store in a database.
 #[derive(Debug)]
-pub(super) enum Database {
+pub(super) struct Database {
+    pub(super) place: Place,
+    pub(super) observer: Arc<dyn Observer>,
+}
+
+/// Where a database is.
+#[derive(Debug)]
+pub(super) enum Place {
     /// In a file.
     Sqlite(Sqlite),
     /// On a server.
@@ -29,17 +40,23 @@ pub(super) enum Database {
 
 impl Database {
     async fn read<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.read(job).await,
-            Self::Postgres(postgres) => postgres.read(job).await,
-        }
+        let begun = Instant::now();
+        let answer = match &self.place {
+            Place::Sqlite(sqlite) => sqlite.read(job).await,
+            Place::Postgres(postgres) => postgres.read(job).await,
+        };
+        self.observer.observe(Operation::Read, begun.elapsed(), is_failed(&answer));
+        answer
     }
 
     async fn write<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
-        match self {
-            Self::Sqlite(sqlite) => sqlite.write(job).await,
-            Self::Postgres(postgres) => postgres.write(job).await,
-        }
+        let begun = Instant::now();
+        let answer = match &self.place {
+            Place::Sqlite(sqlite) => sqlite.write(job).await,
+            Place::Postgres(postgres) => postgres.write(job).await,
+        };
+        self.observer.observe(Operation::Write, begun.elapsed(), is_failed(&answer));
+        answer
     }
 }
 
@@ -193,12 +210,39 @@ impl Store for Database {
     async fn prune(&self, retention: Retention) -> Stored<()> {
         let now = Timestamp::now();
         for step in Step::ALL {
-            while self
-                .write(Box::new(move |session| Box::pin(async move { step.take(session, retention, now).await })))
-                .await?
-            {}
+            let mut is_more = true;
+            while is_more {
+                let begun = Instant::now();
+                let take: Job<bool> =
+                    Box::new(move |session| Box::pin(async move { step.take(session, retention, now).await }));
+                is_more = self.write(take).await?;
+                tokio::time::sleep(begun.elapsed()).await;
+            }
         }
-        Ok(())
+        let mut after = String::new();
+        loop {
+            let begun = Instant::now();
+            let from = std::mem::take(&mut after);
+            let look: Job<Vec<String>> =
+                Box::new(move |session| Box::pin(async move { prune::unshown(session, &from).await }));
+            let unshown = self.read(look).await?;
+            let Some(last) = unshown.last() else { return Ok(()) };
+            after.clone_from(last);
+            self.write(Box::new(move |session| Box::pin(async move { prune::contents(session, unshown).await })))
+                .await?;
+            tokio::time::sleep(begun.elapsed()).await;
+        }
+    }
+
+    async fn size(&self) -> Stored<u64> {
+        let ask = match &self.place {
+            Place::Sqlite(_) => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
+            Place::Postgres(_) => {
+                "SELECT CAST(COALESCE(SUM(pg_total_relation_size(oid)), 0) AS BIGINT) FROM pg_class \
+                 WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
+            }
+        };
+        self.read(Box::new(move |session| Box::pin(async move { counts::one(session, ask).await }))).await
     }
 
     async fn ping(&self) -> Stored<()> {

@@ -9,6 +9,7 @@ mod counts;
 mod database;
 mod findings;
 mod history;
+mod observe;
 pub mod open;
 mod postgres;
 mod prune;
@@ -34,7 +35,8 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use open::{Address, Remote, open};
+pub use observe::{Observer, Operation};
+pub use open::{Address, Remote, open, open_observed};
 pub use url::DatabaseUrl;
 
 use crate::admission::Action;
@@ -581,8 +583,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Takes a token away; returns whether there was one.
     async fn revoke(&self, id: &str) -> Stored<bool>;
 
-    /// Lets go of what is too old.
+    /// Lets go of what is too old, in steps that leave others as much of the store as they take.
     async fn prune(&self, retention: Retention) -> Stored<()>;
+
+    /// Returns how many bytes it takes.
+    async fn size(&self) -> Stored<u64>;
 
     /// Returns whether it answers.
     async fn ping(&self) -> Stored<()>;

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::database::Database;
+use super::database::{Database, Place};
+use super::observe::{Observer, Unobserved};
 use super::postgres::Postgres;
 use super::sqlite::Sqlite;
 use super::url::DatabaseUrl;
@@ -33,10 +34,20 @@ pub enum Address {
 /// Opens the store, makes it where there is none, and brings its schema up: in a PostgreSQL database if one is given,
 /// else in a file of SQLite in the data directory.
 pub async fn open(data_dir: &Path, remote: Option<Remote>) -> Stored<Arc<dyn Store>> {
-    Ok(Arc::new(match remote {
-        Some(remote) => Database::Postgres(Postgres::open(&remote).await?),
-        None => Database::Sqlite(Sqlite::open(data_dir.join(FILE)).await?),
-    }))
+    open_observed(data_dir, remote, Arc::new(Unobserved)).await
+}
+
+/// Opens the store as [`open`] does, and has somebody told how it fares.
+pub async fn open_observed(
+    data_dir: &Path,
+    remote: Option<Remote>,
+    observer: Arc<dyn Observer>,
+) -> Stored<Arc<dyn Store>> {
+    let place = match remote {
+        Some(remote) => Place::Postgres(Postgres::open(&remote).await?),
+        None => Place::Sqlite(Sqlite::open(data_dir.join(FILE)).await?),
+    };
+    Ok(Arc::new(Database { place, observer }))
 }
 
 /// Reads the address of a database from a file.

@@ -22,21 +22,12 @@ pub(super) enum Step {
     Checks,
     Counts,
     Audits,
-    Contents,
 }
 
 impl Step {
-    /// In the order in which they must be taken: contents go when no finding shows them any more.
-    pub(super) const ALL: [Self; 8] = [
-        Self::Decisions,
-        Self::Batches,
-        Self::Memories,
-        Self::Findings,
-        Self::Checks,
-        Self::Counts,
-        Self::Audits,
-        Self::Contents,
-    ];
+    /// In the order in which they are taken.
+    pub(super) const ALL: [Self; 7] =
+        [Self::Decisions, Self::Batches, Self::Memories, Self::Findings, Self::Checks, Self::Counts, Self::Audits];
 
     /// Takes one step; returns whether more of the kind may be left.
     pub(super) async fn take(self, session: &mut dyn Session, retention: Retention, now: Timestamp) -> Stored<bool> {
@@ -44,15 +35,17 @@ impl Step {
         match self {
             Self::Decisions => delete(session, ("decision", "uid", "decided"), retention.decisions_before).await,
             Self::Batches => {
-                let sql = "DELETE FROM batch WHERE taken < $1";
-                session.run(sql, vec![retention.decisions_before.into()]).await.map(|_| false)
+                let sql = format!(
+                    "DELETE FROM batch WHERE (source, batch_key) IN (SELECT source, batch_key FROM batch \
+                     WHERE taken < $1 ORDER BY taken LIMIT {AT_ONCE})"
+                );
+                session.run(&sql, vec![retention.decisions_before.into()]).await.map(|gone| gone == AT_ONCE)
             }
             Self::Memories => delete(session, ("brought_in", "id", "brought_at"), earlier(now, REMEMBERED)).await,
             Self::Findings => findings(session, history).await,
             Self::Checks => delete(session, ("judged", "id", "judged"), history).await,
             Self::Counts => counts(session, history).await,
             Self::Audits => delete(session, ("audit", "id", "finished"), history).await,
-            Self::Contents => contents(session).await,
         }
     }
 }
@@ -82,16 +75,33 @@ async fn findings(session: &mut dyn Session, before: Timestamp) -> Stored<bool> 
 
 /// A count goes when a later one stands in its place for every audit that stays.
 async fn counts(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
-    let sql = "DELETE FROM rule_count WHERE EXISTS (SELECT 1 FROM rule_count AS l WHERE l.cluster = rule_count.cluster \
-        AND l.policy = rule_count.policy AND l.rule = rule_count.rule AND l.namespace = rule_count.namespace \
-        AND l.audit > rule_count.audit AND l.audit <= (SELECT MAX(a.id) FROM audit AS a \
-        WHERE a.cluster = rule_count.cluster AND a.finished < $1))";
-    session.run(sql, vec![before.into()]).await?;
+    let key = "cluster, policy, rule, namespace, audit";
+    let sql = format!(
+        "DELETE FROM rule_count WHERE ({key}) IN (SELECT {key} FROM rule_count WHERE EXISTS (SELECT 1 FROM rule_count \
+         AS l WHERE l.cluster = rule_count.cluster AND l.policy = rule_count.policy AND l.rule = rule_count.rule \
+         AND l.namespace = rule_count.namespace AND l.audit > rule_count.audit AND l.audit <= (SELECT MAX(a.id) \
+         FROM audit AS a WHERE a.cluster = rule_count.cluster AND a.finished < $1)) LIMIT {AT_ONCE})"
+    );
+    if session.run(&sql, vec![before.into()]).await? == AT_ONCE {
+        return Ok(true);
+    }
     history::prune(session, before.into()).await?;
     session.run("DELETE FROM finding_count WHERE findings <= 0", Vec::new()).await.map(|_| false)
 }
 
-async fn contents(session: &mut dyn Session) -> Stored<bool> {
-    let sql = "DELETE FROM content WHERE NOT EXISTS (SELECT 1 FROM finding WHERE finding.content = content.digest)";
-    session.run(sql, Vec::new()).await.map(|_| false)
+const UNSHOWN: &str = "NOT EXISTS (SELECT 1 FROM finding WHERE finding.content = content.digest)";
+
+/// Returns contents that no finding shows any more, after one of them: looking keeps no writer waiting.
+pub(super) async fn unshown(session: &mut dyn Session, after: &str) -> Stored<Vec<String>> {
+    let mut select = Select::new("digest", "content");
+    let after = select.bind(after);
+    select.only(format!("digest > {after} AND {UNSHOWN}"));
+    let rows = select.rows(session, &format!("ORDER BY digest LIMIT {AT_ONCE}")).await?;
+    rows.into_iter().map(|row| row.cells().text()).collect()
+}
+
+/// Lets go of contents; those that a finding has come to show meanwhile stay.
+pub(super) async fn contents(session: &mut dyn Session, digests: Vec<String>) -> Stored<()> {
+    let gone = digests.into_iter().map(|digest| vec![digest.into()]).collect();
+    session.run_each(&format!("DELETE FROM content WHERE digest = $1 AND {UNSHOWN}"), gone).await.map(drop)
 }

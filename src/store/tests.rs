@@ -118,6 +118,7 @@ on_both! {
     checks_are_a_history_by_source,
     tokens_are_kept_by_their_hash_until_they_are_revoked,
     what_is_too_old_goes_and_what_stands_stays,
+    letting_go_of_much_keeps_no_other_writer_waiting,
     a_newer_store_is_refused_in_words_and_left_as_it_is,
     several_may_open_it_at_once_and_write,
 }
@@ -607,7 +608,8 @@ async fn what_is_too_old_goes_and_what_stands_stays(kept: Kept) {
     );
     let content = |digest: &str| Content { digest: digest.into(), text: "{}".into() };
     let gone = Finding { content: "old".into(), ..gone };
-    let contents = vec![content("old"), content("c0ffee")];
+    let unshown = (0..4100).map(|number| content(&number.to_string()));
+    let contents = unshown.chain([content("old"), content("c0ffee")]).collect();
     store.change("main", Changes { contents, ..put(&[gone.clone(), stays.clone()]) }, at(0)).await.unwrap();
     let close = Changes { close: vec![(gone.id.clone(), CloseReason::Fixed)], ..Changes::default() };
     store.change("main", close, at(1)).await.unwrap();
@@ -616,11 +618,33 @@ async fn what_is_too_old_goes_and_what_stands_stays(kept: Kept) {
     assert_eq!(store.finding(&gone.id).await.unwrap(), None);
     assert!(store.finding(&stays.id).await.unwrap().is_some());
     assert_eq!(store.content("old").await.unwrap(), None);
+    assert_eq!(kept.number("SELECT COUNT(*) FROM content").await, 1);
     assert_eq!(store.content("c0ffee").await.unwrap().as_deref(), Some("{}"));
     assert_eq!(store.decision("old").await.unwrap(), None);
     assert!(store.decision("new").await.unwrap().is_some());
     let counted = store.facet(&Filter::default(), Facet::State, 9).await.unwrap();
     assert_eq!(counted, [("open".to_owned(), 1)]);
+}
+
+async fn letting_go_of_much_keeps_no_other_writer_waiting(kept: Kept) {
+    let store = &kept.store;
+    let decisions = (0..20_000).map(|number| decision(&number.to_string(), 0, Vec::new())).collect();
+    store.take_in(&batch("k", decisions)).await.unwrap();
+    let bytes = store.size().await.unwrap();
+    assert!(bytes > 1 << 20, "{bytes}");
+    let pruning = tokio::spawn({
+        let store = kept.store.clone();
+        async move { store.prune(Retention { decisions_before: at(5), history_before: at(5) }).await }
+    });
+    let mut written = 0;
+    while !pruning.is_finished() {
+        store.take_in(&batch(&written.to_string(), vec![decision("new", 9, Vec::new())])).await.unwrap();
+        written += 1;
+    }
+    pruning.await.unwrap().unwrap();
+    assert!(written > 5, "{written}");
+    let left = store.decisions(&query(Filter::default())).await.unwrap().items;
+    assert_eq!(left.iter().map(|decision| decision.uid.as_str()).collect::<Vec<_>>(), ["new"]);
 }
 
 async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Kept) {

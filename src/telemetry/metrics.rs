@@ -27,6 +27,7 @@ use super::process::Process;
 use super::registration::RegistrationMetrics;
 use super::reloads::ReloadMetrics;
 use super::rules::RuleMetrics;
+use super::store::StoreMetrics;
 use super::vm::VmMetrics;
 use crate::policy::RuleId;
 
@@ -63,6 +64,8 @@ pub struct Metrics {
     pub reloads: ReloadMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
+    /// What is kept.
+    pub store: StoreMetrics,
     /// Deliveries of traces.
     pub traces: TraceMetrics,
     /// Users' rules on the VM.
@@ -107,6 +110,7 @@ impl Metrics {
             registration: RegistrationMetrics::register(ours),
             reloads: ReloadMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
+            store: StoreMetrics::register(ours),
             traces: TraceMetrics::register(ours),
             vm: VmMetrics::register(ours),
             series,

@@ -19,6 +19,7 @@ pub mod process;
 pub mod registration;
 pub mod reloads;
 pub mod rules;
+pub mod store;
 pub mod throttle;
 pub mod traces;
 pub mod vm;
