@@ -370,3 +370,51 @@ fn what_ends_counts_again_from_that_instant() {
     assert!(exempt(&before) > 5);
     assert_eq!(exempt(&after), 1, "only the one without an end");
 }
+
+#[test]
+fn the_api_lists_how_each_stands() {
+    let one = |name: &str, namespace: &str, end: &str| {
+        format!(
+            "---\napiVersion: gatepost.dev/v1alpha1\nkind: Exemption\nmetadata: {{name: {name}, namespace: {namespace}}}\n\
+             spec: {{rules: [container-cpu-limit], reason: because of {name}, owner: team-{namespace}, expires: {end}}}\n"
+        )
+    };
+    let soon = (Timestamp::now() + jiff::SignedDuration::from_hours(24)).to_string();
+    let text =
+        [one("old", "shop", "2020-01-01"), one("soon", "shop", &soon), one("late", "bank", "2099-01-01")].concat();
+    let config = "static: {shop: {labels: {gatepost.dev/enforce: recommended}}}\n";
+    let files = [("config.yaml", config), ("policies/exemptions.yaml", &*text)];
+    let server = Server::start(&files, &["--config", "config.yaml", "--policies", "policies"], &[]);
+    let ask = |query: &str| {
+        let (status, body) = server.ask("GET", &format!("/api/v1/exemptions{query}"), "", "");
+        assert_eq!(status, 200, "{query}: {body}");
+        serde_json::from_str::<Json>(&body).expect("JSON")
+    };
+    let names = |query: &str| {
+        let list = ask(query);
+        let name = |item: &Json| item["name"].as_str().expect("a name").to_owned();
+        list["items"].as_array().expect("items").iter().map(name).collect::<Vec<_>>().join(" ")
+    };
+    server.review(&creation("shop", &object("shop")));
+    for (query, expected) in [
+        ("", "late old soon"),
+        ("?state=active", "late soon"),
+        ("?state=ending", "soon"),
+        ("?state=expired", "old"),
+        ("?state=unused", "late"),
+        ("?state=refused", ""),
+        ("?namespace=shop", "old soon"),
+        ("?owner=team-bank", "late"),
+        ("?rule=CONTAINERS_MISSING_CPU_LIMIT_KEY&text=late", "late"),
+        ("?rule=container-privileged", ""),
+        ("?limit=2", "late old"),
+    ] {
+        assert_eq!(names(query), expected, "{query}");
+    }
+    let next = ask("?limit=2")["next"].as_str().expect("another page").to_owned();
+    assert_eq!(names(&format!("?limit=2&cursor={next}")), "soon");
+    assert_eq!(server.ask("GET", "/api/v1/exemptions?cursor=x", "", "").0, 400);
+    let used = &ask("?state=ending")["items"][0];
+    assert!(used["lastUsed"].is_string() && used["ends"] == soon, "{used}");
+    assert_eq!(used["excuses"], json!(["container-cpu-limit"]));
+}

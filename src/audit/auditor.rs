@@ -1,5 +1,6 @@
 //! When a cluster is audited: at the start, then in its turn, and when somebody asks; one audit at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,10 +13,14 @@ use tokio_util::sync::CancellationToken;
 use super::judge::Judges;
 use super::list::Lister;
 use super::{Memory, Pass, Progress, Rules, StoreSink};
+use crate::policy::exemption::ExemptionName;
 use crate::store::{Audit, AuditState, Store, Stored, Trigger};
 
 /// How long after an audit that could not be kept the next one begins, at most.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Is told which exemptions excuse something.
+pub type Excusing = Box<dyn Fn(&BTreeSet<ExemptionName>) + Send + Sync>;
 
 /// Audits a cluster again and again.
 pub struct Auditor {
@@ -27,6 +32,8 @@ pub struct Auditor {
     pub store: Arc<dyn Store>,
     /// Returns what is in force; asked once for each audit.
     pub rules: Box<dyn Fn() -> Rules + Send + Sync>,
+    /// Is told which exemptions excuse something, after each audit.
+    pub excusing: Excusing,
     /// From the end of an audit to the beginning of the next.
     pub interval: Duration,
     /// List requests in a second, at most.
@@ -129,9 +136,11 @@ impl Auditor {
             memory,
             sink: &mut sink,
             progress: progress.clone(),
+            now: Timestamp::now,
             cancel: CancellationToken::new(),
         };
         let outcome = pass.run().await?;
+        (self.excusing)(&outcome.exemptions);
         audit.state = outcome.state.unwrap_or(AuditState::Partial);
         audit.finished = Some(Timestamp::now());
         (audit.objects, audit.evaluated) = (outcome.objects, outcome.evaluated);

@@ -10,12 +10,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::memory::{Counted, OfKind, OutcomeId};
+use super::memory::{Counted, Held, OfKind, OutcomeId};
 use super::owner::{Meta, Owned, Owners};
 use super::scope::{Place, Where, World};
 use crate::engine::review::{LAST_APPLIED, masked};
 use crate::engine::value::ObjectBuilder;
-use crate::engine::{Fields as _, Machines, Path, Review, Value, json};
+use crate::engine::{Fields as _, Judgement, Machines, Path, Review, Value, json};
 use crate::input::document::STACK_BYTES;
 use crate::policy::{GroupVersionKind, Origin, RuleId};
 use crate::report::finding::{Content, Look, ObjectKey, Observation, place};
@@ -41,6 +41,8 @@ pub struct Said {
     pub summary: Summary,
     /// The same by policy.
     pub outcome: Vec<Counted>,
+    /// Whether rules were evaluated, and not only an exemption's end taken into account.
+    pub is_evaluated: bool,
 }
 
 /// One object of a page.
@@ -56,6 +58,8 @@ pub struct Seen {
     pub top: String,
     /// Over everything that could change what is said of it.
     pub hash: u64,
+    /// What is to be judged by when an exemption ends.
+    pub held: Option<Arc<Held>>,
     /// What was said, or that it was said before.
     pub result: Result<Box<Said>, OutcomeId>,
 }
@@ -158,17 +162,24 @@ impl Desk {
         let place = self.world.place(&at);
         let owned = meta.owned(kind, &self.owners, &self.world.rules.config.controllers);
         let hash = hash(&meta, &owned, &place, item, |hash| {
-            self.world.rules.exemptions.hash_of(&meta.subject(kind), self.world.now, hash);
+            self.world.rules.exemptions.hash_of(&meta.subject(kind), hash);
         });
-        let before = self.known.get(&digest).filter(|known| known.hash == hash).map(|known| known.outcome);
-        let result = match before {
-            Some(outcome) => Err(outcome),
-            None => Ok(Box::new(self.say(item, key, &meta, &owned, &place, machines)?)),
+        let before = self.known.objects.get(&digest).filter(|known| known.hash == hash);
+        let kept = self.known.held.get(&digest).filter(|_| before.is_some()).cloned();
+        let ended = kept.as_ref().filter(|kept| kept.until.is_some_and(|end| end <= self.world.now));
+        let (result, kept) = if let (Some(known), None) = (before, ended) {
+            (Err(known.outcome), kept)
+        } else {
+            let judgements = ended.map(|ended| ended.judgements.clone());
+            let (said, kept) = self.say(item, key, &meta, &owned, &place, machines, judgements)?;
+            (Ok(Box::new(said)), kept)
         };
         let top = if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name) } else { owned.top };
-        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, top, hash, result })
+        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, top, hash, held: kept, result })
     }
 
+    /// Judges an object; what its rules said before is not asked again, only what has become of exemptions.
+    #[allow(clippy::too_many_arguments, reason = "all of it is what one object is judged by")]
     fn say(
         &self,
         item: &RawValue,
@@ -177,7 +188,8 @@ impl Desk {
         owned: &Owned,
         place: &Place,
         machines: &mut Machines,
-    ) -> Result<Said, String> {
+        before: Option<Vec<Judgement>>,
+    ) -> Result<(Said, Option<Arc<Held>>), String> {
         let name = || format!("{} {}/{}", key.kind, key.namespace, key.name);
         let object = json::parse(item.get()).map_err(|error| format!("{}: {error}", name()))?;
         let object = ObjectBuilder::from_value(&object)
@@ -196,8 +208,10 @@ impl Desk {
             shows_passed: true,
         };
         let told_at = owned.told_at.as_ref().filter(|_| !rules.judge_owned);
-        let judgements =
-            judge.judgements_of(&review, machines, |check| !told_at.is_some_and(|owner| check.looks_at(owner)));
+        let is_evaluated = before.is_none();
+        let judgements = before.unwrap_or_else(|| {
+            judge.judgements_of(&review, machines, |check| !told_at.is_some_and(|owner| check.looks_at(owner)))
+        });
         let judged = Judged {
             review: &review,
             judgements: &judgements,
@@ -223,7 +237,23 @@ impl Desk {
             object: key,
         };
         let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();
-        Ok(Said { look, content, asked, outcome: outcome(&entries), entries, summary })
+        let outcome = outcome(&entries);
+        let held = self.held(meta, &entries, judgements);
+        Ok((Said { look, content, asked, entries, summary, outcome, is_evaluated }, held))
+    }
+
+    /// Returns what an object is judged by when an exemption ends; none where nothing was found, or none is about it.
+    fn held(&self, meta: &Meta, entries: &[ScanEntry], judgements: Vec<Judgement>) -> Option<Arc<Held>> {
+        let rules = &self.world.rules;
+        let finds = |entry: &ScanEntry| matches!(entry.result, Verdict::Fail | Verdict::Error | Verdict::Exempt);
+        if !entries.iter().any(|entry| finds(entry) && rules.exemptions.name_rule(&entry.rule)) {
+            return None;
+        }
+        let until = rules.exemptions.next_end(&meta.subject(&self.kind), self.world.now);
+        let mut by: Vec<_> = entries.iter().filter_map(|entry| Some(entry.exemption.as_ref()?.name.clone())).collect();
+        by.sort_unstable();
+        by.dedup();
+        (until.is_some() || !by.is_empty()).then(|| Arc::new(Held { until, by, judgements }))
     }
 }
 

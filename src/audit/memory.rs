@@ -3,7 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
+use crate::engine::Judgement;
 use crate::policy::RuleId;
+use crate::policy::exemption::ExemptionName;
 use crate::report::Verdict;
 use crate::store::RuleCount;
 
@@ -22,8 +26,25 @@ pub struct Remembered {
     pub outcome: OutcomeId,
 }
 
+/// What rules found in an object of which exemptions excuse something: when one ends, it is judged by that again.
+#[derive(Debug)]
+pub struct Held {
+    /// The first instant at which something may count again; none where nothing ends.
+    pub until: Option<Timestamp>,
+    /// What excuses something.
+    pub by: Vec<ExemptionName>,
+    /// What each check said.
+    pub judgements: Vec<Judgement>,
+}
+
 /// Objects of a kind, by their digest.
-pub type OfKind = HashMap<u128, Remembered>;
+#[derive(Debug, Clone, Default)]
+pub struct OfKind {
+    /// All of them.
+    pub objects: HashMap<u128, Remembered>,
+    /// The few of which exemptions excuse something.
+    pub held: HashMap<u128, Arc<Held>>,
+}
 
 /// What is remembered between audits; losing it costs one evaluation of everything.
 #[derive(Debug, Default)]
@@ -53,7 +74,10 @@ impl Memory {
         if complete {
             *known = Arc::new(learnt);
         } else {
-            Arc::make_mut(known).extend(learnt);
+            let known = Arc::make_mut(known);
+            known.held.retain(|digest, _| !learnt.objects.contains_key(digest));
+            known.held.extend(learnt.held);
+            known.objects.extend(learnt.objects);
         }
     }
 
@@ -121,13 +145,21 @@ mod tests {
     fn forgets_what_a_complete_list_did_not_hold_and_what_other_rules_judged() {
         let mut memory = Memory::default();
         memory.begin("a");
-        let one = |digest: u128| OfKind::from([(digest, Remembered { hash: 1, outcome: 0 })]);
+        let one = |digest: u128| {
+            let held =
+                HashMap::from([(digest, Arc::new(Held { until: None, by: Vec::new(), judgements: Vec::new() }))]);
+            OfKind { objects: HashMap::from([(digest, Remembered { hash: 1, outcome: 0 })]), held }
+        };
         memory.keep("", "Pod", one(1), true);
         memory.keep("", "Pod", one(2), false);
-        assert_eq!(memory.of_kind("", "Pod").len(), 2);
+        let kept = memory.of_kind("", "Pod");
+        assert_eq!((kept.objects.len(), kept.held.len()), (2, 2));
+        memory.keep("", "Pod", OfKind { held: HashMap::new(), ..one(2) }, false);
+        assert_eq!(memory.of_kind("", "Pod").held.keys().collect::<Vec<_>>(), [&1]);
         memory.keep("", "Pod", one(3), true);
-        assert_eq!(*memory.of_kind("", "Pod"), one(3));
+        let kept = memory.of_kind("", "Pod");
+        assert_eq!((&kept.objects, kept.held.len()), (&one(3).objects, 1));
         memory.begin("b");
-        assert!(memory.of_kind("", "Pod").is_empty());
+        assert!(memory.of_kind("", "Pod").objects.is_empty());
     }
 }

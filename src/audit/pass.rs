@@ -1,6 +1,6 @@
 //! One pass over a cluster: kind after kind, page after page.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use super::scope::{Looked, Rules, World};
 use super::sink::{Sink, Tally};
 use crate::engine::{Fields as _, Value, json};
 use crate::policy::NamespaceMeta;
+use crate::policy::exemption::ExemptionName;
 use crate::store::{AuditState, Covered, RuleCount, Stored};
 
 /// How often a list that grew too old is begun again.
@@ -54,6 +55,8 @@ pub struct Outcome {
     pub covered: Vec<Covered>,
     /// How often each rule gave which answer.
     pub counts: Vec<RuleCount>,
+    /// Exemptions that excuse something.
+    pub exemptions: BTreeSet<ExemptionName>,
     /// List requests and bytes.
     pub cost: (u64, u64),
 }
@@ -78,6 +81,8 @@ pub struct Pass<'a, S> {
     pub sink: &'a mut S,
     /// Where progress is told.
     pub progress: watch::Sender<Progress>,
+    /// Returns the time.
+    pub now: fn() -> Timestamp,
     /// Ends the pass before its time.
     pub cancel: CancellationToken,
 }
@@ -142,7 +147,7 @@ impl<S: Sink> Pass<'_, S> {
     async fn kind(&mut self, listed: &Listed, world: &Arc<World>, gathered: &mut Gathered) -> Stored<Ended> {
         let (group, kind) = (listed.kind.group.as_str(), listed.kind.kind.as_str());
         let known = self.memory.of_kind(group, kind);
-        let (mut seen, mut learnt) = (HashSet::new(), OfKind::new());
+        let (mut seen, mut learnt) = (HashSet::new(), OfKind::default());
         let (mut limit, mut at, mut fresh): (u32, Option<String>, u32) = (FIRST_PAGE, None, 0);
         let ended = loop {
             if self.cancel.is_cancelled() {
@@ -221,18 +226,24 @@ impl<S: Sink> Pass<'_, S> {
                     outcome
                 }
             };
+            let excusing = object.held.iter().flat_map(|held| &held.by);
+            gathered.outcome.exemptions.extend(excusing.cloned());
             if is_new {
                 let count = gathered.counts.entry((object.namespace, outcome)).or_default();
                 *count = count.saturating_add(1);
                 gathered.outcome.objects = gathered.outcome.objects.saturating_add(1);
             }
-            remembered.push((object.digest, Remembered { hash: object.hash, outcome }));
+            remembered.push((object.digest, Remembered { hash: object.hash, outcome }, object.held));
         }
-        let evaluated = u64::try_from(said.len()).unwrap_or(u64::MAX);
+        let evaluated = said.iter().filter(|said| said.is_evaluated).count();
+        let evaluated = u64::try_from(evaluated).unwrap_or(u64::MAX);
         gathered.outcome.evaluated = gathered.outcome.evaluated.saturating_add(evaluated);
         gathered.outcome.findings += self.sink.page(said).await?;
         // Only now: what the store did not take in must be judged again.
-        learnt.extend(remembered);
+        for (digest, object, held) in remembered {
+            learnt.objects.insert(digest, object);
+            learnt.held.extend(held.map(|held| (digest, held)));
+        }
         let objects = gathered.outcome.objects;
         self.progress.send_modify(|progress| progress.objects = objects);
         Ok(())
@@ -265,7 +276,7 @@ impl<S: Sink> Pass<'_, S> {
                 }
             }
         }
-        World::new(self.rules.clone(), namespaces, looked, Timestamp::now())
+        World::new(self.rules.clone(), namespaces, looked, (self.now)())
     }
 
     async fn namespaces(&self) -> Result<HashMap<String, Arc<NamespaceMeta>>, kube::Error> {

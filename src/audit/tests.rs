@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{Request, Response};
+use jiff::Timestamp;
 use kube::Client;
 use kube::client::Body;
 use serde_json::{Value as Json, json};
@@ -20,7 +21,7 @@ use super::sink::{Sink, Tally};
 use super::{Memory, sink};
 use crate::config::Config;
 use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
-use crate::policy::Source;
+use crate::policy::{Exemption, ExemptionTerms, Exemptions, Source};
 use crate::store::{AuditState, Stored};
 
 const RULE: &str = "# METADATA\n# title: T\n# custom:\n#   id: no-latest\n#   severity: high\n\
@@ -138,6 +139,16 @@ fn counted(outcome: &Outcome) -> Vec<(&str, u64, u64)> {
 }
 
 async fn run(client: Client, rules: &Rules, memory: &mut Memory, notes: &mut Notes) -> Outcome {
+    run_at(Timestamp::now, client, rules, memory, notes).await
+}
+
+async fn run_at(
+    now: fn() -> Timestamp,
+    client: Client,
+    rules: &Rules,
+    memory: &mut Memory,
+    notes: &mut Notes,
+) -> Outcome {
     let pass = Pass {
         client,
         cluster: String::new(),
@@ -148,6 +159,7 @@ async fn run(client: Client, rules: &Rules, memory: &mut Memory, notes: &mut Not
         memory,
         sink: notes,
         progress: watch::Sender::new(Progress::default()),
+        now,
         cancel: CancellationToken::new(),
     };
     pass.run().await.unwrap()
@@ -209,4 +221,55 @@ async fn a_list_that_breaks_off_closes_nothing() {
     assert_eq!(notes.failing, ["a"]);
     assert!(notes.listed.is_empty() && outcome.covered.is_empty());
     assert!(outcome.unread.contains_key("core/Pod"));
+}
+
+/// Returns an exemption of one object from the test's own rule.
+fn exemption(object: &str, expires: &str) -> Arc<Exemption> {
+    let text = format!(
+        "apiVersion: gatepost.dev/v1alpha1\nkind: Exemption\nmetadata: {{name: {object}, namespace: shop}}\n\
+         spec: {{rules: [no-latest], match: {{names: [{object}]}}, reason: r, owner: o, expires: {expires}}}\n"
+    );
+    let files = vec![Source::new("own/rule.rego", RULE), Source::new("exemption.yaml", text)];
+    Catalogue::read(&[files]).unwrap().exemptions()[0].clone()
+}
+
+fn exempt(rules: Rules, list: &[Arc<Exemption>]) -> Rules {
+    Rules { exemptions: Arc::new(Exemptions::new(list.iter().cloned(), &ExemptionTerms::default())), ..rules }
+}
+
+/// Returns how often the test's own rule passed, failed, and was excused.
+fn with_exempt(outcome: &Outcome) -> (u64, u64, u64) {
+    let own = outcome.counts.iter().find(|count| count.rule == "no-latest").unwrap();
+    (own.passed, own.failed, own.exempt)
+}
+
+/// When, by which exemptions, how many are evaluated, how many pass, fail and are excused, and whose violations are told.
+type Step<'a> = (fn() -> Timestamp, &'a [Arc<Exemption>], u64, (u64, u64, u64), &'a [&'a str]);
+
+#[tokio::test]
+async fn what_an_exemption_excused_counts_from_its_end_without_a_new_evaluation() {
+    let answers = || cluster(vec![("", page(&[pod("a", "x:latest"), pod("b", "x:latest"), pod("c", "x:1")], ""))]);
+    let (first, second) = (exemption("a", "2026-07-01"), exemption("b", "2026-08-01"));
+    let june = || "2026-06-01T00:00:00Z".parse().unwrap();
+    let july = || "2026-07-01T00:00:00Z".parse().unwrap();
+    let august = || "2026-08-01T00:00:00Z".parse().unwrap();
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let both = [first.clone(), second.clone()];
+    let (first, second) = ([first], [second]);
+    let passes: [Step<'_>; 7] = [
+        (june, &[], 3, (1, 2, 0), &["a", "b"]),
+        (june, &first, 1, (1, 1, 1), &[]),
+        (june, &both, 1, (1, 0, 2), &[]),
+        (june, &both, 0, (1, 0, 2), &[]),
+        (july, &both, 0, (1, 1, 1), &["a"]),
+        (august, &both, 0, (1, 2, 0), &["b"]),
+        (august, &second, 1, (1, 2, 0), &["a"]),
+    ];
+    for (number, (now, list, evaluated, counts, failing)) in passes.into_iter().enumerate() {
+        let rules = exempt(rules(), list);
+        let outcome = run_at(now, client(answers()).0, &rules, &mut memory, &mut notes).await;
+        assert_eq!(outcome.exemptions.len() as u64, counts.2, "pass {number}: each excuses one object");
+        assert_eq!((outcome.evaluated, with_exempt(&outcome)), (evaluated, counts), "pass {number}");
+        assert_eq!(std::mem::take(&mut notes.failing), failing, "pass {number}");
+    }
 }

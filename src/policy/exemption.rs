@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::modes::{Grant, GrantOrigin, Mode};
@@ -20,9 +20,12 @@ use super::rule::RuleId;
 use super::set::Entry;
 
 pub use criteria::{Criteria, Subject};
-pub use in_force::{ExemptionTerms, Exemptions};
+pub use in_force::{ExemptionTerms, Exemptions, Refused};
 pub use labels::LabelSelector;
 pub use written::{ExemptionSpec, MatchSpec, Written, documents, is_exemption};
+
+/// One that ends within this time is told as ending.
+const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Where an exemption counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -93,6 +96,15 @@ impl Exemption {
         self.expires.is_none_or(|end| now < end)
     }
 
+    /// Returns how it stands at an instant.
+    pub fn state(&self, now: Timestamp) -> ExemptionState {
+        match self.expires {
+            Some(end) if end <= now => ExemptionState::Expired,
+            Some(end) if end.duration_since(now) <= SOON => ExemptionState::Ending,
+            _ => ExemptionState::Active,
+        }
+    }
+
     /// Returns whether it lifts what a grant says of a rule.
     ///
     /// Whoever may write into a namespace must not take away what others enforce there: one of a namespace never lifts
@@ -111,6 +123,35 @@ impl Exemption {
     /// Orders by how long they hold; one that never ends comes last.
     fn end(&self) -> Timestamp {
         self.expires.unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// How an exemption stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExemptionState {
+    /// It excuses.
+    Active,
+    /// It does, and ends within 14 days.
+    Ending,
+    /// It has ended.
+    Expired,
+    /// It is at fault, or the configuration does not allow it.
+    Refused,
+}
+
+impl ExemptionState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Ending, Self::Expired, Self::Refused];
+
+    /// Returns the word of lists and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Ending => "ending",
+            Self::Expired => "expired",
+            Self::Refused => "refused",
+        }
     }
 }
 

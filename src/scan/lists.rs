@@ -40,7 +40,12 @@ pub const OWNER: Parameter = Parameter::new("owner", Values::List, "Top owners, 
 /// Returns what a page is asked of the store with.
 pub fn page<S>(query: &Query, filter: Filter, sort: S) -> PageQuery<S> {
     let cursor = query.text("cursor").map(str::to_owned);
-    PageQuery { filter, sort, cursor, limit: query.number("limit").unwrap_or(PAGE) }
+    PageQuery { filter, sort, cursor, limit: limit(query) }
+}
+
+/// Returns how many items a page may hold.
+pub fn limit(query: &Query) -> usize {
+    query.number("limit").unwrap_or(PAGE)
 }
 
 /// Returns a page as lists are answered.
@@ -123,7 +128,7 @@ fn time(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
 }
 
 /// Returns the rules that are asked for, by their ids: one that is not in force may still have findings.
-fn rules(app: &App, query: &Query) -> Vec<String> {
+pub fn rules(app: &App, query: &Query) -> Vec<String> {
     let in_force = app.in_force.load();
     let catalogue = in_force.bundle.catalogue();
     let id = |name: &String| catalogue.rule(name).map_or_else(|_| name.clone(), |rule| rule.id.to_string());

@@ -13,6 +13,7 @@ mod decisions;
 pub mod documents;
 pub mod endpoint;
 mod evaluate;
+mod exemptions;
 mod findings;
 pub mod guard;
 mod lines;
@@ -119,6 +120,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);
     let routes = decisions::routes(routes);
+    let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);
     let routes = openapi::routes(routes);
     let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));

@@ -17,6 +17,7 @@ use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::certificates::CertificateMetrics;
 use super::connections::ConnectionMetrics;
+use super::exemptions::ExemptionMetrics;
 use super::logs::LogMetrics;
 use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
@@ -54,6 +55,8 @@ pub struct Metrics {
     pub modes: ModeMetrics,
     /// Mutation requests.
     pub mutation: MutationMetrics,
+    /// Known exemptions.
+    pub exemptions: ExemptionMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
     /// Decisions on their way to where they are kept.
@@ -105,6 +108,7 @@ impl Metrics {
             logs: LogMetrics::register(ours),
             modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
+            exemptions: ExemptionMetrics::register(ours),
             namespaces: NamespaceMetrics::register(ours),
             outbox: OutboxMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
@@ -176,6 +180,7 @@ mod tests {
         metrics.bundle.set_backends(1, 1);
         metrics.bundle.set_programs(21, 23, 5);
         metrics.namespaces.set_modes([2, 1, 0]);
+        metrics.exemptions.set_states([3, 1, 0, 0]);
         let in_flight = metrics.admission.enter();
         metrics.admission.record(Operation::Create, Answered::Denied, true, Duration::from_micros(300));
         metrics.rules.record_violation(&"container-image-tag".into(), Severity::High, Action::Warn);
@@ -206,6 +211,8 @@ mod tests {
             "gatepost_evaluation_duration_seconds_count 0",
             "gatepost_evaluation_queue_wait_seconds_count 0",
             "gatepost_namespaces{mode=\"enforce\"} 2",
+            "gatepost_exemptions{state=\"active\"} 3",
+            "gatepost_exemptions{state=\"refused\"} 0",
             "gatepost_namespace_unread_total 0",
             "gatepost_admission_in_flight 1",
             "gatepost_admission_overloaded_total{reason=\"queue\"} 0",

@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod by_rule;
 pub mod certificates;
 pub mod connections;
+pub mod exemptions;
 pub mod log_queue;
 pub mod logging;
 pub mod logs;

@@ -28,7 +28,7 @@ use super::tls::ClientIdentity;
 use super::trace::attributes;
 use super::workers::{Overloaded, Workers};
 use crate::admission::request::{Means, NamespaceState};
-use crate::admission::{Decision, Envelope, Reviewer, speak};
+use crate::admission::{Decision, Envelope, Exempted, Reviewer, speak};
 use crate::cluster::{Access, InventoryWatch, Namespaces};
 use crate::engine::Machines;
 use crate::engine::review::Inventory;
@@ -136,6 +136,16 @@ impl App {
             let newest = namespaces.newest_version();
             self.metrics.namespaces.watch_resource_version.set(newest.try_into().unwrap_or(i64::MAX));
         }
+    }
+
+    /// Notes which exemptions excuse something.
+    pub(super) fn note_uses(&self, exempted: &[Exempted]) {
+        self.in_force.uses().note(exempted.iter().map(|exempted| &exempted.by.name), Timestamp::now());
+    }
+
+    /// Shows how the exemptions stand.
+    pub fn show_exemptions(&self) {
+        self.metrics.exemptions.set_states(self.in_force.load().exemptions.count(Timestamp::now()));
     }
 
     fn inventory(&self, in_force: &InForce, namespace: &str) -> Inventory {
@@ -267,6 +277,7 @@ async fn validate(
     let record = Record { envelope: &envelope, decision: &decision, warnings, verified, took, trace_id };
     record.write(&app.metrics);
     let entry = app.outbox.as_ref().and_then(|_| Entry::of(&record));
+    app.note_uses(&decision.exempted);
     if let Some(admitted) = modes::admitted(&envelope, &decision, verified) {
         app.journal.keep(admitted);
     }

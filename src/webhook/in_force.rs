@@ -1,8 +1,10 @@
 //! What judges now: rules, policies and configuration, always exchanged together.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::admission::Reviewer;
@@ -10,9 +12,10 @@ use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
 use crate::policy::Exemptions;
+use crate::policy::exemption::{ExemptionName, Refused, Written};
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct InForce {
     /// Rules and policies, compiled.
     pub bundle: Arc<Bundle>,
@@ -45,6 +48,19 @@ impl InForce {
         }
     }
 
+    /// Puts exemptions of the cluster in force beside those that stand among the files.
+    fn exempt(&mut self, watched: &[Arc<Written>]) {
+        let catalogue = self.bundle.catalogue();
+        let (mut all, mut refused) = (catalogue.exemptions().to_vec(), Vec::new());
+        for written in watched {
+            match catalogue.exemption(written) {
+                Ok(exemption) => all.push(Arc::new(exemption)),
+                Err(error) => refused.push(Refused { written: written.clone(), cause: error.cause }),
+            }
+        }
+        self.exemptions = Arc::new(Exemptions::with_refused(all, refused, &self.config.exemptions));
+    }
+
     /// Returns what answers reviews.
     pub fn reviewer(&self) -> Reviewer<'_> {
         Reviewer {
@@ -63,12 +79,20 @@ impl InForce {
 pub struct Live {
     current: ArcSwap<InForce>,
     changes: watch::Sender<()>,
+    /// Exemptions of the cluster; whoever exchanges what is in force holds them, so that neither change is lost.
+    watched: Mutex<Vec<Arc<Written>>>,
+    uses: ExemptionUses,
 }
 
 impl Live {
     /// Starts with what is in force first.
     pub fn new(first: InForce) -> Self {
-        Self { current: ArcSwap::from_pointee(first), changes: watch::Sender::default() }
+        Self {
+            current: ArcSwap::from_pointee(first),
+            changes: watch::Sender::default(),
+            watched: Mutex::default(),
+            uses: ExemptionUses::default(),
+        }
     }
 
     /// Returns what is in force now; it stays whole for as long as it is held.
@@ -77,14 +101,60 @@ impl Live {
     }
 
     /// Puts something else in force for every request that begins from now on, and returns what was.
-    pub fn replace(&self, next: InForce) -> Arc<InForce> {
+    pub fn replace(&self, mut next: InForce) -> Arc<InForce> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if !watched.is_empty() {
+            next.exempt(&watched);
+        }
         let before = self.current.swap(Arc::new(next));
         self.changes.send_replace(());
         before
     }
 
+    /// Puts the cluster's exemptions in force, for every request that begins from now on.
+    pub fn exempt(&self, exemptions: Vec<Arc<Written>>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = InForce::clone(&self.load());
+        next.exempt(&exemptions);
+        *watched = exemptions;
+        self.current.store(Arc::new(next));
+    }
+
+    /// Returns when exemptions excused something.
+    pub const fn uses(&self) -> &ExemptionUses {
+        &self.uses
+    }
+
     /// Returns what tells of every later change.
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
+    }
+}
+
+/// When each exemption last excused something, as far as this process knows.
+#[derive(Debug, Default)]
+pub struct ExemptionUses {
+    last: Mutex<HashMap<ExemptionName, Timestamp>>,
+}
+
+impl ExemptionUses {
+    /// Notes that exemptions excused something.
+    pub fn note<'n>(&self, names: impl IntoIterator<Item = &'n ExemptionName>, now: Timestamp) {
+        let mut names = names.into_iter().peekable();
+        if names.peek().is_none() {
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            match last.get_mut(name) {
+                Some(known) => *known = now.max(*known),
+                None => drop(last.insert(name.clone(), now)),
+            }
+        }
+    }
+
+    /// Returns when an exemption last excused something.
+    pub fn last(&self, name: &ExemptionName) -> Option<Timestamp> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn judge_later(app: &Arc<App>, in_force: Arc<InForce>, deferred: Defe
         let budget = Budget { limits, remaining: &|| AUDIT_TIME };
         let recorded = deferred.judge(machines, &budget);
         let decided = deferred.tell(&in_force.bundle, &recorded);
+        app.note_uses(&decided.exempted);
         if let Some(later) = take(&waiting) {
             later.write(&decided, &app.metrics, app.outbox.as_ref());
         }

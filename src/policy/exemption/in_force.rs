@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Exemption, ExemptionKind, Subject};
+use super::{Exemption, ExemptionKind, ExemptionState, Subject, Written};
 use crate::policy::rule::RuleId;
 
 /// The configuration's say in exemptions.
@@ -35,25 +35,63 @@ impl ExemptionTerms {
 pub struct Exemptions {
     list: Vec<Arc<Exemption>>,
     by_rule: HashMap<RuleId, Vec<Arc<Exemption>>>,
+    refused: Vec<Refused>,
     from: BTreeSet<String>,
 }
 
+/// An exemption that excuses nothing, because it is at fault or the configuration does not allow it.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// What was written.
+    pub written: Arc<Written>,
+    /// What is wrong with it.
+    pub cause: String,
+}
+
 impl Exemptions {
-    /// Puts exemptions in force; those that the configuration does not allow are left out.
+    /// Puts exemptions in force; those that the configuration does not allow are refused.
     pub fn new(list: impl IntoIterator<Item = Arc<Exemption>>, terms: &ExemptionTerms) -> Self {
-        let list: Vec<Arc<Exemption>> = list.into_iter().filter(|exemption| terms.check(exemption).is_ok()).collect();
+        Self::with_refused(list, Vec::new(), terms)
+    }
+
+    /// Puts exemptions in force beside those that are refused already.
+    pub fn with_refused(
+        all: impl IntoIterator<Item = Arc<Exemption>>,
+        mut refused: Vec<Refused>,
+        terms: &ExemptionTerms,
+    ) -> Self {
+        let mut list: Vec<Arc<Exemption>> = Vec::new();
+        for exemption in all {
+            match terms.check(&exemption) {
+                Ok(()) => list.push(exemption),
+                Err(cause) => refused.push(Refused { written: exemption.written.clone(), cause }),
+            }
+        }
         let mut by_rule: HashMap<RuleId, Vec<Arc<Exemption>>> = HashMap::new();
         for exemption in &list {
             for rule in &exemption.rules {
                 by_rule.entry(rule.clone()).or_default().push(exemption.clone());
             }
         }
-        Self { list, by_rule, from: terms.from.clone() }
+        Self { list, by_rule, refused, from: terms.from.clone() }
     }
 
     /// Returns every exemption, ended ones included.
     pub fn list(&self) -> &[Arc<Exemption>] {
         &self.list
+    }
+
+    /// Returns those that excuse nothing.
+    pub fn refused(&self) -> &[Refused] {
+        &self.refused
+    }
+
+    /// Returns how many stand how, in the order of [`ExemptionState::ALL`].
+    pub fn count(&self, now: Timestamp) -> [usize; ExemptionState::ALL.len()] {
+        ExemptionState::ALL.map(|state| match state {
+            ExemptionState::Refused => self.refused.len(),
+            _ => self.list.iter().filter(|exemption| exemption.state(now) == state).count(),
+        })
     }
 
     /// Returns whether one names the rule.
@@ -81,14 +119,24 @@ impl Exemptions {
         of_rule.filter(covers).collect()
     }
 
-    /// Adds to a hash what could change the verdict on an object that itself stays the same.
-    pub fn hash_of(&self, subject: &Subject<'_>, now: Timestamp, hash: &mut impl Hasher) {
-        let could = |exemption: &&Arc<Exemption>| {
+    /// Adds to a hash what could change the verdict on an object that itself stays the same, but for dates.
+    pub fn hash_of(&self, subject: &Subject<'_>, hash: &mut impl Hasher) {
+        for exemption in self.about(subject) {
+            (&exemption.name, &exemption.rules, &exemption.written.spec).hash(hash);
+        }
+    }
+
+    /// Returns the first instant after this one at which something that is excused in an object may count again.
+    pub fn next_end(&self, subject: &Subject<'_>, now: Timestamp) -> Option<Timestamp> {
+        self.about(subject).filter_map(|exemption| exemption.expires).filter(|end| now < *end).min()
+    }
+
+    /// Returns those that may excuse something in an object, whoever asks and whatever image it is in.
+    fn about(&self, subject: &Subject<'_>) -> impl Iterator<Item = &Arc<Exemption>> {
+        let is_about = |exemption: &&Arc<Exemption>| {
             self.reaches(exemption, subject.namespace) && exemption.criteria.mean(subject)
         };
-        for exemption in self.list.iter().filter(could) {
-            (&exemption.name, &exemption.rules, &exemption.written.spec, exemption.holds(now)).hash(hash);
-        }
+        self.list.iter().filter(is_about)
     }
 
     /// Returns whether an exemption counts in a namespace.

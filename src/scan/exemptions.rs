@@ -1,0 +1,149 @@
+//! `GET /api/v1/exemptions`: who may break which rule, until when, and whether anybody does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value as Text;
+
+use super::ApiState;
+use super::access::Caller;
+use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
+use super::lists::{self, NAMESPACE, PAGES, RULE};
+use super::problem::{Flaw, Problem};
+use crate::policy::RuleId;
+use crate::policy::exemption::{ExemptionName, ExemptionSpec, ExemptionState, Written};
+use crate::store::Page;
+use crate::webhook::in_force::InForce;
+
+const FILTERS: &[Parameter] = &[
+    NAMESPACE,
+    RULE,
+    Parameter::new("owner", Values::List, "Who answers for them"),
+    Parameter::new(
+        "state",
+        Values::Some(&["active", "ending", "expired", "unused", "refused"]),
+        "active ones, those of them that end within 14 days, expired ones, those in force that excused nothing since \
+         this process began, and those that are at fault or not allowed",
+    ),
+    Parameter::new("text", Values::Text, "Words in name, reason or owner"),
+];
+
+const EXEMPTIONS: Endpoint = Endpoint {
+    path: "/api/v1/exemptions",
+    about: "Exemptions, with how they stand, by namespace and name",
+    parameters: &[FILTERS, PAGES],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&EXEMPTIONS, exemptions)
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    #[serde(flatten)]
+    name: ExemptionName,
+    state: ExemptionState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cause: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used: Option<Timestamp>,
+    /// Ids of the rules that it excuses.
+    excuses: Vec<RuleId>,
+    spec: ExemptionSpec,
+    source: Arc<str>,
+}
+
+async fn exemptions(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let in_force = state.app.in_force.load();
+    let last_used = |name: &ExemptionName| state.app.in_force.uses().last(name);
+    let mut items = items(&in_force, last_used, Timestamp::now());
+    let rules = lists::rules(&state.app, &query);
+    items.retain(|item| caller.sees(&item.name.namespace) && is_asked_for(item, &query, &rules));
+    Ok(lists::answer(page(items, &query)?))
+}
+
+fn items(in_force: &InForce, last_used: impl Fn(&ExemptionName) -> Option<Timestamp>, now: Timestamp) -> Vec<Item> {
+    let item = |written: &Written, state, cause: Option<String>| Item {
+        last_used: last_used(&written.name),
+        name: written.name.clone(),
+        state,
+        cause,
+        ends: None,
+        excuses: Vec::new(),
+        spec: written.spec.clone(),
+        source: written.source.file.clone(),
+    };
+    let held = in_force.exemptions.list().iter().map(|exemption| Item {
+        ends: exemption.expires,
+        excuses: exemption.rules.iter().cloned().collect(),
+        ..item(&exemption.written, exemption.state(now), None)
+    });
+    let refused = in_force.exemptions.refused().iter();
+    let refused = refused.map(|refused| item(&refused.written, ExemptionState::Refused, Some(refused.cause.clone())));
+    let mut items: Vec<Item> = held.chain(refused).collect();
+    items.sort_by_key(Item::key);
+    items
+}
+
+impl Item {
+    /// Returns what the list is ordered by, and a cursor tells: one name may stand among the files and in the cluster.
+    fn key(&self) -> [Arc<str>; 4] {
+        let ExemptionName { kind, namespace, name } = &self.name;
+        [namespace.clone(), name.clone(), kind.as_str().into(), self.source.clone()]
+    }
+
+    fn cursor(&self) -> String {
+        URL_SAFE_NO_PAD.encode(self.key().join("\n"))
+    }
+
+    fn is_in(&self, state: &str) -> bool {
+        let is_in_force = matches!(self.state, ExemptionState::Active | ExemptionState::Ending);
+        match state {
+            "active" => is_in_force,
+            "ending" => self.state == ExemptionState::Ending,
+            "expired" => self.state == ExemptionState::Expired,
+            "unused" => is_in_force && self.last_used.is_none(),
+            _ => self.state == ExemptionState::Refused,
+        }
+    }
+}
+
+fn is_asked_for(item: &Item, query: &Query, rules: &[String]) -> bool {
+    let states = query.list("state");
+    let is_one = |list: &[String], text: &str| list.is_empty() || list.iter().any(|one| one == text);
+    let says = |word: &str| {
+        let texts = [&*item.name.name, &*item.spec.reason, &*item.spec.owner];
+        texts.iter().any(|text| text.to_lowercase().contains(&word.to_lowercase()))
+    };
+    is_one(query.list("namespace"), &item.name.namespace)
+        && is_one(query.list("owner"), &item.spec.owner)
+        && (rules.is_empty() || item.excuses.iter().any(|rule| rules.iter().any(|asked| asked == rule.as_str())))
+        && (states.is_empty() || states.iter().any(|state| item.is_in(state)))
+        && query.text("text").is_none_or(|text| text.split_whitespace().all(says))
+}
+
+fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
+    let after = query.text("cursor").map(|cursor| {
+        let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let parts: Option<Vec<Arc<str>>> = text.map(|text| text.split('\n').map(Arc::from).collect());
+        let flaw =
+            || Problem::query(vec![Flaw::of_parameter("cursor", "cursor: is not the `next` of a page".to_owned())]);
+        parts.filter(|parts| parts.len() == 4).ok_or_else(flaw)
+    });
+    let after = after.transpose()?;
+    let is_before = |item: &Item| after.as_ref().is_some_and(|after| item.key().as_slice() <= after.as_slice());
+    let mut rest = items.into_iter().skip_while(is_before);
+    let items: Vec<Item> = rest.by_ref().take(lists::limit(query)).collect();
+    let next = rest.next().and_then(|_| items.last().map(Item::cursor));
+    Ok(Page { items, next })
+}
