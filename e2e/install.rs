@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::support::installed::Installed;
 use crate::support::kubectl::Answer;
 use crate::support::manifests;
-use crate::support::objects::{Object, namespace, privileged, untagged};
+use crate::support::objects::{Object, exemption, namespace, privileged, untagged};
 use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::wait::{eventually, wait_for};
 use crate::support::{apply, create, kubectl};
@@ -155,6 +155,9 @@ fn rights_are_enough_and_none_is_needless() {
         granted(&roles).iter().filter(|right| is_unused(right)).map(Right::to_string).collect()
     };
     an_editor_tries_to_weaken(installed, "looked-up");
+    let end = "2099-01-01";
+    installed.kubectl().accepts(apply(&exemption("ClusterExemption", "right", "looked-up", end)));
+    installed.kubectl().in_namespace("looked-up").accepts(apply(&exemption("Exemption", "right", "looked-up", end)));
     let mut namespaces = (0..).map(|index| namespace(&format!("right-away-{index}")));
     let used = wait_for("every right to be used", Duration::from_secs(30), || {
         // Sooner or later the watch does not know the namespace yet, and it is read.

@@ -32,6 +32,7 @@ mod certificates;
 mod cluster_scope;
 mod deletion;
 mod doctor;
+mod exemptions;
 mod gitops;
 mod harness;
 mod identity;

@@ -145,3 +145,14 @@ pub fn read(stream: &str) -> Vec<Object> {
     let documents = stream.split("\n---\n");
     documents.map(|document| serde_saphyr::from_str(document).expect("an object in YAML")).collect()
 }
+
+/// Returns an exemption of either kind from the rules that [`privileged`] and [`untagged`] break.
+pub fn exemption(kind: &str, name: &str, namespace: &str, expires: &str) -> Object {
+    Object(json!({
+        "apiVersion": "gatepost.dev/v1alpha1", "kind": kind, "metadata": {"name": name},
+        "spec": {
+            "rules": ["container-privileged", "container-image-tag"], "match": {"namespaces": [namespace]},
+            "reason": "for the test", "owner": "team-a", "expires": expires,
+        },
+    }))
+}

@@ -79,7 +79,8 @@ impl Asked {
             let object = &event["objectRef"];
             // What has no resource, such as /api, every user may read.
             let Some(resource) = object["resource"].as_str() else { continue };
-            let resource = full(object["apiGroup"].as_str().unwrap_or_default(), resource);
+            let below = object["subresource"].as_str().map_or_else(String::new, |below| format!("/{below}"));
+            let resource = full(object["apiGroup"].as_str().unwrap_or_default(), &format!("{resource}{below}"));
             let right = Right::new(event["verb"].as_str().unwrap_or_default(), &resource, object["name"].as_str());
             if event["annotations"]["authorization.k8s.io/decision"] == "forbid" {
                 asked.forbidden.push(right.to_string());

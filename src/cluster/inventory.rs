@@ -138,7 +138,7 @@ impl InventoryWatch {
 }
 
 /// Returns how the cluster serves a kind, none when it does not.
-async fn find(client: &Client, group: &str, kind: &str) -> Result<Option<ApiResource>, kube::Error> {
+pub(super) async fn find(client: &Client, group: &str, kind: &str) -> Result<Option<ApiResource>, kube::Error> {
     match discovery::group(client, group).await {
         Ok(found) => Ok(found.recommended_kind(kind).map(|(resource, _)| resource)),
         Err(kube::Error::Discovery(_)) => Ok(None),

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod doctor;
+pub mod exemptions;
 pub mod identity;
 pub mod installation;
 pub mod inventory;

@@ -4,6 +4,7 @@ mod audit;
 pub mod bundle;
 pub mod certificates;
 mod descriptors;
+mod exemptions;
 mod files;
 mod in_use;
 mod keep;

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::audit;
 use super::certificates::Certificates;
 use super::descriptors;
+use super::exemptions;
 use super::files::{self, Addresses};
 use super::load::{Contents, inventory_kinds};
 use super::reload::{self, Reloader};
@@ -73,6 +74,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let world = world(client, &in_force.bundle, &readiness);
     let app = Arc::new(app(&settings, in_force, world, metrics.clone())?);
     show(&app, &cache);
+    exemptions::start(audited.clone(), &app);
     let (tls, authorities_pem) = (certificates.tls.clone(), certificates.authorities_pem());
     let tls_for_tokens = certificates.tls_for_tokens.clone();
     let trust = certificates.trust.clone();
@@ -173,6 +175,7 @@ fn show(app: &Arc<App>, cache: &ProgramCache) {
         metrics.admission.parsed_bytes.set(i64::try_from(app.memory.parsed_bytes()).unwrap_or(i64::MAX));
         app.show_namespaces();
         app.outbox.iter().for_each(Outbox::show);
+        app.show_exemptions();
         bundle::show_backends(metrics, &app.in_force.load().bundle);
     });
 }
