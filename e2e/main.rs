@@ -27,6 +27,7 @@ mod support;
 mod agreement;
 mod audit;
 mod authority;
+mod browser;
 mod budget;
 mod certificates;
 mod cluster_scope;

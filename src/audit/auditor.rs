@@ -58,6 +58,14 @@ pub struct Desk {
 pub struct Busy;
 
 impl Desk {
+    /// Returns the desk of nobody: nothing is under way, and nothing begins.
+    #[cfg(test)]
+    pub(crate) fn idle() -> Self {
+        let (asks, _) = mpsc::channel(1);
+        let (_, progress) = watch::channel(Progress::default());
+        Self { asks, progress, running: Arc::default() }
+    }
+
     /// Has an audit begin at once.
     pub fn ask(&self) -> Result<(), Busy> {
         if self.running.load(Ordering::Acquire) {

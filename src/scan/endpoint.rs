@@ -148,10 +148,15 @@ impl Routes {
         self
     }
 
+    /// Returns the router, to which others may be added.
+    pub fn unfinished(self) -> Router<Arc<ApiState>> {
+        self.router
+    }
+
     /// Returns the router.
     pub fn finish(self) -> Router {
         self.router
-            .fallback(async || Problem::not_found("there is no such path: see /api/v1/openapi.json"))
+            .fallback(async || Problem::no_path())
             .method_not_allowed_fallback(async || Problem::method_not_allowed())
             .with_state(self.state)
     }

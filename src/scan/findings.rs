@@ -37,7 +37,8 @@ pub const FILTERS: &[Parameter] = &[
     Parameter::new("text", Values::Text, "Words in name, rule, message or path"),
 ];
 
-const SORT: &[Parameter] =
+/// What findings are ordered by.
+pub const SORT: &[Parameter] =
     &[Parameter::new("sort", Values::OneOf(&["severity", "firstSeen", "oldest", "object", "rule"]), "The order")];
 
 /// What resources are narrowed to, by their findings.
@@ -135,7 +136,8 @@ async fn resources(State(state): State<Arc<ApiState>>, caller: Caller, query: Qu
     Ok(lists::answer(state.kept()?.store.resources(&asked).await?))
 }
 
-fn sort(word: Option<&str>) -> FindingSort {
+/// Returns the order of a word; the gravest first where there is none.
+pub fn sort(word: Option<&str>) -> FindingSort {
     match word {
         Some("firstSeen") => FindingSort::FirstSeen,
         Some("oldest") => FindingSort::Oldest,

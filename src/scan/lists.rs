@@ -18,6 +18,7 @@ use crate::webhook::handlers::App;
 const PAGE: usize = 100;
 const LONGEST_PAGE: usize = 1000;
 
+/// What says which part of a list is asked for.
 pub const PAGES: &[Parameter] = &[
     Parameter::new("limit", Values::Number(LONGEST_PAGE), "How many at most; 100 if nobody says"),
     Parameter::new("cursor", Values::Text, "Where to go on: the `next` of the page before"),

@@ -14,10 +14,10 @@ pub mod documents;
 pub mod endpoint;
 mod evaluate;
 mod exemptions;
-mod findings;
+pub mod findings;
 pub mod guard;
 mod lines;
-mod lists;
+pub(crate) mod lists;
 mod namespaces;
 mod openapi;
 pub mod problem;
@@ -32,7 +32,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
 use tokio::sync::Semaphore;
 
 use self::access::Caller;
@@ -97,7 +96,7 @@ impl ApiState {
     }
 
     /// Returns what is kept; a problem where nothing is.
-    fn kept(&self) -> Result<&Kept, Problem> {
+    pub fn kept(&self) -> Result<&Kept, Problem> {
         self.kept.as_ref().ok_or_else(Problem::nothing_kept)
     }
 
@@ -111,8 +110,8 @@ impl ApiState {
     }
 }
 
-/// Returns everything that is answered on `--listen-http`.
-pub fn routes(state: Arc<ApiState>) -> Router {
+/// Returns everything that is answered on `--listen-http`: the API, and the pages that are given.
+pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
@@ -123,6 +122,5 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);
     let routes = openapi::routes(routes);
-    let version = get(async || concat!("gatepost ", env!("CARGO_PKG_VERSION"), "\n"));
-    routes.finish().route("/", version).layer(from_fn_with_state(state, guard::receive))
+    routes.finish().merge(pages).layer(from_fn_with_state(state, guard::receive))
 }

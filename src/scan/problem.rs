@@ -119,6 +119,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing", detail)
     }
 
+    /// The API has no such path.
+    pub fn no_path() -> Self {
+        Self::not_found("there is no such path: see /api/v1/openapi.json")
+    }
+
     /// The path is there, but not with this method.
     pub fn method_not_allowed() -> Self {
         let detail = "this path takes other methods: see /api/v1/openapi.json";
@@ -176,7 +181,17 @@ impl Problem {
         self.0.status
     }
 
-    /// Returns what is wrong, one by one.
+    /// Returns what kind of problem it is, in a few words.
+    pub fn title(&self) -> &'static str {
+        self.0.title
+    }
+
+    /// Returns what is wrong.
+    pub fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
+    /// Returns everything that is wrong with the request.
     pub fn flaws(&self) -> &[Flaw] {
         &self.0.errors
     }

@@ -24,6 +24,7 @@ use crate::cluster::identity::Identities;
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
+use crate::dashboard;
 use crate::engine::{Bundle, ProgramCache};
 use crate::scan::guard::Door;
 use crate::scan::{self, ApiState};
@@ -89,8 +90,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     outbox::deliver(&settings, &app, kept.as_ref())?;
     let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept, identities);
     let api = Arc::new(api.map_err(ServeError::System)?);
+    let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
-    let serving_http = tokio::spawn(listener::serve(http.0, scan::routes(api), http_options, stopped.clone()));
+    let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));
     readiness.set(Condition::Accepting, true);
     if let Some((installation, webhook)) = installation.zip(addresses.webhook) {
         registration::keep(&settings, installation, webhook, &app, &trust, &readiness, stopped);

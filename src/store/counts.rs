@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::findings::{gravities, narrow, narrow_common, narrow_state, severity};
 use super::select::Select;
-use super::session::{Param, Session, unreadable};
+use super::session::{Cells, Param, Row, Session, unreadable};
 use super::{Facet, Filter, OpenCount, Stored};
 
 /// What is counted apart: the key of `finding_count`, and columns of `finding` too.
@@ -43,27 +43,52 @@ pub(super) async fn facet(
     facet: Facet,
     limit: usize,
 ) -> Stored<Vec<(String, u64)>> {
-    let column = column(facet);
-    let mut select = if is_counted(filter) {
-        let mut select = Select::new(format!("{column}, CAST(SUM(findings) AS BIGINT)"), "finding_count");
+    let rows = counted(session, filter, &[facet], limit).await?;
+    let values = rows.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok((value(&mut cells, facet)?, cells.count()?))
+    });
+    values.collect()
+}
+
+/// Returns how many findings there are for each pair of values of two facets.
+pub(super) async fn cross(
+    session: &mut dyn Session,
+    filter: &Filter,
+    facets: [Facet; 2],
+    limit: usize,
+) -> Stored<Vec<(String, String, u64)>> {
+    let rows = counted(session, filter, &facets, limit).await?;
+    let [first, second] = facets;
+    let pairs = rows.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok((value(&mut cells, first)?, value(&mut cells, second)?, cells.count()?))
+    });
+    pairs.collect()
+}
+
+/// Returns rows of values of facets, and how many findings have them.
+async fn counted(session: &mut dyn Session, filter: &Filter, facets: &[Facet], limit: usize) -> Stored<Vec<Row>> {
+    let columns = facets.iter().map(|facet| column(*facet)).collect::<Vec<_>>().join(", ");
+    let mut select = if is_counted(filter) && !facets.contains(&Facet::Owner) {
+        let mut select = Select::new(format!("{columns}, CAST(SUM(findings) AS BIGINT)"), "finding_count");
         narrow_common(&mut select, filter);
         select.only("findings > 0");
         select
     } else {
-        let mut select = Select::new(format!("{column}, COUNT(*)"), "finding");
+        let mut select = Select::new(format!("{columns}, COUNT(*)"), "finding");
         narrow(&mut select, filter);
         select
     };
     select.any_of("gravity", gravities(&filter.severity));
     narrow_state(&mut select, filter);
-    select.group_by(column);
-    let rows = select.rows(session, &format!("ORDER BY 2 DESC, 1 LIMIT {limit}")).await?;
-    let values = rows.into_iter().map(|row| {
-        let mut cells = row.cells();
-        let value = if facet == Facet::Severity { severity(cells.int()?)?.to_string() } else { cells.text()? };
-        Ok((value, cells.count()?))
-    });
-    values.collect()
+    select.group_by(columns.as_str());
+    let last = facets.len().saturating_add(1);
+    select.rows(session, &format!("ORDER BY {last} DESC, {columns} LIMIT {limit}")).await
+}
+
+fn value(cells: &mut Cells, facet: Facet) -> Stored<String> {
+    if facet == Facet::Severity { Ok(severity(cells.int()?)?.to_string()) } else { cells.text() }
 }
 
 /// Returns how many findings are open, by namespace, rule, severity and action.
@@ -124,5 +149,6 @@ fn column(facet: Facet) -> &'static str {
         Facet::Category => "category",
         Facet::State => "state",
         Facet::Action => "action",
+        Facet::Owner => "owner",
     }
 }

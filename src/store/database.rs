@@ -156,6 +156,14 @@ impl Store for Database {
             .await
     }
 
+    async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| {
+            Box::pin(async move { counts::cross(session, &filter, facets, limit).await })
+        }))
+        .await
+    }
+
     async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { findings::resources(session, &query).await }))).await

@@ -406,6 +406,8 @@ pub enum Facet {
     State,
     /// Action.
     Action,
+    /// Top owner.
+    Owner,
 }
 
 /// An object that has findings.
@@ -552,6 +554,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns how many findings there are for each value of a facet, most first, at most `limit` values.
     async fn facet(&self, filter: &Filter, facet: Facet, limit: usize) -> Stored<Vec<(String, u64)>>;
+
+    /// Returns how many findings there are for each pair of values of two facets, most first, at most `limit` pairs.
+    async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>>;
 
     /// Returns objects with open findings, in ascending order.
     async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>>;

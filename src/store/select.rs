@@ -17,7 +17,7 @@ pub(super) struct Select {
     columns: String,
     from: &'static str,
     conditions: Vec<String>,
-    group: Option<&'static str>,
+    group: Option<String>,
     params: Vec<Param>,
 }
 
@@ -59,8 +59,8 @@ impl Select {
         });
     }
 
-    pub(super) fn group_by(&mut self, columns: &'static str) {
-        self.group = Some(columns);
+    pub(super) fn group_by(&mut self, columns: impl Into<String>) {
+        self.group = Some(columns.into());
     }
 
     pub(super) fn since(&mut self, column: &str, since: Option<Timestamp>) {

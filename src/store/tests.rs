@@ -15,6 +15,8 @@ use crate::report::Verdict;
 use crate::report::finding::{Application, State};
 
 /// A store in a directory or a database of its own.
+const OWNER: &str = "Deployment/web";
+
 struct Kept {
     store: Arc<dyn Store>,
     directory: TempDir,
@@ -144,7 +146,7 @@ fn finding(object: &ObjectKey, rule: &str, severity: Severity, seen: Timestamp) 
         object: object.clone(),
         api_version: "apps/v1".into(),
         uid: "u".into(),
-        owner: String::new(),
+        owner: OWNER.into(),
         application: None,
         content: "c0ffee".into(),
         rule,
@@ -301,6 +303,7 @@ async fn facets_count_what_the_list_would_hold(kept: Kept) {
             (Facet::State, "open"),
             (Facet::Action, "deny"),
             (Facet::Application, "shop"),
+            (Facet::Owner, OWNER),
         ] {
             let counted: BTreeMap<String, u64> = store.facet(&open, facet, 50).await.unwrap().into_iter().collect();
             let narrowed = match facet {
@@ -309,10 +312,14 @@ async fn facets_count_what_the_list_would_hold(kept: Kept) {
                 Facet::Rule => Filter { rule: words(&[value]), ..open.clone() },
                 Facet::Action => Filter { action: words(&[value]), ..open.clone() },
                 Facet::Application => Filter { application: words(&[value]), ..open.clone() },
+                Facet::Owner => Filter { owner: words(&[value]), ..open.clone() },
                 Facet::Kind | Facet::Category | Facet::State => open.clone(),
             };
             let listed = u64::try_from(ids(&**store, narrowed).await.len()).unwrap();
             assert_eq!(counted.get(value), Some(&listed), "{facet:?} {counted:?} {open:?}");
+            let pairs = store.cross(&open, [facet, Facet::Severity], 500).await.unwrap();
+            let of_value: u64 = pairs.iter().filter(|(first, ..)| first == value).map(|(.., findings)| findings).sum();
+            assert_eq!(of_value, listed, "{facet:?} {pairs:?}");
         }
     }
     let resources = store.resources(&query(Filter::default())).await.unwrap().items;

@@ -1,0 +1,72 @@
+//! The dashboard in a real Chromium, on a real audit of the real control plane: `e2e/browser/pages.mjs` drives it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::support::objects::{self, CONTAINER, Object, deployment, untagged};
+use crate::support::skip::skip;
+use crate::support::wait::eventually;
+use crate::support::{Gatepost, Options, apply};
+
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// Returns why the browser tests cannot run here; nothing where they can.
+fn missing(folder: &Path) -> Option<String> {
+    if !Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return Some("there is no node".to_owned());
+    }
+    if !Path::new(CHROMIUM).exists() {
+        return Some(format!("there is no {CHROMIUM}: apt-get install chromium"));
+    }
+    let modules = folder.join("node_modules/playwright-core");
+    (!modules.exists()).then(|| format!("run npm ci in {}", folder.display()))
+}
+
+fn hostile(name: &str) -> Object {
+    let script = "<script>alert('from an annotation')</script>";
+    objects::privileged(name)
+        .with("/metadata/annotations/note", script)
+        .with(&format!("{CONTAINER}/args"), json!(["--title", "</code><img src=x onerror=alert(1)>"]))
+        .without(&format!("{CONTAINER}/resources"))
+}
+
+#[test]
+fn every_page_is_accessible_quick_and_safe_in_a_browser() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
+    if let Some(reason) = missing(&folder) {
+        return skip("a browser", &reason);
+    }
+    let config = "auditInterval: 1h\n";
+    let Some(gatepost) = Gatepost::start(&Options { config, ..Options::default() }) else { return };
+    let shop = gatepost.namespace("shop", &["warn=recommended"]);
+    for name in ["web", "cart", "ledger"] {
+        shop.accepts(apply(&untagged(name)));
+    }
+    let payments = gatepost.namespace("payments", &["warn=strict"]);
+    for name in ["api", "worker"] {
+        payments.accepts(apply(&hostile(name)));
+    }
+    payments.accepts(apply(&deployment("good")));
+    let address = eventually("the address of the API", || {
+        let addresses = fs::read(gatepost.serving().directory().join("data/addresses.json")).ok()?;
+        let addresses: Value = serde_json::from_slice(&addresses).ok()?;
+        addresses["http"].as_str().map(str::to_owned)
+    });
+    let output = Command::new("node")
+        .arg("pages.mjs")
+        .current_dir(&folder)
+        .env("GATEPOST_URL", format!("http://{address}"))
+        .env("SCREENSHOTS", screenshots())
+        .output()
+        .expect("node runs");
+    let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{said}\n{errors}");
+}
+
+/// Returns where screenshots are kept.
+fn screenshots() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots")
+}

@@ -1,0 +1,264 @@
+// Opens every page of the dashboard in a real Chromium: what axe, the console and the network say of it, whether it fits
+// from 320 to 2560 pixels, and what keys, filters and buttons do. Screenshots are kept in SCREENSHOTS.
+
+import assert from "node:assert/strict";
+import { mkdirSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { readFileSync } from "node:fs";
+import { chromium } from "playwright-core";
+
+const base = process.env.GATEPOST_URL;
+const screenshots = process.env.SCREENSHOTS;
+assert.ok(base && screenshots, "GATEPOST_URL and SCREENSHOTS must be set");
+mkdirSync(screenshots, { recursive: true });
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const LOOKS = [
+  { name: "desktop", viewport: { width: 1440, height: 900 }, colorScheme: "light" },
+  { name: "dark", viewport: { width: 1440, height: 900 }, colorScheme: "dark" },
+  { name: "mobile", viewport: { width: 360, height: 740 }, colorScheme: "light" },
+];
+const WIDTHS = [320, 700, 1000, 2560];
+
+const browser = await chromium.launch({
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+  ],
+});
+const failures = [];
+const only = process.env.ONLY?.split(",");
+
+/** Runs one test, and goes on with the next one whatever comes of it. */
+async function test(name, act) {
+  if (only && !only.some((part) => name.includes(part))) return;
+  try {
+    await act();
+    console.log(`ok ${name}`);
+  } catch (error) {
+    failures.push(name);
+    console.log(`FAILED ${name}: ${error.message}`);
+  }
+}
+
+/** Opens a page in a context of its own; what the console or another host says against it fails the test. */
+async function visit(path, options, act) {
+  const context = await browser.newContext({ reducedMotion: "reduce", ...options });
+  const page = await context.newPage();
+  const complaints = [];
+  page.on("console", (message) => {
+    const isOfStatus = message.text().startsWith("Failed to load resource") && options.status;
+    if (message.type() === "error" && !isOfStatus) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => {
+    if (!request.url().startsWith(base) && !request.url().startsWith("data:")) complaints.push(`asked ${request.url()}`);
+  });
+  page.on("dialog", (dialog) => {
+    complaints.push(`a dialog: ${dialog.message()}`);
+    dialog.dismiss();
+  });
+  try {
+    const response = await page.goto(base + path, { waitUntil: "load", timeout: 60000 });
+    assert.equal(response.status(), options.status ?? 200, path);
+    const result = await act(page, response);
+    assert.deepEqual(complaints, [], path);
+    return result;
+  } finally {
+    await context.close();
+  }
+}
+
+async function accessible(page) {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target.join(" ")} (${node.any[0]?.message ?? ""})`).join("; ")}`);
+  assert.deepEqual(told, []);
+}
+
+async function fits(page, width) {
+  const { wide, culprit } = await page.evaluate(() => {
+    const limit = document.documentElement.clientWidth;
+    const out = [...document.querySelectorAll("main *, .top *")].find(
+      (element) => element.getBoundingClientRect().right > limit + 1 && !element.closest(".scroll, .code, pre, .hidden"),
+    );
+    return { wide: document.documentElement.scrollWidth - limit, culprit: out?.outerHTML.slice(0, 160) };
+  });
+  assert.ok(wide <= 0, `${wide} pixels too wide at ${width}: ${culprit}`);
+}
+
+/** Has an audit done, and waits until it has ended. */
+async function audited() {
+  const post = await fetch(`${base}/api/v1/audits`, { method: "POST" });
+  assert.ok([202, 409].includes(post.status), `an audit begins: ${post.status}`);
+  for (let tries = 0; tries < 300; tries += 1) {
+    await new Promise((done) => setTimeout(done, 200));
+    const { items, progress } = await (await fetch(`${base}/api/v1/audits?limit=1`)).json();
+    if (!progress && items[0]?.state !== "running") return;
+  }
+  throw new Error("no audit ended");
+}
+
+async function firstFinding(query) {
+  const { items } = await (await fetch(`${base}/api/v1/findings?limit=1&${query}`)).json();
+  assert.ok(items[0], `there is a finding of ${query}`);
+  return items[0];
+}
+
+if (!process.env.AUDITED) {
+  await audited();
+  await audited();
+}
+const wrong = await firstFinding("rule=container-image-tag&mode=enforce,warn");
+const [lastAudit] = (await (await fetch(`${base}/api/v1/audits?limit=1`)).json()).items;
+const PAGES = [
+  ["overview", "/"],
+  ["findings", "/findings"],
+  ["findings-all", "/findings?mode=enforce,warn,audit&severity=critical,high"],
+  ["findings-by-rule", "/findings?group=rule&mode=enforce,warn,audit"],
+  ["findings-none", "/findings?text=nothing-has-this-name"],
+  ["finding", `/findings/${wrong.id}`],
+  ["namespaces", "/namespaces"],
+  ["namespace", `/namespaces/${wrong.resource.namespace}`],
+  ["rules", "/rules"],
+  ["rule", "/rules/container-image-tag"],
+  ["policies", "/policies"],
+  ["policy", "/policies/baseline"],
+  ["audits", "/audits"],
+  ["audit", `/audits/${lastAudit.id}`],
+  ["styleguide", "/styleguide"],
+];
+const ERRORS = [
+  ["not-found", "/nowhere", 404],
+  ["no-finding", "/findings/0123456789abcdef0123456789abcdef", 404],
+  ["bad-query", "/findings?sevrity=high", 400],
+];
+
+for (const [name, path, status] of [...PAGES, ...ERRORS]) {
+  for (const look of LOOKS) {
+    await test(`${name} ${look.name}`, () =>
+      visit(path, { ...look, status }, async (page) => {
+        await page.screenshot({ path: join(screenshots, `${name}-${look.name}.png`), fullPage: true });
+        await fits(page, look.viewport.width);
+        await accessible(page);
+      }),
+    );
+  }
+  await test(`${name} widths`, async () => {
+    for (const width of WIDTHS) {
+      await visit(path, { viewport: { width, height: 900 }, status }, (page) => fits(page, width));
+    }
+  });
+}
+
+const desktop = { viewport: { width: 1440, height: 900 } };
+
+await test("security headers stand on every page", () =>
+  visit("/findings", desktop, async (_, response) => {
+    const headers = response.headers();
+    assert.match(headers["content-security-policy"], /^default-src 'none'; style-src 'self'; script-src 'self';/);
+    assert.equal(headers["x-content-type-options"], "nosniff");
+    assert.equal(headers["cache-control"], "no-store");
+    assert.equal(headers["content-encoding"], "gzip");
+  }),
+);
+
+await test("a whole page is small and asks for little", () =>
+  visit("/findings", desktop, async (page) => {
+    const loaded = await page.evaluate(() =>
+      [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")].map((entry) => [entry.name, entry.transferSize]),
+    );
+    const bytes = loaded.reduce((sum, [, size]) => sum + size, 0);
+    console.log(`  ${loaded.length} requests, ${bytes} bytes`);
+    assert.ok(loaded.length <= 5 && bytes < 120_000, JSON.stringify(loaded));
+  }),
+);
+
+await test("filters are chosen and taken away, and stand in the address", () =>
+  visit("/findings", desktop, async (page) => {
+    await page.click('.chips a.chip:has-text("high")');
+    await page.waitForURL(/severity=high/);
+    const words = await page.$$eval("tr[data-row] .sev", (shown) => [...new Set(shown.map((word) => word.textContent.trim()))]);
+    assert.deepEqual(words, ["high"]);
+    await page.click('.menu summary:has-text("Rule")');
+    await page.click('.menu[open] a:has-text("container-image-tag")');
+    await page.waitForURL(/rule=container-image-tag/);
+    assert.match(await page.textContent(".chips.chosen"), /container-image-tag/);
+    await page.click(".chips.chosen a:has-text('Clear all')");
+    await page.waitForURL(`${base}/findings`);
+  }),
+);
+
+await test("a search is a link that can be shared", () =>
+  visit("/findings", desktop, async (page) => {
+    await page.keyboard.press("/");
+    await page.keyboard.type("fixed tag");
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/text=fixed/);
+    const rows = await page.$$eval("tr[data-row]", (found) => found.map((row) => row.textContent));
+    assert.ok(rows.length > 0 && rows.every((row) => row.includes("fixed tag")), rows.join("\n"));
+  }),
+);
+
+await test("everything is reached by keys alone", () =>
+  visit("/findings", desktop, async (page) => {
+    await page.keyboard.press("Tab");
+    assert.equal(await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+    await page.keyboard.press("Enter");
+    assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+    await page.keyboard.press("j");
+    await page.keyboard.press("j");
+    await page.keyboard.press("k");
+    assert.equal(await page.evaluate(() => [...document.querySelectorAll("tr[data-row]")].indexOf(document.querySelector("tr.at"))), 0);
+    await page.keyboard.press("Enter");
+    await page.waitForURL(/findings\/[0-9a-f]{32}/);
+    await page.keyboard.press("?");
+    assert.ok(await page.isVisible("#keys"));
+    await page.keyboard.press("Escape");
+    assert.ok(!(await page.isVisible("#keys")));
+  }),
+);
+
+await test("a finding shows the line and what to write", () =>
+  visit(`/findings/${wrong.id}`, desktop, async (page) => {
+    assert.match(await page.textContent(".line.hit"), /image:/);
+    assert.match(await page.textContent("#mend >> xpath=../.."), /tag/);
+  }),
+);
+
+await test("the theme is remembered without a script", () =>
+  visit("/findings", { ...desktop, javaScriptEnabled: false }, async (page) => {
+    await page.click(".theme button");
+    await page.waitForLoadState();
+    assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+    assert.equal(new URL(page.url()).pathname, "/findings");
+    await page.click("tr[data-row] a.subject");
+    await page.waitForURL(/findings\/[0-9a-f]{32}/);
+    assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+  }),
+);
+
+await test("an audit is begun by a button, and followed", () =>
+  visit("/audits", desktop, async (page) => {
+    const before = await page.locator("tbody tr").count();
+    await page.click("text=Start an audit");
+    await page.waitForLoadState();
+    assert.equal(new URL(page.url()).pathname, "/audits");
+    await audited();
+    await page.reload();
+    assert.ok((await page.locator("tbody tr").count()) > before);
+  }),
+);
+
+await browser.close();
+if (failures.length) {
+  console.log(`${failures.length} failed: ${failures.join(", ")}`);
+  process.exit(1);
+}

@@ -1,0 +1,130 @@
+//! What every answer of the dashboard gets: headers that keep a page to itself, compression, and problems as pages.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use flate2::Compression;
+
+use super::assets::{gzip, takes_gzip};
+use super::shell::{Crumb, Shell, Visit};
+use crate::scan::ApiState;
+use crate::scan::guard::Door;
+use crate::scan::problem::Problem;
+
+/// Nothing from anywhere else, no inline style or script, no frame around it. A form's Origin must come with it, so the
+/// referrer is kept within the origin and not left out.
+const HEADERS: [(&str, &str); 6] = [
+    (
+        "content-security-policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    ),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("permissions-policy", "camera=(), geolocation=(), microphone=()"),
+];
+/// Less is not worth the work.
+const WORTH_COMPRESSING: usize = 1024;
+/// No page is larger.
+const LARGEST: usize = 64 << 20;
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage {
+    shell: Shell,
+    status: u16,
+    title: String,
+    detail: String,
+    flaws: Vec<String>,
+    advice: &'static str,
+}
+
+/// Gives an answer its headers, and turns a problem into a page.
+pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+    let visit = Visit::of(request.headers(), request.uri());
+    let is_page = !request.uri().path().starts_with("/api/");
+    let compresses = takes_gzip(request.headers());
+    let mut response = next.run(request).await;
+    if is_page && let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = problem_page(&state, &visit, problem).await;
+    }
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if compresses { compressed(response).await } else { response }
+}
+
+async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Response {
+    let status = problem.status();
+    // Whoever asks for a page that is none has shown nothing yet.
+    let is_told = state.door == Door::Open;
+    let shell = Shell::of(state, visit, problem.title(), &[Crumb::here(problem.title())], is_told).await;
+    let page = ProblemPage {
+        shell,
+        status: status.as_u16(),
+        title: problem.title().to_owned(),
+        detail: problem.detail().to_owned(),
+        flaws: problem.flaws().iter().skip(1).map(|flaw| flaw.detail.clone()).collect(),
+        advice: advice(status),
+    };
+    let mut response = page_of(&page).unwrap_or_else(|problem| problem.into_answer(None));
+    *response.status_mut() = status;
+    response
+}
+
+/// Returns what somebody may do who reads such a problem.
+fn advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => {
+            "The dashboard is open on the loopback address of the machine that Gatepost runs on, for example through \
+             kubectl port-forward. At any other address it asks for a token, which a browser cannot send by itself."
+        }
+        StatusCode::FORBIDDEN => "Your token lets you read less than this page shows, or not do what its button does.",
+        StatusCode::NOT_FOUND => {
+            "The link may be old: a finding is kept until its history ends, and a rule as long as it is in force."
+        }
+        StatusCode::BAD_REQUEST => "The address of this page holds something that Gatepost does not know.",
+        StatusCode::SERVICE_UNAVAILABLE => "Try again in a moment.",
+        _ => "",
+    }
+}
+
+/// Returns a page as a response.
+pub fn page_of(page: &impl Template) -> Result<Response, Problem> {
+    let text = page.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be written");
+        Problem::internal("the page could not be written; Gatepost's log says why")
+    })?;
+    Ok(([(CONTENT_TYPE, "text/html; charset=utf-8")], text).into_response())
+}
+
+async fn compressed(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    if !is_text(&parts.headers) || parts.headers.contains_key(CONTENT_ENCODING) {
+        return Response::from_parts(parts, body);
+    }
+    let Ok(plain) = to_bytes(body, LARGEST).await else {
+        return Problem::internal("the page is too large").into_answer(None);
+    };
+    parts.headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if plain.len() < WORTH_COMPRESSING {
+        return Response::from_parts(parts, Body::from(plain));
+    }
+    parts.headers.remove(CONTENT_LENGTH);
+    parts.headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    Response::from_parts(parts, Body::from(gzip(&plain, Compression::new(5))))
+}
+
+fn is_text(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.starts_with("text/") || kind.contains("json")
+}

@@ -1,0 +1,66 @@
+//! The dashboard: pages for people, on the API's listener, made of what the API answers from.
+//!
+//! Each area is a file with its paths and handlers; [`shell`] is the frame around every page, [`dress`] what every answer
+//! gets, `templates/components.html` what pages are made of. A page reads the store and what is in force, decides
+//! nothing, and reads well without a script. Every value is escaped where it is written.
+
+mod assets;
+mod audits;
+mod chart;
+mod code;
+mod dress;
+mod facets;
+mod finding;
+mod findings;
+mod links;
+mod manifest;
+mod namespaces;
+mod overview;
+mod policies;
+mod rules;
+mod shell;
+mod styleguide;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
+mod tests;
+mod words;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
+use axum::routing::any;
+
+use crate::scan::ApiState;
+use crate::scan::endpoint::Routes;
+use crate::scan::problem::Problem;
+
+/// Returns every page, and what pages load.
+pub fn routes(state: Arc<ApiState>) -> Router {
+    let routes = Routes::new(state.clone());
+    let routes = overview::routes(routes);
+    let routes = findings::routes(routes);
+    let routes = finding::routes(routes);
+    let routes = namespaces::routes(routes);
+    let routes = rules::routes(routes);
+    let routes = policies::routes(routes);
+    let routes = audits::routes(routes);
+    let routes = styleguide::routes(routes);
+    let routes = shell::routes(routes);
+    routes
+        .unfinished()
+        .route("/{*path}", any(nothing))
+        .layer(from_fn_with_state(state.clone(), dress::dress))
+        .with_state(state)
+        .merge(assets::routes())
+}
+
+/// Answers paths that are none; of those of the API in its own way.
+async fn nothing(uri: Uri) -> Problem {
+    if uri.path().starts_with("/api/") {
+        Problem::no_path()
+    } else {
+        Problem::not_found(format!("there is no page {}", uri.path()))
+    }
+}

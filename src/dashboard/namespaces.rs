@@ -1,0 +1,300 @@
+//! `/namespaces`: what each does with violations and why, what is wrong there, and what enforcing more would deny.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::dress::page_of;
+use super::findings::{Part, Row as FindingRow, bar, shares};
+use super::links::encoded;
+use super::rules::Share;
+use super::shell::{Crumb, Shell, Visit};
+use super::words::number;
+use crate::engine::Bundle;
+use crate::policy::modes::Grants;
+use crate::policy::{Grant, GrantOrigin, Mode, NamespaceMeta, Scope};
+use crate::scan::access::Caller;
+use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::lists::visible;
+use crate::scan::problem::Problem;
+use crate::scan::{ApiState, Kept};
+use crate::store::{Facet, Filter, FindingSort, PageQuery};
+use crate::webhook::in_force::InForce;
+
+/// Pairs that are counted, at most.
+const PAIRS: usize = 100_000;
+/// Findings and rules of a namespace's page.
+const SHOWN: usize = 15;
+/// The policies whose enforcement is looked ahead to, the mildest first.
+const LADDER: [&str; 3] = ["baseline", "recommended", "strict"];
+
+const NAMESPACES: Endpoint =
+    Endpoint { path: "/namespaces", about: "The page of namespaces", gives: &["text/html"], ..Endpoint::GET };
+
+const NAMESPACE: Endpoint = Endpoint {
+    path: "/namespaces/{name}",
+    about: "The page of one namespace",
+    gives: &["text/html"],
+    statuses: &[200, 404],
+    ..Endpoint::GET
+};
+
+/// Adds the paths.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&NAMESPACES, namespaces).add(&NAMESPACE, namespace)
+}
+
+#[derive(Template)]
+#[template(path = "namespaces.html")]
+struct NamespacesPage {
+    shell: Shell,
+    rows: Vec<Row>,
+    enforcing: usize,
+    is_counted: bool,
+    ladder: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "namespace.html")]
+struct NamespacePage {
+    shell: Shell,
+    name: String,
+    slots: Vec<Slot>,
+    notices: Vec<String>,
+    ahead: Vec<Ahead>,
+    bar: Vec<Part>,
+    bar_words: String,
+    total: String,
+    findings_href: String,
+    rows: Vec<FindingRow>,
+    rules: Vec<Share>,
+    labels: Vec<(String, String)>,
+    is_counted: bool,
+}
+
+/// A namespace in a list.
+struct Row {
+    name: String,
+    modes: Vec<(Mode, String, &'static str)>,
+    strongest: (&'static str, &'static str),
+    bar: Vec<Part>,
+    bar_words: String,
+    total: String,
+    denied: u64,
+    ahead: u64,
+    has_notices: bool,
+}
+
+/// One mode of a namespace, with what it comes from.
+struct Slot {
+    mode: &'static str,
+    policy: String,
+    origin: &'static str,
+    details: Vec<String>,
+}
+
+/// What enforcing a policy would deny.
+struct Ahead {
+    policy: &'static str,
+    findings: u64,
+    rules: usize,
+    is_enforced: bool,
+    command: String,
+}
+
+/// Returns where a grant comes from, in words.
+const fn origin(origin: GrantOrigin) -> &'static str {
+    match origin {
+        GrantOrigin::Label => "the namespace's label",
+        GrantOrigin::Configuration => "the configuration",
+        GrantOrigin::Default => "the default",
+        GrantOrigin::Floor => "a floor of the configuration",
+    }
+}
+
+/// Returns where a grant comes from in a word; nothing where nobody said anything.
+const fn told(origin: GrantOrigin) -> &'static str {
+    match origin {
+        GrantOrigin::Label => "label",
+        GrantOrigin::Configuration => "configuration",
+        GrantOrigin::Default => "",
+        GrantOrigin::Floor => "floor",
+    }
+}
+
+/// Returns the class and the word of the strongest thing that a namespace does.
+fn strongest(grants: &[Grant]) -> (&'static str, &'static str) {
+    match grants.iter().map(|grant| grant.mode).max() {
+        Some(Mode::Enforce) => ("deny", "enforce"),
+        Some(Mode::Warn) => ("warn", "warn"),
+        Some(Mode::Audit) => ("record", "audit"),
+        None => ("", "off"),
+    }
+}
+
+impl Slot {
+    fn of(grant: &Grant) -> Self {
+        let mut details = Vec::new();
+        if let Some(severity) = grant.severity {
+            details.push(format!("denies from {severity} up, warns below"));
+        }
+        if grant.mode == Mode::Enforce && grant.scope == Scope::All {
+            details.push("denies also what was there before".to_owned());
+        } else if grant.mode == Mode::Enforce {
+            details.push("denies only what a change brings in".to_owned());
+        }
+        if let Some(from) = grant.from {
+            details.push(format!("denies from {from} on, warns until then"));
+        }
+        Self { mode: grant.mode.as_str(), policy: grant.policy.to_string(), origin: origin(grant.origin), details }
+    }
+}
+
+/// Open findings of all namespaces that a reader may see: by namespace and rule, severity, and action.
+#[derive(Default)]
+struct Counts {
+    rules: BTreeMap<String, BTreeMap<String, u64>>,
+    severities: BTreeMap<String, BTreeMap<String, u64>>,
+    actions: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl Counts {
+    async fn of(kept: &Kept, filter: &Filter) -> Result<Self, Problem> {
+        let mut counts = Self::default();
+        for (facet, into) in [
+            (Facet::Rule, &mut counts.rules),
+            (Facet::Severity, &mut counts.severities),
+            (Facet::Action, &mut counts.actions),
+        ] {
+            for (namespace, value, findings) in kept.store.cross(filter, [Facet::Namespace, facet], PAIRS).await? {
+                into.entry(namespace).or_default().insert(value, findings);
+            }
+        }
+        Ok(counts)
+    }
+
+    /// Returns how many findings of a namespace a policy's rules have, and how many of the rules have any.
+    fn ahead(&self, namespace: &str, rules: &BTreeSet<String>) -> (u64, usize) {
+        let found = self.rules.get(namespace).into_iter().flatten().filter(|(rule, _)| rules.contains(*rule));
+        found.fold((0, 0), |(findings, rules), (_, count)| (findings.saturating_add(*count), rules.saturating_add(1)))
+    }
+}
+
+/// Returns the rules that a policy has.
+fn rules_of(bundle: &Bundle, policy: &str) -> Option<BTreeSet<String>> {
+    let policy = bundle.policy(policy)?;
+    let checks = policy.entries.keys().filter_map(|check| bundle.checks().get(*check));
+    Some(checks.map(|check| check.rule_id().to_string()).collect())
+}
+
+fn open(state: &ApiState, caller: &Caller) -> Filter {
+    Filter { state: vec!["open".into()], visible: visible(&state.app, caller), ..Filter::default() }
+}
+
+async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
+    let counts = match &state.kept {
+        Some(kept) => Some(Counts::of(kept, &open(&state, &caller)).await?),
+        None => None,
+    };
+    let in_force = state.app.in_force.load();
+    let known = state.app.known_namespaces(&in_force);
+    let ladder = LADDER.first().copied().unwrap_or_default();
+    let first = rules_of(&in_force.bundle, ladder).unwrap_or_default();
+    let mut rows: Vec<Row> = known
+        .iter()
+        .filter(|namespace| caller.sees(&namespace.name))
+        .map(|namespace| row(namespace, &in_force, counts.as_ref().unwrap_or(&Counts::default()), &first))
+        .collect();
+    rows.sort_by(|a, b| b.denied.cmp(&a.denied).then(b.ahead.cmp(&a.ahead)).then_with(|| a.name.cmp(&b.name)));
+    page_of(&NamespacesPage {
+        shell: Shell::new(&state, &visit, "Namespaces", &[Crumb::here("Namespaces")]).await,
+        enforcing: rows.iter().filter(|row| row.strongest.1 == "enforce").count(),
+        rows,
+        is_counted: counts.is_some(),
+        ladder,
+    })
+}
+
+fn row(namespace: &NamespaceMeta, in_force: &InForce, counts: &Counts, first: &BTreeSet<String>) -> Row {
+    let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
+    let severities = counts.severities.get(&namespace.name).cloned().unwrap_or_default();
+    let (bar, bar_words) = worded(&severities);
+    let denied = counts.actions.get(&namespace.name).and_then(|actions| actions.get("deny")).copied();
+    Row {
+        name: namespace.name.clone(),
+        modes: grants.iter().map(|grant| (grant.mode, grant.policy.to_string(), told(grant.origin))).collect(),
+        strongest: strongest(&grants),
+        bar,
+        bar_words,
+        total: number(severities.values().sum()),
+        denied: denied.unwrap_or_default(),
+        ahead: counts.ahead(&namespace.name, first).0,
+        has_notices: !notices.is_empty(),
+    }
+}
+
+/// Returns a bar of severities, and the same in words.
+fn worded(severities: &BTreeMap<String, u64>) -> (Vec<Part>, String) {
+    let parts = bar(severities);
+    let words: Vec<String> = parts.iter().map(|part| format!("{} {}", number(part.count), part.severity)).collect();
+    (parts, words.join(", "))
+}
+
+async fn namespace(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    visit: Visit,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let in_force = state.app.in_force.load();
+    let known = state.app.known_namespaces(&in_force);
+    let found = known.iter().find(|namespace| namespace.name == name && caller.sees(&name));
+    let namespace = found.ok_or_else(|| Problem::not_found(format!("there is no namespace \"{name}\"")))?;
+    let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
+    let filter = Filter { namespace: vec![name.clone()], ..open(&state, &caller) };
+    let (counts, rows) = match &state.kept {
+        Some(kept) => (Counts::of(kept, &filter).await?, worst(kept, &filter, &visit).await?),
+        None => (Counts::default(), Vec::new()),
+    };
+    let severities = counts.severities.get(&name).cloned().unwrap_or_default();
+    let (bar, bar_words) = worded(&severities);
+    let mut by_rule: Vec<(String, u64)> = counts.rules.get(&name).cloned().unwrap_or_default().into_iter().collect();
+    by_rule.sort_by(|(x, a), (y, b)| b.cmp(a).then_with(|| x.cmp(y)));
+    by_rule.truncate(SHOWN);
+    let here = format!("/findings?namespace={}&mode=enforce,warn,audit", encoded(&name));
+    let page = NamespacePage {
+        shell: Shell::new(&state, &visit, &name, &[Crumb::to("/namespaces", "Namespaces"), Crumb::here(&name)]).await,
+        slots: grants.iter().map(Slot::of).collect(),
+        notices: notices.iter().map(ToString::to_string).collect(),
+        ahead: ahead(&in_force.bundle, &counts, &name, &grants),
+        total: number(severities.values().sum()),
+        bar,
+        bar_words,
+        rules: shares(by_rule, |rule| format!("{here}&rule={}", encoded(rule))),
+        findings_href: here,
+        rows,
+        labels: namespace.labels.clone().into_iter().collect(),
+        is_counted: state.kept.is_some(),
+        name,
+    };
+    page_of(&page)
+}
+
+/// Returns what each policy of the ladder would deny in a namespace if it were enforced.
+fn ahead(bundle: &Bundle, counts: &Counts, namespace: &str, grants: &[Grant]) -> Vec<Ahead> {
+    let of = |policy: &'static str| {
+        let (findings, rules) = counts.ahead(namespace, &rules_of(bundle, policy)?);
+        let is_enforced = grants.iter().any(|grant| grant.mode == Mode::Enforce && &*grant.policy == policy);
+        let command = format!("kubectl label namespace {namespace} gatepost.dev/enforce={policy} --overwrite");
+        Some(Ahead { policy, findings, rules, is_enforced, command })
+    };
+    LADDER.into_iter().filter_map(of).collect()
+}
+
+async fn worst(kept: &Kept, filter: &Filter, visit: &Visit) -> Result<Vec<FindingRow>, Problem> {
+    let asked = PageQuery { filter: filter.clone(), sort: FindingSort::Severity, cursor: None, limit: SHOWN };
+    Ok(kept.store.findings(&asked).await?.items.iter().map(|finding| FindingRow::of(finding, visit)).collect())
+}

@@ -1,0 +1,284 @@
+//! `/`: how things stand, in one screen: modes, findings and where they go, where it is worst, and what is mended easily.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
+
+use super::audits::Row as AuditRow;
+use super::chart::{Point, Trend};
+use super::dress::page_of;
+use super::links::encoded;
+use super::rules::Row as RuleRow;
+use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, nothing_yet, progress};
+use super::words::number;
+use crate::policy::{Effort, Mode, Severity};
+use crate::scan::access::Caller;
+use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::lists::visible;
+use crate::scan::problem::Problem;
+use crate::scan::{ApiState, Kept};
+use crate::store::{Audit, AuditState, Facet, Filter};
+
+/// Audits that the trend is drawn from, at most.
+const AUDITS: usize = 300;
+/// How far back the trend goes.
+const PAST: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How far back new and fixed are summed up.
+const WEEK: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// Namespaces of the heat table, rules of the lists.
+const NAMESPACES: usize = 15;
+const RULES: usize = 8;
+const PAIRS: usize = 100_000;
+
+const OVERVIEW: Endpoint = Endpoint { path: "/", about: "The first page", gives: &["text/html"], ..Endpoint::GET };
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&OVERVIEW, overview)
+}
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct Overview {
+    shell: Shell,
+    nothing: Option<Nothing>,
+    modes: Modes,
+    standing: Standing,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// How many namespaces do what at most.
+#[derive(Default)]
+struct Modes {
+    parts: Vec<ModePart>,
+    total: usize,
+}
+
+/// Namespaces of one mode, and their part of the strip.
+struct ModePart {
+    mode: &'static str,
+    class: &'static str,
+    count: usize,
+    about: &'static str,
+    from: usize,
+    length: usize,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Standing {
+    told: String,
+    recorded: String,
+    severities: Vec<(&'static str, String)>,
+    opened: Changed,
+    fixed: Changed,
+    trend: Option<Trend>,
+    categories: Vec<String>,
+    heat: Vec<Heat>,
+    worst: Vec<RuleRow>,
+    wins: Vec<RuleRow>,
+    audit: Option<AuditRow>,
+    unread: usize,
+    progress: Option<(String, usize, usize)>,
+}
+
+/// What came or went in the last audit, and in the last week.
+#[derive(Default)]
+struct Changed {
+    last: String,
+    week: String,
+}
+
+/// A namespace of the heat table.
+struct Heat {
+    label: String,
+    href: String,
+    cells: Vec<Cell>,
+    total: String,
+}
+
+/// Findings of a namespace and a topic; the heat goes from 0 to 4.
+struct Cell {
+    count: u64,
+    heat: u8,
+}
+
+async fn overview(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
+    let nothing = nothing_yet(&state).await?;
+    let standing = match &state.kept {
+        Some(kept) if nothing.is_none() => standing(&state, kept, &caller, &visit).await?,
+        _ => Standing::default(),
+    };
+    page_of(&Overview {
+        shell: Shell::new(&state, &visit, "Overview", &[Crumb::here("Overview")]).await,
+        nothing,
+        modes: modes(&state, &caller),
+        standing,
+        facts: facts(&state),
+    })
+}
+
+fn modes(state: &ApiState, caller: &Caller) -> Modes {
+    let in_force = state.app.in_force.load();
+    let mut counts: BTreeMap<Option<Mode>, usize> = BTreeMap::new();
+    for namespace in state.app.known_namespaces(&in_force).iter().filter(|namespace| caller.sees(&namespace.name)) {
+        let grants = in_force.config.modes.grants(namespace, &*in_force.bundle).grants;
+        let count = counts.entry(grants.iter().map(|grant| grant.mode).max()).or_default();
+        *count = count.saturating_add(1);
+    }
+    let total: usize = counts.values().sum();
+    let mut from = 0;
+    let part = |(mode, word, class, about): (Option<Mode>, _, _, _)| {
+        let count = counts.get(&mode).copied().unwrap_or_default();
+        let length = count.saturating_mul(1000) / total.max(1);
+        let part = ModePart { mode: word, class, count, about, from, length };
+        from = from.saturating_add(length);
+        part
+    };
+    let words = [
+        (Some(Mode::Enforce), "enforce", "deny", "violations are denied"),
+        (Some(Mode::Warn), "warn", "warn", "violations are warned of"),
+        (Some(Mode::Audit), "audit", "record", "violations are recorded only"),
+        (None, "off", "", "nothing is judged"),
+    ];
+    Modes { parts: words.into_iter().map(part).collect(), total }
+}
+
+fn facts(state: &ApiState) -> Vec<(&'static str, String)> {
+    let in_force = state.app.in_force.load();
+    let digest = in_force.bundle.digest().chars().take(19).collect::<String>();
+    vec![
+        ("Gatepost", env!("CARGO_PKG_VERSION").to_owned()),
+        ("Rules in force", in_force.bundle.rules().len().to_string()),
+        ("Policies", in_force.bundle.policies().len().to_string()),
+        ("Bundle", format!("{digest}…")),
+        ("Requests waiting", state.app.workers.queued().to_string()),
+    ]
+}
+
+async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit) -> Result<Standing, Problem> {
+    let open = Filter { state: vec!["open".into()], visible: visible(&state.app, caller), ..Filter::default() };
+    let told = Filter { action: vec!["deny".into(), "warn".into()], ..open.clone() };
+    let store = &*kept.store;
+    let actions = store.facet(&open, Facet::Action, 3).await?;
+    let severities = store.facet(&told, Facet::Severity, 5).await?;
+    let of = |counts: &[(String, u64)], words: &[&str]| -> u64 {
+        counts.iter().filter(|(word, _)| words.contains(&word.as_str())).map(|(_, findings)| findings).sum()
+    };
+    let words = Severity::ALL.into_iter().rev().map(Severity::as_str);
+    let rules = store.facet(&told, Facet::Rule, PAIRS).await?;
+    let pairs = store.cross(&told, [Facet::Namespace, Facet::Category], PAIRS).await?;
+    let (categories, heat) = heat(&pairs);
+    let audits = last_audits(kept, AUDITS).await?;
+    let ended: Vec<&Audit> = audits.iter().filter(|audit| has_ended(audit)).collect();
+    let sees_all = caller.globs().is_none();
+    let (worst, wins) = ranked(state, &rules);
+    Ok(Standing {
+        told: number(of(&actions, &["deny", "warn"])),
+        recorded: number(of(&actions, &["record"])),
+        severities: words.map(|word| (word, number(of(&severities, &[word])))).collect(),
+        opened: changed(&ended, visit.now, |audit| audit.opened),
+        fixed: changed(&ended, visit.now, |audit| audit.fixed),
+        // Audits tell of every namespace, so a reader of some sees no trend rather than a wrong one.
+        trend: sees_all.then(|| trend(&ended, of(&actions, &["deny", "warn", "record"]), visit)).flatten(),
+        categories,
+        heat,
+        worst,
+        wins,
+        audit: ended.first().map(|audit| AuditRow::of(audit, visit)),
+        unread: ended.first().map_or(0, |audit| audit.unread.len()),
+        progress: progress(kept).map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
+    })
+}
+
+fn has_ended(audit: &Audit) -> bool {
+    matches!(audit.state, AuditState::Complete | AuditState::Partial)
+}
+
+fn changed(ended: &[&Audit], now: Timestamp, of: impl Fn(&Audit) -> u64) -> Changed {
+    let is_recent = |audit: &&&Audit| now.duration_since(audit.started) <= WEEK;
+    let recent = ended.iter().filter(is_recent).filter(|audit| audit.id > 1);
+    Changed {
+        last: number(ended.first().map_or(0, |audit| of(audit))),
+        week: number(recent.map(|audit| of(audit)).sum()),
+    }
+}
+
+/// Returns what was open after each audit, worked out backwards from what is open now.
+fn trend(ended: &[&Audit], open: u64, visit: &Visit) -> Option<Trend> {
+    let mut standing = open;
+    let mut points = Vec::new();
+    for audit in ended.iter().filter(|audit| visit.now.duration_since(audit.started) <= PAST) {
+        let when = visit.when(audit.finished.unwrap_or(audit.started));
+        points.push(Point {
+            second: audit.finished.unwrap_or(audit.started).as_second(),
+            label: when.words,
+            open: standing,
+            // The first audit of all finds what stood there before anybody looked.
+            opened: if audit.id > 1 { audit.opened } else { 0 },
+            fixed: audit.fixed,
+        });
+        let gone = audit.fixed.saturating_add(audit.closed);
+        standing = standing.saturating_add(gone).saturating_sub(audit.opened);
+    }
+    points.reverse();
+    Trend::new(points)
+}
+
+fn heat(pairs: &[(String, String, u64)]) -> (Vec<String>, Vec<Heat>) {
+    let mut by_namespace: BTreeMap<&str, BTreeMap<&str, u64>> = BTreeMap::new();
+    for (namespace, category, findings) in pairs {
+        by_namespace.entry(namespace).or_default().insert(category, *findings);
+    }
+    let categories: BTreeSet<&str> = pairs.iter().map(|(_, category, _)| category.as_str()).collect();
+    let most = pairs.iter().map(|(.., findings)| *findings).max().unwrap_or_default().max(1);
+    let mut rows: Vec<(u64, Heat)> = by_namespace
+        .into_iter()
+        .map(|(namespace, counts)| {
+            let here = if namespace.is_empty() { String::new() } else { format!("?namespace={}", encoded(namespace)) };
+            let cell = |category: &&str| {
+                let count = counts.get(category).copied().unwrap_or_default();
+                Cell { count, heat: warmth(count, most) }
+            };
+            let total: u64 = counts.values().sum();
+            let heat = Heat {
+                label: if namespace.is_empty() { "outside any namespace".to_owned() } else { namespace.to_owned() },
+                href: if here.is_empty() { String::new() } else { format!("/findings{here}") },
+                cells: categories.iter().map(cell).collect(),
+                total: number(total),
+            };
+            (total, heat)
+        })
+        .collect();
+    rows.sort_by(|(a, _), (b, _)| b.cmp(a));
+    rows.truncate(NAMESPACES);
+    (categories.into_iter().map(str::to_owned).collect(), rows.into_iter().map(|(_, heat)| heat).collect())
+}
+
+/// Returns how warm a count is; half of the most is already hot, so that one outlier does not leave the rest pale.
+fn warmth(count: u64, most: u64) -> u8 {
+    match count.saturating_mul(100) / most {
+        _ if count == 0 => 0,
+        0..10 => 1,
+        10..25 => 2,
+        25..50 => 3,
+        _ => 4,
+    }
+}
+
+/// Returns the rules that find most by severity, and those of them that are mended easily.
+fn ranked(state: &ApiState, found: &[(String, u64)]) -> (Vec<RuleRow>, Vec<RuleRow>) {
+    let in_force = state.app.in_force.load();
+    let catalogue = in_force.bundle.catalogue();
+    let known = found.iter().filter_map(|(id, findings)| Some((catalogue.rule(id).ok()?, *findings)));
+    let mut known: Vec<_> = known.collect();
+    known.sort_by(|(a, x), (b, y)| b.severity.cmp(&a.severity).then(y.cmp(x)));
+    let row = |(rule, findings): &(&Arc<crate::policy::Rule>, u64)| RuleRow::of(rule, rule.severity, &[], *findings);
+    let worst = known.iter().take(RULES).map(row).collect();
+    let wins = known.iter().filter(|(rule, _)| rule.effort == Effort::Easy).take(RULES).map(row).collect();
+    (worst, wins)
+}

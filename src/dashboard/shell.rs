@@ -1,0 +1,300 @@
+//! The frame of every page: routes, where one is, how fresh the data is, and the theme.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{COOKIE, LOCATION, REFERER, SET_COOKIE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
+
+use super::assets::{ICON, SCRIPT, STYLE};
+use super::words::{When, count, number};
+use crate::audit::{Desk, Progress};
+use crate::scan::access::Scope;
+use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
+use crate::scan::problem::Problem;
+use crate::scan::{ApiState, Kept};
+use crate::store::{Audit, AuditState, Filter, Page, PageQuery};
+
+/// The routes, group by group: a heading, then path and name of each.
+const ROUTES: &[(&str, &[(&str, &str)])] = &[
+    ("Now", &[("/", "Overview"), ("/findings", "Findings"), ("/namespaces", "Namespaces")]),
+    ("Judged by", &[("/rules", "Rules"), ("/policies", "Policies")]),
+    ("Past", &[("/audits", "Audits")]),
+    ("Gatepost", &[("/styleguide", "Style guide")]),
+];
+
+const THEMES: &[&str] = &["system", "light", "dark"];
+
+const THEME: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/theme",
+    scope: Some(Scope::Read),
+    about: "Remembers light or dark",
+    parameters: &[&[Parameter::new("set", Values::OneOf(THEMES), "Which")]],
+    statuses: &[303],
+    ..Endpoint::GET
+};
+
+/// Adds the paths that belong to the frame.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&THEME, set_theme)
+}
+
+/// What a request says beside what it asks for.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    path: String,
+    theme: &'static str,
+    /// Now, for every time on the page.
+    pub now: Timestamp,
+}
+
+impl Visit {
+    /// Reads it from a request.
+    pub fn of(headers: &HeaderMap, uri: &Uri) -> Self {
+        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+        let chosen = cookies.flat_map(|value| value.split(';')).find_map(|cookie| cookie.trim().strip_prefix("theme="));
+        let theme = THEMES.iter().copied().find(|theme| Some(*theme) == chosen).unwrap_or("system");
+        Self { path: uri.path().to_owned(), theme, now: Timestamp::now() }
+    }
+
+    /// Words a moment as seen from the request.
+    pub fn when(&self, moment: Timestamp) -> When {
+        When::new(moment, self.now)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self::of(&parts.headers, &parts.uri))
+    }
+}
+
+/// One step of the way to a page.
+#[derive(Debug, Clone)]
+pub struct Crumb {
+    /// Where it leads; nothing for the page itself.
+    pub href: String,
+    /// What it is called.
+    pub label: String,
+}
+
+impl Crumb {
+    /// Builds a step that leads somewhere.
+    pub fn to(href: impl Into<String>, label: impl Into<String>) -> Self {
+        Self { href: href.into(), label: label.into() }
+    }
+
+    /// Builds the step of the page itself.
+    pub fn here(label: impl Into<String>) -> Self {
+        Self { href: String::new(), label: label.into() }
+    }
+}
+
+/// A heading of the navigation, with its routes.
+#[derive(Debug, Clone)]
+pub struct RouteGroup {
+    /// The heading.
+    pub label: &'static str,
+    /// Path, name, and whether one is there.
+    pub routes: Vec<(&'static str, &'static str, bool)>,
+}
+
+/// How fresh what a page shows is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Freshness {
+    /// `good`, `warn`, `bad`, `running`, or nothing.
+    pub tone: &'static str,
+    /// In words, without the time.
+    pub text: String,
+    /// When the last audit ended.
+    pub when: Option<When>,
+    /// More, for whoever points at it.
+    pub detail: String,
+    /// Whether an audit is under way.
+    pub is_running: bool,
+}
+
+/// The frame of a page.
+#[derive(Debug)]
+pub struct Shell {
+    /// The page's name.
+    pub title: String,
+    /// The theme that was chosen.
+    pub theme: &'static str,
+    /// The navigation.
+    pub groups: Vec<RouteGroup>,
+    /// The way to the page.
+    pub crumbs: Vec<Crumb>,
+    /// How fresh the data is.
+    pub freshness: Freshness,
+    /// The style sheet.
+    pub style: &'static str,
+    /// The module for what lives.
+    pub script: &'static str,
+    /// The icon.
+    pub icon: &'static str,
+}
+
+impl Shell {
+    /// Builds the frame; `tells` says whether the reader may know of audits.
+    pub async fn of(state: &ApiState, visit: &Visit, title: &str, crumbs: &[Crumb], tells: bool) -> Self {
+        let kept = state.kept.as_ref().filter(|_| tells);
+        let freshness = match kept {
+            Some(kept) => freshness(kept, visit).await,
+            None => Freshness::none(if tells { "No audit here" } else { "" }),
+        };
+        Self {
+            title: title.to_owned(),
+            theme: visit.theme,
+            groups: groups(&visit.path),
+            crumbs: crumbs.to_vec(),
+            freshness,
+            style: &STYLE.path,
+            script: &SCRIPT.path,
+            icon: &ICON.path,
+        }
+    }
+
+    /// Builds the frame of a page for whoever may read.
+    pub async fn new(state: &ApiState, visit: &Visit, title: &str, crumbs: &[Crumb]) -> Self {
+        Self::of(state, visit, title, crumbs, true).await
+    }
+}
+
+fn groups(path: &str) -> Vec<RouteGroup> {
+    let is_at = |route: &str| match route {
+        "/" => path == "/",
+        route => path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    };
+    let of_group = |routes: &[(&'static str, &'static str)]| {
+        routes.iter().map(|(route, label)| (*route, *label, is_at(route))).collect()
+    };
+    ROUTES.iter().map(|(label, routes)| RouteGroup { label, routes: of_group(routes) }).collect()
+}
+
+impl Freshness {
+    fn none(text: &str) -> Self {
+        Self { tone: "", text: text.to_owned(), when: None, detail: String::new(), is_running: false }
+    }
+
+    /// Words how fresh data is, from the last audits, the newest first, and the objects that one under way has read.
+    pub fn new(audits: &[Audit], running: Option<u64>, now: Timestamp) -> Self {
+        let ended = audits.iter().find(|audit| audit.finished.is_some() && audit.state != AuditState::Abandoned);
+        let when = ended.and_then(|audit| audit.finished).map(|finished| When::new(finished, now));
+        let objects = ended.map_or(0, |audit| audit.objects);
+        let detail = match (running, ended) {
+            (Some(read), _) => format!("{} read so far", count(read, "object", "objects")),
+            (None, Some(audit)) => detail(audit, objects),
+            (None, None) => String::new(),
+        };
+        let (tone, text) = match (running, ended.map(|audit| audit.state)) {
+            (Some(_), None) => ("running", "First audit under way"),
+            (Some(_), Some(_)) => ("running", "Auditing again; last audit"),
+            (None, Some(AuditState::Complete)) => ("good", "Audited"),
+            (None, Some(AuditState::Partial)) => ("warn", "Partly audited"),
+            (None, Some(_)) => ("bad", "Audit stopped"),
+            (None, None) => ("", "No audit yet"),
+        };
+        Self { tone, text: text.to_owned(), when, detail, is_running: running.is_some() }
+    }
+}
+
+fn detail(audit: &Audit, objects: u64) -> String {
+    let unread = audit.unread.len();
+    let objects = count(objects, "object", "objects");
+    if unread == 0 {
+        format!("complete, {objects}")
+    } else {
+        let kinds = count(u64::try_from(unread).unwrap_or(u64::MAX), "kind", "kinds");
+        format!("partial: {kinds} could not be read; {objects}")
+    }
+}
+
+async fn freshness(kept: &Kept, visit: &Visit) -> Freshness {
+    match last_audits(kept, 5).await {
+        Ok(audits) => Freshness::new(&audits, progress(kept).map(|progress| progress.objects), visit.now),
+        Err(_) => Freshness { tone: "bad", ..Freshness::none("The store does not answer") },
+    }
+}
+
+/// Returns how far the audit under way has come.
+pub fn progress(kept: &Kept) -> Option<Progress> {
+    kept.auditor.as_ref().and_then(Desk::progress)
+}
+
+/// Returns the last audits, the newest first.
+pub async fn last_audits(kept: &Kept, limit: usize) -> Result<Vec<Audit>, Problem> {
+    let Page { items, .. } =
+        kept.store.audits(&PageQuery { filter: Filter::default(), sort: (), cursor: None, limit }).await?;
+    Ok(items)
+}
+
+async fn set_theme(query: Query, headers: HeaderMap) -> Response {
+    let theme = query.text("set").unwrap_or("system");
+    let cookie = format!("theme={theme}; Path=/; Max-Age=31536000; SameSite=Strict");
+    (StatusCode::SEE_OTHER, [(LOCATION, back(&headers)), (SET_COOKIE, cookie)]).into_response()
+}
+
+/// Returns the path of the page that a form stood on: never another site, whatever the header says.
+pub fn back(headers: &HeaderMap) -> String {
+    let referer = headers.get(REFERER).and_then(|value| value.to_str().ok()?.parse::<Uri>().ok());
+    let path = referer.as_ref().and_then(|uri| uri.path_and_query()).map_or("/", |path| path.as_str());
+    let is_plain = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+    if is_plain { path.to_owned() } else { "/".to_owned() }
+}
+
+/// Returns what nobody could find anything in, for pages that need audits.
+#[derive(Debug, Clone)]
+pub struct Nothing {
+    /// Why in a few words.
+    pub title: String,
+    /// What to do.
+    pub text: String,
+    /// What to run.
+    pub command: String,
+    /// How far the first audit has come: objects read, kinds done, kinds.
+    pub progress: Option<(String, usize, usize)>,
+}
+
+/// Returns why there is nothing to show, where there is not.
+pub async fn nothing_yet(state: &ApiState) -> Result<Option<Nothing>, Problem> {
+    let Some(kept) = &state.kept else { return Ok(Some(no_store(state))) };
+    if last_audits(kept, 5).await?.iter().any(|audit| audit.finished.is_some()) {
+        return Ok(None);
+    }
+    if kept.auditor.is_none() {
+        return Ok(Some(no_store(state)));
+    }
+    let progress = progress(kept);
+    let read = progress.map_or(0, |progress| progress.objects);
+    Ok(Some(Nothing {
+        title: "No audit has finished yet".to_owned(),
+        text: format!(
+            "The first one is under way: {} objects read. This page shows what it found as soon as it ends.",
+            number(read)
+        ),
+        command: String::new(),
+        progress: progress.map(|progress| (number(read), progress.kinds_done, progress.kinds)),
+    }))
+}
+
+/// Returns why nothing is audited, and what to run.
+pub fn no_store(state: &ApiState) -> Nothing {
+    let has_cluster = matches!(state.app.world, crate::webhook::handlers::World::Cluster { .. });
+    let text = if has_cluster {
+        "This Gatepost judges requests but does not look over what stands in the cluster. Tell it how often to:"
+    } else {
+        "This Gatepost has no cluster, so there is nothing to audit. Run it with a cluster and an interval:"
+    };
+    let cluster = if has_cluster { "" } else { " --kubeconfig FILE" };
+    Nothing {
+        title: "Nothing is audited here".to_owned(),
+        text: text.to_owned(),
+        command: format!("gatepost serve{cluster} --audit-interval 30m"),
+        progress: None,
+    }
+}

@@ -1,0 +1,298 @@
+//! Pages as a browser gets them, of a store that somebody hostile filled.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HOST, LOCATION, ORIGIN, REFERER};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use serde_json::json;
+use tempfile::TempDir;
+use tower::ServiceExt as _;
+
+use super::assets::STYLE;
+use crate::admission::decide::Action;
+use crate::audit::Desk;
+use crate::config::Config;
+use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
+use crate::input::Surroundings;
+use crate::policy::{NamespaceMeta, RuleId, Severity};
+use crate::report::Verdict;
+use crate::report::finding::{Application, BroughtIn, Content, Finding, Fingerprint, ObjectKey, State};
+use crate::scan::guard::Door;
+use crate::scan::{self, ApiState, Kept};
+use crate::store::{self, AuditState, Changes, Trigger};
+use crate::telemetry::{Metrics, Traces};
+use crate::webhook::handlers::{App, World};
+use crate::webhook::in_force::{InForce, Live};
+use crate::webhook::journal::Journal;
+use crate::webhook::memory::RequestMemory;
+use crate::webhook::workers::Workers;
+
+const SCRIPT: &str = "<script>alert(1)</script>";
+
+fn app(directory: &TempDir) -> Arc<App> {
+    let bundle = Catalogue::read(&[])
+        .and_then(|catalogue| Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::Proven))
+        .unwrap();
+    let labels =
+        BTreeMap::from([("team".to_owned(), SCRIPT.to_owned()), ("gatepost.dev/warn".to_owned(), SCRIPT.to_owned())]);
+    let mut surroundings = Surroundings::new([]);
+    let names = ["shop", SCRIPT];
+    let namespaces =
+        names.map(|name| (name.to_owned(), NamespaceMeta { labels: labels.clone(), ..NamespaceMeta::named(name) }));
+    surroundings.add_namespaces(&BTreeMap::from(namespaces));
+    let in_force = InForce {
+        bundle: Arc::new(bundle),
+        config: Arc::new(Config::default()),
+        exemptions: Arc::default(),
+        surroundings: Arc::new(surroundings),
+        judge_owned: false,
+        limits: Limits { time: Duration::from_secs(5), instructions: 5_000_000 },
+        max_body: 1 << 20,
+    };
+    Arc::new(App {
+        in_force: Live::new(in_force),
+        world: World::Static,
+        own_namespace: None,
+        workers: Workers::new(NonZeroUsize::MIN, 1).unwrap(),
+        metrics: Arc::new(Metrics::new()),
+        traces: Traces::default(),
+        journal: Journal::start(directory.path(), Counter::default()).unwrap(),
+        memory: RequestMemory::new(96 << 20, 1),
+        deferred_bytes: AtomicUsize::new(0),
+        outbox: None,
+    })
+}
+
+fn finding(rule: &str, action: Action) -> Finding {
+    let object = ObjectKey {
+        cluster: String::new(),
+        group: SCRIPT.into(),
+        kind: SCRIPT.into(),
+        namespace: SCRIPT.into(),
+        name: SCRIPT.into(),
+    };
+    let rule = RuleId::from(rule);
+    let now = Timestamp::now();
+    Finding {
+        id: Fingerprint::new(&object, &rule, SCRIPT),
+        object,
+        api_version: SCRIPT.into(),
+        uid: SCRIPT.into(),
+        owner: SCRIPT.into(),
+        application: Some(Application { kind: SCRIPT.into(), namespace: SCRIPT.into(), name: SCRIPT.into() }),
+        content: "c0ffee".into(),
+        rule,
+        place: format!("/{SCRIPT}"),
+        result: Verdict::Fail,
+        severity: Severity::High,
+        category: SCRIPT.into(),
+        policies: vec![SCRIPT.into()],
+        action,
+        path: "/metadata/labels/<script>alert(1)<~1script>/missing".into(),
+        message: SCRIPT.into(),
+        state: State::Open,
+        closed_because: None,
+        closed_at: None,
+        first_seen: now,
+        last_seen: now,
+        reopened: 1,
+        brought_in: Some(BroughtIn { decision: SCRIPT.into(), user: SCRIPT.into(), time: now }),
+    }
+}
+
+/// A dashboard, with the directory of its store.
+struct Dashboard {
+    router: Router,
+    _directory: TempDir,
+}
+
+impl Dashboard {
+    fn new(directory: TempDir, door: Door, kept: Option<Kept>) -> Self {
+        let state = ApiState::new(app(&directory), door, NonZeroUsize::MIN, 1 << 20, kept, None).unwrap();
+        let state = Arc::new(state);
+        Self { router: scan::routes(state.clone(), super::routes(state)), _directory: directory }
+    }
+
+    /// Returns one without a store.
+    fn empty(door: Door) -> Self {
+        Self::new(tempfile::tempdir().unwrap(), door, None)
+    }
+
+    /// Returns one whose store holds these findings, after an audit where they were found.
+    async fn of(findings: &[Finding], has_ended: bool) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store::open(directory.path(), None).await.unwrap();
+        let now = Timestamp::now();
+        let mut audit = store.begin_audit("", Trigger::Request, SCRIPT, now).await.unwrap();
+        let text = json!({"kind": SCRIPT, "metadata": {"labels": {SCRIPT: SCRIPT}, "name": SCRIPT}}).to_string();
+        let contents = vec![Content { digest: "c0ffee".into(), text }];
+        let changes = Changes { put: findings.to_vec(), contents, ..Changes::default() };
+        store.change("", changes, now).await.unwrap();
+        if has_ended {
+            (audit.state, audit.finished) = (AuditState::Partial, Some(now));
+            audit.unread = BTreeMap::from([(SCRIPT.to_owned(), SCRIPT.to_owned())]);
+            store.end_audit(&audit, &[], &[]).await.unwrap();
+        }
+        Self::new(directory, Door::Open, Some(Kept { store, auditor: Some(Desk::idle()) }))
+    }
+
+    async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
+        let request = Request::builder().method(method).uri(path).header(HOST, "localhost:8080");
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    async fn page(&self, path: &str) -> String {
+        let (status, _, body) = self.ask(Method::GET, path, &[]).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+}
+
+#[tokio::test]
+async fn whatever_an_object_is_called_no_page_runs_it() {
+    let findings = [finding("container-image-tag", Action::Warn), finding(SCRIPT, Action::Deny)];
+    let dashboard = Dashboard::of(&findings, true).await;
+    let mut paths: Vec<String> = findings.iter().map(|finding| format!("/findings/{}", finding.id)).collect();
+    let lists = ["/", "/findings", "/findings?text=%3Cscript%3E&namespace=%3Cscript%3Ealert(1)%3C/script%3E"];
+    paths.extend(lists.map(str::to_owned));
+    let groups = ["rule", "namespace", "owner", "application", "kind"];
+    paths.extend(groups.map(|group| format!("/findings?group={group}&mode=enforce,warn,audit")));
+    let encoded = "/namespaces/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    paths.extend([encoded, "/namespaces", "/audits/1"].map(str::to_owned));
+    for path in &paths {
+        let page = dashboard.page(path).await;
+        assert!(!page.contains("<script>alert"), "{path}: {page}");
+        assert!(page.contains("&#60;script&#62;alert(1)"), "{path} shows what it is called: {page}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_force_is_shown_with_and_without_a_store() {
+    let (with, without) = (Dashboard::of(&[], true).await, Dashboard::empty(Door::Open));
+    for dashboard in [&with, &without] {
+        for (path, expected) in [
+            ("/rules", "container-image-tag"),
+            ("/rules?severity=critical&policy=baseline", "container-privileged"),
+            ("/rules?text=nothing-of-this-name", "No rule matches"),
+            ("/rules/CONTAINERS_MISSING_IMAGE_VALUE_VERSION", "nginx:1.27.3"),
+            ("/policies", "recommended"),
+            ("/policies/baseline", "container-privileged"),
+            ("/namespaces", "shop"),
+            ("/namespaces/shop", "the default"),
+            ("/audits", "Audits"),
+        ] {
+            let page = dashboard.page(path).await;
+            assert!(page.contains(expected), "{path}: {page}");
+        }
+    }
+    let (status, _, body) = with.ask(Method::GET, "/policies/baselin", &[]).await;
+    assert!(status == StatusCode::NOT_FOUND && body.contains("did you mean &#34;baseline&#34;?"), "{body}");
+}
+
+#[tokio::test]
+async fn pages_keep_to_themselves_and_so_do_errors() {
+    let dashboard = Dashboard::of(&[finding("container-image-tag", Action::Warn)], true).await;
+    for (path, expected) in [
+        ("/findings", 200),
+        ("/findings/nothing", 404),
+        ("/nowhere", 404),
+        ("/findings?sevrity=high", 400),
+        ("/findings?cursor=nonsense", 400),
+        ("/api/v1/nothing", 404),
+        ("/rules/nothing", 404),
+        ("/namespaces/nothing", 404),
+        ("/audits/7", 404),
+        ("/styleguide", 200),
+    ] {
+        let (status, headers, body) = dashboard.ask(Method::GET, path, &[]).await;
+        assert_eq!(status.as_u16(), expected, "{path}: {body}");
+        let is_page = !path.starts_with("/api/");
+        assert_eq!(body.contains("<!doctype html>"), is_page, "{path}: {body}");
+        if !is_page {
+            continue;
+        }
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(
+            (&headers["x-content-type-options"], &headers["referrer-policy"]),
+            (&"nosniff".parse().unwrap(), &"same-origin".parse().unwrap())
+        );
+    }
+    let (_, _, body) = dashboard.ask(Method::GET, "/findings?sevrity=high", &[]).await;
+    assert!(body.contains("did you mean &#34;severity&#34;?"), "{body}");
+}
+
+#[tokio::test]
+async fn a_page_says_why_it_is_empty() {
+    let dashboard = Dashboard::empty(Door::Open);
+    assert!(dashboard.page("/findings").await.contains("--kubeconfig FILE --audit-interval"));
+    let dashboard = Dashboard::of(&[], false).await;
+    assert!(dashboard.page("/findings").await.contains("No audit has finished yet"));
+    let dashboard = Dashboard::of(&[], true).await;
+    assert!(dashboard.page("/findings").await.contains("Nothing is wrong here"));
+    assert!(dashboard.page("/findings?kind=Pod").await.contains("Nothing matches these filters"));
+    let dashboard = Dashboard::empty(Door::Tokens);
+    let (status, _, body) = dashboard.ask(Method::GET, "/findings", &[]).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(body.contains("A token is needed") && body.contains("port-forward"), "{body}");
+}
+
+#[tokio::test]
+async fn only_recorded_findings_are_one_click_away() {
+    let dashboard = Dashboard::of(&[finding("container-image-tag", Action::Record)], true).await;
+    assert!(dashboard.page("/findings").await.contains("Nothing is wrong here"));
+    let page = dashboard.page("/findings").await;
+    assert!(page.contains("Only recorded<span class=\"count\">1</span>"), "{page}");
+    assert!(dashboard.page("/findings?mode=audit").await.contains("data-row"));
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_and_compressed() {
+    let dashboard = Dashboard::empty(Door::Tokens);
+    let (status, headers, body) = dashboard.ask(Method::GET, &STYLE.path, &[]).await;
+    assert_eq!((status, body.starts_with("/* The design system")), (StatusCode::OK, true));
+    assert!(headers[CACHE_CONTROL].to_str().unwrap().contains("immutable"));
+    let gzip = [(ACCEPT_ENCODING.as_str(), "br, gzip;q=0.5")];
+    let (_, headers, _) = dashboard.ask(Method::GET, &STYLE.path, &gzip).await;
+    assert_eq!(headers[CONTENT_ENCODING], "gzip");
+    let (status, ..) = dashboard.ask(Method::GET, "/assets/style-0123456789abcdef.css", &[]).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let refused = [(ACCEPT_ENCODING.as_str(), "gzip;q=0")];
+    let (_, headers, _) = dashboard.ask(Method::GET, "/styleguide", &refused).await;
+    assert!(!headers.contains_key(CONTENT_ENCODING));
+}
+
+#[tokio::test]
+async fn a_theme_is_remembered_and_leads_nowhere_else() {
+    let dashboard = Dashboard::empty(Door::Open);
+    for (referer, expected) in [
+        ("http://localhost:8080/findings?severity=high", "/findings?severity=high"),
+        ("https://evil.example//evil.example", "/"),
+        ("//evil.example", "/"),
+        ("nonsense", "/"),
+    ] {
+        let headers = [(REFERER.as_str(), referer), (ORIGIN.as_str(), "http://localhost:8080")];
+        let (status, headers, _) = dashboard.ask(Method::POST, "/theme?set=dark", &headers).await;
+        assert_eq!((status, headers[LOCATION].to_str().unwrap()), (StatusCode::SEE_OTHER, expected), "{referer}");
+    }
+    let foreign = [(ORIGIN.as_str(), "https://evil.example")];
+    let (status, ..) = dashboard.ask(Method::POST, "/theme?set=dark", &foreign).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let (_, _, body) = dashboard.ask(Method::GET, "/styleguide", &[("cookie", "a=b; theme=dark")]).await;
+    assert!(body.contains("data-theme=\"dark\""));
+    let (_, _, body) = dashboard.ask(Method::GET, "/styleguide", &[("cookie", "theme=\"><script>")]).await;
+    assert!(!body.contains("data-theme"));
+}
