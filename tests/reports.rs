@@ -1,5 +1,7 @@
 //! Reports sent to `gatepost serve`, and what is kept of them.
 
+use std::process::{Command, Output};
+
 use gatepost::store::{self, Filter, PageQuery};
 use serde_json::{Value as Json, json};
 
@@ -75,4 +77,50 @@ fn a_webhook_alone_keeps_nothing() {
     let (status, answer) = server.ask("POST", "/api/v1/reports", JSON, &report("1", &[decision("a")]));
     assert_eq!((status, answer.contains("scanner")), (409, true), "{answer}");
     assert!(!server.path("data/gatepost.db").exists());
+}
+
+/// Scans a Pod without a tag, and reports it.
+fn scan(address: &str, more: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: app, image: nginx}]}\n";
+    std::fs::write(folder.path().join("pod.yaml"), pod).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(["scan", "pod.yaml", "--rule", "container-image-tag", "-o", "json"]).args(more);
+    command.args(["--report", &format!("http://{address}")]).current_dir(folder.path());
+    command.env("GITHUB_REPOSITORY", "acme/shop").env("GITHUB_SHA", "c0ffee");
+    command.output().expect("it runs")
+}
+
+#[test]
+fn a_scan_reports_its_verdict_and_what_ci_says_of_it() {
+    let server = Server::start(&[], &[], &[]);
+    let run = scan(&server.http(), &[]);
+    assert_eq!(run.status.code(), Some(1), "the verdict is the exit code: {}", String::from_utf8_lossy(&run.stderr));
+    let run = scan(&server.http(), &["--fail-on", "none", "--report-source", "laptop/jane", "--report-commit", "beef"]);
+    assert_eq!(run.status.code(), Some(0));
+    let (_, body) = server.ask("GET", "/api/v1/checks", "", "");
+    let checks: Json = serde_json::from_str(&body).expect("JSON");
+    let told = |number: usize| {
+        let check = &checks["items"][number];
+        ["source", "commit", "passed"].map(|field| check[field].to_string()).join(" ")
+    };
+    assert_eq!(told(0), "\"laptop/jane\" \"beef\" true", "{body}");
+    assert_eq!(told(1), "\"ci/acme/shop\" \"c0ffee\" false", "{body}");
+    let failed = &checks["items"][1];
+    assert_eq!((&failed["violations"]["high"], &failed["summary"]["objects"]), (&json!(1), &json!(1)), "{body}");
+    let (_, body) = server.ask("GET", &format!("/api/v1/checks/{}", failed["id"]), "", "");
+    let check: Json = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(check["results"][0]["path"], "/spec/containers/0/image", "{body}");
+}
+
+#[test]
+fn a_verdict_that_cannot_be_reported_is_printed_all_the_same() {
+    let run = scan("127.0.0.1:1", &[]);
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert_eq!(run.status.code(), Some(5), "{err}");
+    assert!(out.contains("\"fail\":1") || out.contains("\"fail\": 1"), "{out}");
+    assert!(err.contains("the verdict above stands, but it was not reported"), "{err}");
+    let run = scan("gatepost.example:80", &["--report-token-file", "token"]);
+    let err = String::from_utf8_lossy(&run.stderr);
+    assert_eq!((run.status.code(), err.contains("https")), (Some(2), true), "{err}");
 }

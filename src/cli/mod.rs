@@ -10,6 +10,7 @@ mod explain;
 pub(crate) mod output;
 mod place;
 mod policies;
+mod report;
 mod scan;
 pub mod serve;
 mod tokens;

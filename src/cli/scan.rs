@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use super::catalogue::PolicyArgs;
 use super::output::{self, Colour, Format};
+use super::report::{Gathered, ReportArgs};
 use super::{UsageError, exit};
 use crate::config::Config;
 use crate::engine::{Bundle, Limits, Machines, ResolvedPolicy, Value};
@@ -32,7 +33,8 @@ const SHORT: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 nothing at or above --fail-on; 1 violations; 2 usage, configuration or policies; 3 something could not be \
-read (the rest was judged); 4 a rule could not be evaluated. Of several, the first of 2, 4, 3, 1.
+read (the rest was judged); 4 a rule could not be evaluated; 5 the verdict was printed, but could not be reported. Of \
+several, the first of 2, 5, 4, 3, 1.
 
 Examples:
   gatepost scan .
@@ -68,6 +70,8 @@ pub struct Args {
     /// Show no progress bar
     #[arg(long)]
     no_progress: bool,
+    #[command(flatten)]
+    report: ReportArgs,
 }
 
 /// The least severity that fails the run.
@@ -113,12 +117,21 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let inventory = |object: &Value| surroundings.inventory(object);
     let scanner =
         Scanner { judge, modes: &config.modes, surroundings: &surroundings, namespace: None, inventory: &inventory };
-    let tally = report(args, &inputs, &scanner, &bar)?;
+    let mut gathered = Gathered::default();
+    let tally = report(args, &inputs, &scanner, &bar, &mut gathered)?;
     if tally.summary.objects == 0 && tally.faults == 0 {
         // In CI a wrong path would pass for a clean one.
         output::tell("warning: nothing was judged: there are no Kubernetes objects in what was named");
     }
-    Ok(ExitCode::from(exit_code(&tally, args.fail_on.0)))
+    let code = exit_code(&tally, args.fail_on.0);
+    match args.report.send(gathered, &tally, bundle.digest(), code == 0) {
+        Ok(()) => Ok(ExitCode::from(code)),
+        Err(error) if error.is::<UsageError>() => Err(error),
+        Err(error) => {
+            output::tell(&format!("error: the verdict above stands, but it was not reported: {error:#}"));
+            Ok(ExitCode::from(exit::OUT_OF_REACH))
+        }
+    }
 }
 
 fn workers() -> usize {
@@ -173,7 +186,13 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// Judges everything and writes the report as it goes.
-fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar) -> anyhow::Result<Tally> {
+fn report(
+    args: &Args,
+    inputs: &Inputs,
+    scanner: &Scanner<'_>,
+    bar: &ProgressBar,
+    gathered: &mut Gathered,
+) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut text = TextReport::new(args.color.is_on(), args.fail_on.0);
     let mut json = JsonReport::default();
@@ -188,6 +207,9 @@ fn report(args: &Args, inputs: &Inputs, scanner: &Scanner<'_>, bar: &ProgressBar
             bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         tally.add(&report);
+        if args.report.is_asked_for() {
+            gathered.add(&report);
+        }
         let part = match args.output {
             Format::Text => text.file(&report),
             Format::Json => {

@@ -81,6 +81,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Returns the address of the API.
+    pub fn http(&self) -> String {
+        self.addresses["http"].as_str().expect("an address").to_owned()
+    }
+
     /// Sends a body to the webhook, with further lines of the header, and returns status and body.
     pub fn post(&self, path: &str, header: &str, body: &str) -> (u16, String) {
         let address = self.addresses["webhook"].as_str().expect("an address");
