@@ -1,6 +1,7 @@
 //! What stays of decisions: from the webhook's answer to what is kept, whatever happens on the way.
 
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
@@ -191,4 +192,53 @@ fn a_full_disk_costs_no_decision_while_there_is_memory() {
     delivered(&server);
     assert_eq!(server.metric("gatepost_outbox_unwritten_bytes"), 0);
     assert_eq!(kept(&scanner).len(), 22);
+}
+
+/// Reads server-sent events, one after the other: id and uid of decisions, or the event's name.
+fn watch(server: &Server, query: &str, header: &str) -> impl Iterator<Item = (String, String)> + use<> {
+    let mut stream = TcpStream::connect(server.http()).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_mins(1))).expect("a timeout");
+    let request = format!("GET /api/v1/decisions/stream{query} HTTP/1.0\r\nHost: localhost\r\n{header}\r\n");
+    stream.write_all(request.as_bytes()).expect("a request");
+    let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
+    let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
+    assert!(head[0].contains("200") && head.iter().any(|line| line.contains("text/event-stream")), "{head:?}");
+    let mut event = Vec::new();
+    lines.filter_map(move |line| {
+        if !line.is_empty() {
+            event.push(line);
+            return None;
+        }
+        let event = std::mem::take(&mut event);
+        let field = |name: &str| event.iter().find_map(|line| Some(line.strip_prefix(name)?.trim().to_owned()));
+        let data: Json = serde_json::from_str(&field("data:")?).expect("JSON");
+        let uid = data["uid"].as_str().map_or_else(|| field("event:").unwrap_or_default(), str::to_owned);
+        Some((field("id:").unwrap_or_default(), uid))
+    })
+}
+
+#[test]
+fn decisions_are_streamed_as_they_are_taken_in_and_a_stream_that_broke_off_goes_on() {
+    let server = Server::start(&FILES, &ARGUMENTS, &[]);
+    let mut everything = watch(&server, "", "");
+    let mut denied = watch(&server, "?state=denied&namespace=shop", "");
+    for (uid, namespace) in [("1", "shop"), ("2", "calm"), ("3", "shop")] {
+        server.review(&pod(uid, namespace, "nginx"));
+    }
+    // What was found after an answer is told when it is known, under the same uid.
+    let first: Vec<(String, String)> = everything.by_ref().take(3).collect();
+    let mut uids: Vec<&str> = denied.by_ref().take(2).map(|(_, uid)| if uid == "1" { "1" } else { "3" }).collect();
+    uids.dedup();
+    assert!(uids.first() == Some(&"1"), "{uids:?}");
+    drop(everything);
+    server.review(&pod("4", "calm", "nginx"));
+    let mut resumed = watch(&server, "", &format!("Last-Event-ID: {}\r\n", first[0].0));
+    assert_eq!(resumed.next().as_ref(), Some(&first[1]), "what was missed");
+    assert!(resumed.any(|(_, uid)| uid == "4"), "and what came since");
+    let mut lost = watch(&server, "", "Last-Event-ID: other-7\r\n");
+    assert_eq!(lost.next().map(|(_, name)| name).as_deref(), Some("gap"), "of another process nothing is known");
+    assert_eq!(lost.next().as_ref(), Some(&first[0]));
+    let start = Instant::now();
+    server.stop();
+    assert!(start.elapsed() < Duration::from_secs(10), "open streams hold up no end: {:?}", start.elapsed());
 }

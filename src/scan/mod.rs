@@ -14,6 +14,7 @@ pub mod documents;
 pub mod endpoint;
 mod evaluate;
 mod exemptions;
+pub mod feed;
 pub mod findings;
 pub mod guard;
 mod lines;
@@ -37,6 +38,7 @@ use tokio::sync::Semaphore;
 use self::access::Caller;
 use self::bearer::Bearers;
 use self::endpoint::Routes;
+use self::feed::Feed;
 use self::guard::Door;
 use self::problem::Problem;
 use crate::audit;
@@ -48,6 +50,8 @@ use crate::webhook::workers::Workers;
 
 /// Reports that are taken in at a time; the store writes one after the other.
 const REPORTS: usize = 16;
+/// Streams that may be open at a time.
+const STREAMS: usize = 64;
 
 /// What every request to the API shares.
 pub struct ApiState {
@@ -61,6 +65,8 @@ pub struct ApiState {
     pub scans: Arc<Semaphore>,
     /// Reports that may be taken in at a time.
     pub reports: Arc<Semaphore>,
+    /// Streams that may be open.
+    pub streams: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
     /// Who tells whose a token is.
@@ -74,6 +80,8 @@ pub struct ApiState {
 pub struct Kept {
     /// Where it is.
     pub store: Arc<dyn Store>,
+    /// Tells whoever watches what is taken in.
+    pub feed: Arc<Feed>,
     /// Who audits, where anybody does.
     pub auditor: Option<audit::Desk>,
 }
@@ -90,9 +98,9 @@ impl ApiState {
     ) -> io::Result<Self> {
         let most = threads.get().saturating_mul(2);
         let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
-        let (scans, reports) = (Arc::new(Semaphore::new(most)), Arc::new(Semaphore::new(REPORTS)));
+        let [scans, reports, streams] = [most, REPORTS, STREAMS].map(|most| Arc::new(Semaphore::new(most)));
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
-        Ok(Self { app, door, pool, scans, reports, max_scan_bytes, bearers, kept })
+        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, bearers, kept })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -121,6 +129,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = decisions::routes(routes);
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);
+    let routes = feed::routes(routes);
     let routes = openapi::routes(routes);
     routes.finish().merge(pages).layer(from_fn_with_state(state, guard::receive))
 }

@@ -51,7 +51,7 @@ async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Req
     if !flaws.is_empty() {
         return Err(Problem::body(flaws));
     }
-    let taken = tokio::time::timeout(PATIENCE, kept.store.take_in(&batch)).await;
+    let taken = tokio::time::timeout(PATIENCE, kept.feed.take_in(&*kept.store, &batch)).await;
     let taken = taken.map_err(|_| Problem::unavailable("the store is slow: send the same report again"))??;
     let (status, word) = match taken {
         Taken::Stored => (StatusCode::CREATED, "stored"),

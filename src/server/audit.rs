@@ -10,6 +10,7 @@ use super::{ServeError, keep};
 use crate::audit::{Auditor, Rules, patient};
 use crate::config::Settings;
 use crate::scan::Kept;
+use crate::scan::feed::Feed;
 use crate::store;
 use crate::webhook::handlers::App;
 
@@ -46,7 +47,8 @@ pub async fn start(
         };
         auditor.start(stopped.clone())
     });
-    Ok(Some(Kept { store, auditor }))
+    let feed = Arc::new(Feed::new(stopped.clone()));
+    Ok(Some(Kept { store, feed, auditor }))
 }
 
 fn rules(app: &App) -> Rules {

@@ -30,7 +30,7 @@ pub fn deliver(settings: &Settings, app: &App, kept: Option<&Kept>) -> Result<()
                 Client::new(scanner.clone(), settings.scanner_token_file.clone(), settings.scanner_ca.as_deref());
             Some(Arc::new(client.map_err(ServeError::Scanner)?))
         }
-        None => kept.map(|kept| Arc::new(OwnStore(kept.store.clone())) as Arc<dyn Destination>),
+        None => kept.map(|kept| Arc::new(OwnStore(kept.store.clone(), kept.feed.clone())) as Arc<dyn Destination>),
     };
     if let Some(destination) = destination {
         outbox.deliver_to(destination);

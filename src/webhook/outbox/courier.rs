@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::spool::{Most, Parcel};
 use crate::scan::client::{Client, NotTaken};
+use crate::scan::feed::Feed;
 use crate::scan::random;
 use crate::store::{Batch, Decision, Store};
 use crate::telemetry::Lost;
@@ -44,14 +45,14 @@ impl Destination for Client {
     }
 }
 
-/// A store in this process.
+/// A store in this process, and who watches it.
 #[derive(Debug)]
-pub struct OwnStore(pub Arc<dyn Store>);
+pub struct OwnStore(pub Arc<dyn Store>, pub Arc<Feed>);
 
 #[async_trait]
 impl Destination for OwnStore {
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken> {
-        let taken = self.0.take_in(&report.batch()).await;
+        let taken = self.1.take_in(&*self.0, &report.batch()).await;
         taken.map(drop).map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
     }
 }

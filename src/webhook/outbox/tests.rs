@@ -11,6 +11,7 @@ use super::courier::{OwnStore, Report};
 use super::spool::{Most, Parcel};
 use super::*;
 use crate::scan::client::NotTaken;
+use crate::scan::feed::Feed;
 use crate::store::{self, Filter, PageQuery, Store};
 use crate::telemetry::Metrics;
 
@@ -252,7 +253,7 @@ impl Destination for Faulty {
             }
             Way::Open | Way::AnswerLost => {}
         }
-        OwnStore(self.store.clone()).take(report).await?;
+        OwnStore(self.store.clone(), Arc::new(Feed::new(watch::channel(false).1))).take(report).await?;
         if way == Way::AnswerLost { Err(later()) } else { Ok(()) }
     }
 }

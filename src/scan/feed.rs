@@ -1,0 +1,209 @@
+//! Decisions as they are taken in, for whoever watches: `GET /api/v1/decisions/stream`, server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures::stream;
+use serde_json::json;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+
+use super::ApiState;
+use super::access::Caller;
+use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
+use super::lists::NAMESPACE;
+use super::problem::Problem;
+use super::random;
+use crate::store::{Batch, Decision, Store, Stored, Taken};
+
+/// Decisions that are remembered for those who come back, and that may wait for one who reads slowly.
+const REMEMBERED: usize = 2048;
+/// How often a silent stream says that it is there.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+const STREAM: Endpoint = Endpoint {
+    path: "/api/v1/decisions/stream",
+    about: "Decisions as they are taken in, as server-sent events; Last-Event-ID goes on where a stream broke off",
+    parameters: &[&[NAMESPACE, Parameter::new("state", Values::Some(&["allowed", "denied"]), "What was answered")]],
+    gives: &["text/event-stream"],
+    statuses: &[200, 409, 429],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&STREAM, stream)
+}
+
+/// A decision, and its number among all that this process took in.
+#[derive(Debug, Clone)]
+struct Numbered {
+    number: u64,
+    decision: Arc<Decision>,
+}
+
+/// Tells what is taken in.
+#[derive(Debug)]
+pub struct Feed {
+    /// Tells this process's numbers from those of another.
+    epoch: String,
+    told: Mutex<Told>,
+    stopped: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Told {
+    last: u64,
+    remembered: VecDeque<Numbered>,
+    sender: broadcast::Sender<Numbered>,
+}
+
+/// What somebody who comes in gets.
+struct Seat {
+    /// What they missed.
+    missed: VecDeque<Numbered>,
+    /// Whether some of what they missed is not remembered any more.
+    has_gap: bool,
+    receiver: broadcast::Receiver<Numbered>,
+}
+
+impl Feed {
+    /// Begins with nothing told; streams end when the process is told to stop.
+    pub fn new(stopped: watch::Receiver<bool>) -> Self {
+        let (sender, _) = broadcast::channel(REMEMBERED);
+        let told = Told { last: 0, remembered: VecDeque::new(), sender };
+        Self { epoch: random::hex::<4>(), told: Mutex::new(told), stopped }
+    }
+
+    /// Takes a report in, and tells of its decisions if it was not known.
+    pub async fn take_in(&self, store: &dyn Store, batch: &Batch) -> Stored<Taken> {
+        let taken = store.take_in(batch).await?;
+        if taken == Taken::Stored {
+            self.tell(&batch.decisions);
+        }
+        Ok(taken)
+    }
+
+    fn tell(&self, decisions: &[Decision]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for decision in decisions {
+            told.last = told.last.saturating_add(1);
+            let numbered = Numbered { number: told.last, decision: Arc::new(decision.clone()) };
+            if told.remembered.len() == REMEMBERED {
+                told.remembered.pop_front();
+            }
+            told.remembered.push_back(numbered.clone());
+            // Nobody may be listening.
+            let _ = told.sender.send(numbered);
+        }
+    }
+
+    /// Lets somebody in who saw everything up to an event, or who begins now.
+    fn enter(&self, last_event: Option<&str>) -> Seat {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = told.sender.subscribe();
+        let Some(last_event) = last_event else { return Seat { missed: VecDeque::new(), has_gap: false, receiver } };
+        let own = last_event.split_once('-').filter(|(epoch, _)| *epoch == self.epoch);
+        let seen = own.and_then(|(_, number)| number.parse::<u64>().ok());
+        // Of another process nobody knows what they saw: everything that is remembered may be new to them.
+        let after = seen.unwrap_or_default();
+        let missed: VecDeque<Numbered> =
+            told.remembered.iter().filter(|numbered| numbered.number > after).cloned().collect();
+        let first = missed.front().map_or(told.last.saturating_add(1), |numbered| numbered.number);
+        Seat { missed, has_gap: seen.is_none() || first > after.saturating_add(1), receiver }
+    }
+
+    fn event(&self, numbered: &Numbered) -> Event {
+        let text = serde_json::to_string(&*numbered.decision).unwrap_or_default();
+        Event::default().event("decision").id(format!("{}-{}", self.epoch, numbered.number)).data(text)
+    }
+}
+
+/// What a stream is narrowed to.
+struct Wanted {
+    caller: Caller,
+    namespaces: Vec<String>,
+    states: Vec<String>,
+}
+
+impl Wanted {
+    fn takes(&self, decision: &Decision) -> bool {
+        let is_one = |words: &[String], word: &str| words.is_empty() || words.iter().any(|known| known == word);
+        self.caller.sees(&decision.namespace)
+            && is_one(&self.namespaces, &decision.namespace)
+            && is_one(&self.states, if decision.allowed { "allowed" } else { "denied" })
+    }
+}
+
+/// Somebody who listens.
+struct Listener {
+    feed: Arc<Feed>,
+    seat: Seat,
+    wanted: Wanted,
+    stopped: watch::Receiver<bool>,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Listener {
+    /// Returns what they missed, and then waits for what comes.
+    async fn told(&mut self) -> Result<Numbered, RecvError> {
+        if let Some(missed) = self.seat.missed.pop_front() {
+            return Ok(missed);
+        }
+        tokio::select! {
+            _ = self.stopped.wait_for(|stopped| *stopped) => Err(RecvError::Closed),
+            told = self.seat.receiver.recv() => told,
+        }
+    }
+
+    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+        if std::mem::take(&mut self.seat.has_gap) {
+            return Some((Ok(gap()), self));
+        }
+        loop {
+            let told = self.told().await;
+            let numbered = match told {
+                Ok(numbered) => numbered,
+                Err(RecvError::Lagged(_)) => return Some((Ok(gap()), self)),
+                Err(RecvError::Closed) => return None,
+            };
+            if self.wanted.takes(&numbered.decision) {
+                return Some((Ok(self.feed.event(&numbered)), self));
+            }
+        }
+    }
+}
+
+/// Says that something was missed, which `/api/v1/decisions` has.
+fn gap() -> Event {
+    Event::default().event("gap").data(json!({"read": "/api/v1/decisions"}).to_string())
+}
+
+async fn stream(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let kept = state.kept()?;
+    let turn = state.streams.clone().try_acquire_owned();
+    let turn = turn.map_err(|_| Problem::too_many("as many streams as there is room for are open"))?;
+    let last_event = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let list = |name| query.list(name).to_vec();
+    let listener = Listener {
+        seat: kept.feed.enter(last_event),
+        stopped: kept.feed.stopped.clone(),
+        feed: kept.feed.clone(),
+        wanted: Wanted { caller, namespaces: list("namespace"), states: list("state") },
+        _turn: turn,
+    };
+    let events = stream::unfold(listener, Listener::next);
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+}
