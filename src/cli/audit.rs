@@ -9,6 +9,7 @@ use std::thread;
 
 use async_trait::async_trait;
 use clap::Subcommand;
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -123,6 +124,7 @@ impl Run {
             memory: &mut Memory::default(),
             sink: &mut found,
             progress: watch::channel(Progress::default()).0,
+            now: Timestamp::now,
             cancel: CancellationToken::new(),
         };
         let outcome = pass.run().await?;

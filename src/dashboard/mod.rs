@@ -1,6 +1,6 @@
 //! The dashboard: pages for people, on the API's listener, made of what the API answers from.
 //!
-//! Each area is a file with its paths and handlers; [`shell`] is the frame around every page, [`dress`] what every answer
+//! Each area is a file with its paths and handlers; `shell` is the frame around every page, `dress` what every answer
 //! gets, `templates/components.html` what pages are made of. A page reads the store and what is in force, decides
 //! nothing, and reads well without a script. Every value is escaped where it is written.
 

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::assets::STYLE;
@@ -26,6 +27,7 @@ use crate::input::Surroundings;
 use crate::policy::{NamespaceMeta, RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, BroughtIn, Content, Finding, Fingerprint, ObjectKey, State};
+use crate::scan::feed::Feed;
 use crate::scan::guard::Door;
 use crate::scan::{self, ApiState, Kept};
 use crate::store::{self, AuditState, Changes, Trigger};
@@ -142,7 +144,11 @@ impl Dashboard {
             audit.unread = BTreeMap::from([(SCRIPT.to_owned(), SCRIPT.to_owned())]);
             store.end_audit(&audit, &[], &[]).await.unwrap();
         }
-        Self::new(directory, Door::Open, Some(Kept { store, auditor: Some(Desk::idle()) }))
+        Self::new(
+            directory,
+            Door::Open,
+            Some(Kept { store, feed: Arc::new(Feed::new(watch::channel(false).1)), auditor: Some(Desk::idle()) }),
+        )
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
