@@ -13,6 +13,7 @@ use flate2::Compression;
 
 use super::assets::{gzip, takes_gzip};
 use super::shell::{Crumb, Shell, Visit};
+use super::sign_in;
 use crate::scan::ApiState;
 use crate::scan::guard::Door;
 use crate::scan::problem::Problem;
@@ -65,6 +66,13 @@ pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: N
 
 async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Response {
     let status = problem.status();
+    if status == StatusCode::UNAUTHORIZED && state.door == Door::Tokens {
+        let fault = if visit.shows_token() { problem.detail().to_owned() } else { String::new() };
+        let asked = sign_in::ask(state, visit, fault, &visit.here).await;
+        let mut response = asked.unwrap_or_else(|problem| problem.into_answer(None));
+        *response.status_mut() = status;
+        return response;
+    }
     // Whoever asks for a page that is none has shown nothing yet.
     let is_told = state.door == Door::Open;
     let shell = Shell::of(state, visit, problem.title(), &[Crumb::here(problem.title())], is_told).await;
@@ -84,10 +92,6 @@ async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Resp
 /// Returns what somebody may do who reads such a problem.
 fn advice(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::UNAUTHORIZED => {
-            "The dashboard is open on the loopback address of the machine that Gatepost runs on, for example through \
-             kubectl port-forward. At any other address it asks for a token, which a browser cannot send by itself."
-        }
         StatusCode::FORBIDDEN => "Your token lets you read less than this page shows, or not do what its button does.",
         StatusCode::NOT_FOUND => {
             "The link may be old: a finding is kept until its history ends, and a rule as long as it is in force."

@@ -19,6 +19,7 @@ mod overview;
 mod policies;
 mod rules;
 mod shell;
+mod sign_in;
 mod styleguide;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
@@ -48,6 +49,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = audits::routes(routes);
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
+    let routes = sign_in::routes(routes);
     routes
         .unfinished()
         .route("/{*path}", any(nothing))

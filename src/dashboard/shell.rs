@@ -1,7 +1,7 @@
 //! The frame of every page: routes, where one is, how fresh the data is, and the theme.
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{COOKIE, LOCATION, REFERER, SET_COOKIE};
+use axum::http::header::{LOCATION, REFERER, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
@@ -12,6 +12,7 @@ use super::words::{When, count, number};
 use crate::audit::{Desk, Progress};
 use crate::scan::access::Scope;
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
+use crate::scan::guard::{SESSION, cookie};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
 use crate::store::{Audit, AuditState, Filter, Page, PageQuery};
@@ -44,8 +45,11 @@ pub fn routes(routes: Routes) -> Routes {
 /// What a request says beside what it asks for.
 #[derive(Debug, Clone)]
 pub struct Visit {
+    /// The path, with its query.
+    pub here: String,
     path: String,
     theme: &'static str,
+    is_signed_in: bool,
     /// Now, for every time on the page.
     pub now: Timestamp,
 }
@@ -53,10 +57,16 @@ pub struct Visit {
 impl Visit {
     /// Reads it from a request.
     pub fn of(headers: &HeaderMap, uri: &Uri) -> Self {
-        let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let chosen = cookies.flat_map(|value| value.split(';')).find_map(|cookie| cookie.trim().strip_prefix("theme="));
+        let chosen = cookie(headers, "theme");
         let theme = THEMES.iter().copied().find(|theme| Some(*theme) == chosen).unwrap_or("system");
-        Self { path: uri.path().to_owned(), theme, now: Timestamp::now() }
+        let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
+        let is_signed_in = cookie(headers, SESSION).is_some();
+        Self { here, path: uri.path().to_owned(), theme, is_signed_in, now: Timestamp::now() }
+    }
+
+    /// Returns whether the browser shows a token, right or not.
+    pub fn shows_token(&self) -> bool {
+        self.is_signed_in
     }
 
     /// Words a moment as seen from the request.
@@ -125,6 +135,8 @@ pub struct Shell {
     pub title: String,
     /// The theme that was chosen.
     pub theme: &'static str,
+    /// Whether the browser shows a token.
+    pub is_signed_in: bool,
     /// The navigation.
     pub groups: Vec<RouteGroup>,
     /// The way to the page.
@@ -150,6 +162,7 @@ impl Shell {
         Self {
             title: title.to_owned(),
             theme: visit.theme,
+            is_signed_in: visit.is_signed_in,
             groups: groups(&visit.path),
             crumbs: crumbs.to_vec(),
             freshness,
@@ -243,7 +256,13 @@ async fn set_theme(query: Query, headers: HeaderMap) -> Response {
 pub fn back(headers: &HeaderMap) -> String {
     let referer = headers.get(REFERER).and_then(|value| value.to_str().ok()?.parse::<Uri>().ok());
     let path = referer.as_ref().and_then(|uri| uri.path_and_query()).map_or("/", |path| path.as_str());
-    let is_plain = path.starts_with('/') && !path.starts_with("//") && !path.contains('\\');
+    plain(path)
+}
+
+/// Returns a path of this host, or else the first page.
+pub fn plain(path: &str) -> String {
+    let is_plain =
+        path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control());
     if is_plain { path.to_owned() } else { "/".to_owned() }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HOST, LOCATION, ORIGIN, REFERER};
-use axum::http::{HeaderMap, Method, Request, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
@@ -27,10 +27,12 @@ use crate::input::Surroundings;
 use crate::policy::{NamespaceMeta, RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, BroughtIn, Content, Finding, Fingerprint, ObjectKey, State};
+use crate::scan::access::Scope;
 use crate::scan::feed::Feed;
 use crate::scan::guard::Door;
+use crate::scan::tokens::{self, Wanted};
 use crate::scan::{self, ApiState, Kept};
-use crate::store::{self, AuditState, Changes, Trigger};
+use crate::store::{self, AuditState, Changes, Store, Trigger};
 use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World};
 use crate::webhook::in_force::{InForce, Live};
@@ -144,17 +146,33 @@ impl Dashboard {
             audit.unread = BTreeMap::from([(SCRIPT.to_owned(), SCRIPT.to_owned())]);
             store.end_audit(&audit, &[], &[]).await.unwrap();
         }
-        Self::new(
-            directory,
-            Door::Open,
-            Some(Kept { store, feed: Arc::new(Feed::new(watch::channel(false).1)), auditor: Some(Desk::idle()) }),
-        )
+        Self::new(directory, Door::Open, Some(kept(store)))
+    }
+
+    /// Returns one that wants a token, and a token that it takes.
+    async fn closed() -> (Self, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store::open(directory.path(), None).await.unwrap();
+        let wanted = Wanted { label: "me".into(), scopes: vec![Scope::Read], namespaces: Vec::new(), expires: None };
+        let made = tokens::make(wanted, Timestamp::now()).unwrap();
+        store.put_token(&made.token).await.unwrap();
+        (Self::new(directory, Door::Tokens, Some(kept(store))), made.secret)
     }
 
     async fn ask(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, String) {
+        self.send(method, path, headers, String::new()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> (StatusCode, HeaderMap, String) {
         let request = Request::builder().method(method).uri(path).header(HOST, "localhost:8080");
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = self.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (parts.status, parts.headers, String::from_utf8_lossy(&body).into_owned())
@@ -165,6 +183,45 @@ impl Dashboard {
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
         body
     }
+}
+
+fn kept(store: Arc<dyn Store>) -> Kept {
+    Kept { store, feed: Arc::new(Feed::new(watch::channel(false).1)), auditor: Some(Desk::idle()) }
+}
+
+#[tokio::test]
+async fn a_browser_signs_in_with_a_token_and_out_again() {
+    let (dashboard, token) = Dashboard::closed().await;
+    let (status, _, body) = dashboard.ask(Method::GET, "/findings?severity=high", &[]).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert!(body.contains("value=\"/findings?severity=high\""), "it goes on where one wanted to go: {body}");
+    let ours = [(ORIGIN.as_str(), "https://localhost:8080")];
+    let form = |token: &str, next: &str| format!("token={token}&next={next}");
+    for (token, said) in [("", "that is no token"), ("gp_a_b", "not one of this"), ("a%0d%0aSet-Cookie:b", "no token")]
+    {
+        let (status, headers, body) = dashboard.send(Method::POST, "/sign-in", &ours, form(token, "/")).await;
+        assert_eq!((status, headers.contains_key("set-cookie")), (StatusCode::UNAUTHORIZED, false), "{token}");
+        assert!(body.contains(said), "{token}: {body}");
+    }
+    let foreign = [(ORIGIN.as_str(), "https://evil.example")];
+    for headers in [&foreign[..], &[]] {
+        let (status, ..) = dashboard.send(Method::POST, "/sign-in", headers, form(&token, "/")).await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{headers:?}");
+    }
+    for (next, expected) in [("%2Ffindings%3Fseverity%3Dhigh", "/findings?severity=high"), ("//evil.example", "/")] {
+        let (status, headers, _) = dashboard.send(Method::POST, "/sign-in", &ours, form(&token, next)).await;
+        assert_eq!((status, &headers[LOCATION]), (StatusCode::SEE_OTHER, &HeaderValue::from_static(expected)));
+        let cookie = headers["set-cookie"].to_str().unwrap();
+        assert!(cookie.starts_with("__Host-gatepost=") && cookie.contains("; Secure; HttpOnly; SameSite="), "{cookie}");
+    }
+    let cookie = format!("__Host-gatepost={token}");
+    let (status, _, body) = dashboard.ask(Method::GET, "/findings", &[("cookie", &cookie)]).await;
+    assert_eq!((status, body.contains("Sign out")), (StatusCode::OK, true), "{body}");
+    let (status, ..) = dashboard.ask(Method::POST, "/theme?set=dark", &[("cookie", &cookie)]).await;
+    assert_eq!(status, StatusCode::FORBIDDEN, "a form of another page sends the cookie along, and no Origin of ours");
+    let (status, headers, _) = dashboard.ask(Method::POST, "/sign-out", &ours).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert!(headers["set-cookie"].to_str().unwrap().contains("Max-Age=0"), "{headers:?}");
 }
 
 #[tokio::test]
@@ -253,7 +310,7 @@ async fn a_page_says_why_it_is_empty() {
     let dashboard = Dashboard::empty(Door::Tokens);
     let (status, _, body) = dashboard.ask(Method::GET, "/findings", &[]).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
-    assert!(body.contains("A token is needed") && body.contains("port-forward"), "{body}");
+    assert!(body.contains("name=\"token\"") && body.contains("tokens create"), "{body}");
 }
 
 #[tokio::test]

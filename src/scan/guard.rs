@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -17,6 +17,8 @@ use super::random;
 
 /// The header that tells requests apart, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The cookie by which a browser shows a token, once somebody has signed in; only over TLS, and only to this host.
+pub const SESSION: &str = "__Host-gatepost";
 /// Longer ids are somebody else's data.
 const LONGEST_ID: usize = 64;
 
@@ -76,9 +78,10 @@ async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem
     let shown = headers.get(AUTHORIZATION);
     match (shown, state.door) {
         (None, Door::Open) => Ok(Caller::local()),
-        (None, Door::Tokens) => Err(Problem::unauthorized(
-            "this address needs a token: ask on the loopback address of the machine, which needs none",
-        )),
+        (None, Door::Tokens) => match cookie(headers, SESSION) {
+            Some(token) => state.bearer(token).await,
+            None => Err(Problem::unauthorized("this address needs a token: gatepost tokens create makes one")),
+        },
         (Some(value), _) => {
             let token = value.to_str().ok().and_then(|text| {
                 let (scheme, token) = text.split_once(' ')?;
@@ -88,6 +91,14 @@ async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem
             state.bearer(token).await
         }
     }
+}
+
+/// Returns the value of a cookie.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut values = cookies.flat_map(|value| value.split(';'));
+    let value = values.find_map(|cookie| cookie.trim().strip_prefix(name)?.strip_prefix('='));
+    value.filter(|value| !value.is_empty())
 }
 
 impl<S: Sync> FromRequestParts<S> for Caller {
@@ -108,21 +119,33 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     given.cloned().unwrap_or_else(own)
 }
 
-/// Where everybody on this machine may ask, a page in their browser must not: by a name that was made to mean this
-/// machine, or by a request across origins.
+/// Turns away what a page from elsewhere has a browser send.
+///
+/// Where everybody on this machine may ask, it could use a name that was made to mean this machine. Where a browser shows
+/// a token by itself, a form could change something, so whatever is no mere reading comes from a page of this host.
 fn check_source(door: Door, request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
-    if door == Door::Tokens || headers.contains_key(AUTHORIZATION) {
+    if headers.contains_key(AUTHORIZATION) {
         return Ok(());
     }
     let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok().map(str::to_owned));
-    let Some(host) = authority.or(host).filter(|host| is_local(host)) else {
-        return Err(Problem::foreign("Host must be localhost, 127.0.0.1 or [::1]; anything else needs a token"));
-    };
+    let host = authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok().map(str::to_owned)));
     let origin = headers.get(ORIGIN);
-    let is_own = origin.is_none_or(|origin| origin.as_bytes() == format!("http://{host}").as_bytes());
-    if is_own { Ok(()) } else { Err(Problem::foreign("Origin is another page's")) }
+    let is_of = |scheme: &str, host: &str| {
+        origin.is_some_and(|origin| origin.as_bytes() == format!("{scheme}://{host}").as_bytes())
+    };
+    let is_own = match door {
+        Door::Open => {
+            let Some(host) = host.filter(|host| is_local(host)) else {
+                return Err(Problem::foreign(
+                    "Host must be localhost, 127.0.0.1 or [::1]; anything else needs a token",
+                ));
+            };
+            origin.is_none() || is_of("http", &host)
+        }
+        Door::Tokens => request.method().is_safe() || host.is_some_and(|host| is_of("https", &host)),
+    };
+    if is_own { Ok(()) } else { Err(Problem::foreign("Origin is another page's, or missing")) }
 }
 
 /// Returns whether a Host header names this machine, with or without a port.
@@ -179,8 +202,32 @@ mod tests {
             (&[("host", "evil.example"), ("authorization", "Bearer x")], true),
         ] {
             assert_eq!(check_source(Door::Open, &request(headers)).is_ok(), expected, "{headers:?}");
-            assert!(check_source(Door::Tokens, &request(headers)).is_ok(), "{headers:?}");
         }
+    }
+
+    #[test]
+    fn a_browser_that_shows_a_token_by_itself_changes_things_only_from_our_pages() {
+        let ask = |method: &str, headers: &[(&str, &str)]| {
+            let builder =
+                headers.iter().fold(Request::builder().method(method), |b, (name, value)| b.header(*name, *value));
+            check_source(Door::Tokens, &builder.body(Body::empty()).unwrap()).is_ok()
+        };
+        let (host, shown) = (("host", "gatepost.example"), ("cookie", "a=b; __Host-gatepost=gp_a_b"));
+        let table = [
+            ("GET", &[host, shown][..], true),
+            ("POST", &[host, shown], false),
+            ("POST", &[host, shown, ("origin", "https://evil.example")], false),
+            ("POST", &[host, shown, ("origin", "http://gatepost.example")], false),
+            ("POST", &[host, shown, ("origin", "https://gatepost.example")], true),
+            ("POST", &[host, ("authorization", "Bearer gp_a_b")], true),
+            ("POST", &[("origin", "https://")], false),
+        ];
+        for (method, headers, expected) in table {
+            assert_eq!(ask(method, headers), expected, "{method} {headers:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, HeaderValue::from_static("__Host-gatepostx=1; theme=dark;__Host-gatepost=gp_a_b"));
+        assert_eq!(cookie(&headers, SESSION), Some("gp_a_b"));
     }
 
     #[test]

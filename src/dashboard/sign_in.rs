@@ -1,0 +1,120 @@
+//! Signing in: a browser cannot show a token by itself, so a form takes it, and a cookie shows it from then on.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::body::Bytes;
+use axum::extract::{Query as Fields, State};
+use axum::http::header::{LOCATION, SET_COOKIE};
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use super::dress::page_of;
+use super::shell::{Crumb, Shell, Visit, plain};
+use crate::scan::ApiState;
+use crate::scan::endpoint::{Endpoint, Method, Routes};
+use crate::scan::guard::{Door, SESSION};
+use crate::scan::problem::Problem;
+
+/// How long a browser shows the token, in seconds.
+const SHOWN: u32 = 12 * 60 * 60;
+/// A form is no longer than this.
+const LONGEST: usize = 16 << 10;
+
+const PAGE: Endpoint = Endpoint { path: "/sign-in", scope: None, about: "Asks for a token", ..Endpoint::GET };
+
+const ENTER: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/sign-in",
+    scope: None,
+    about: "Takes a token for the browser to show",
+    statuses: &[303, 401],
+    ..Endpoint::GET
+};
+
+const LEAVE: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/sign-out",
+    scope: None,
+    about: "Has the browser show no token any more",
+    statuses: &[303],
+    ..Endpoint::GET
+};
+
+/// Adds the paths.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&PAGE, page).add(&ENTER, enter).add(&LEAVE, leave)
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn {
+    shell: Shell,
+    /// Why the token that was given is not taken.
+    fault: String,
+    /// Where to go on.
+    next: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+async fn page(State(state): State<Arc<ApiState>>, visit: Visit) -> Result<Response, Problem> {
+    if state.door == Door::Open {
+        return Ok((StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response());
+    }
+    ask(&state, &visit, String::new(), "/").await
+}
+
+/// Returns the page that asks for a token, which leads to `next`.
+pub async fn ask(state: &ApiState, visit: &Visit, fault: String, next: &str) -> Result<Response, Problem> {
+    let shell = Shell::of(state, visit, "Sign in", &[Crumb::here("Sign in")], false).await;
+    page_of(&SignIn { shell, fault, next: plain(next) })
+}
+
+async fn enter(State(state): State<Arc<ApiState>>, visit: Visit, body: Bytes) -> Result<Response, Problem> {
+    let Form { token, next } = read(&body)?;
+    match check(&state, token.trim()).await {
+        Ok(token) => {
+            let cookie = format!("{SESSION}={token}; Path=/; Max-Age={SHOWN}; Secure; HttpOnly; SameSite=Lax");
+            let mut cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::malformed("that is no token"))?;
+            cookie.set_sensitive(true);
+            let next = HeaderValue::from_str(&plain(&next)).unwrap_or(HeaderValue::from_static("/"));
+            Ok((StatusCode::SEE_OTHER, [(LOCATION, next), (SET_COOKIE, cookie)]).into_response())
+        }
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED => {
+            let mut answer = ask(&state, &visit, problem.detail().to_owned(), &next).await?;
+            *answer.status_mut() = StatusCode::UNAUTHORIZED;
+            Ok(answer)
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Returns a token that is somebody's, and that a cookie can hold as it is.
+async fn check<'a>(state: &ApiState, token: &'a str) -> Result<&'a str, Problem> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~+/=".contains(&byte);
+    if token.is_empty() || !token.bytes().all(is_plain) {
+        return Err(Problem::unauthorized("that is no token"));
+    }
+    state.bearer(token).await.map(|_| token)
+}
+
+/// Reads a form, which is written as a query is.
+fn read(body: &[u8]) -> Result<Form, Problem> {
+    let malformed = || Problem::malformed("the form cannot be read");
+    let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= LONGEST).ok_or_else(malformed)?;
+    let uri: Uri = format!("/?{text}").parse().map_err(|_| malformed())?;
+    Fields::try_from_uri(&uri).map(|Fields(form)| form).map_err(|_| malformed())
+}
+
+async fn leave() -> Response {
+    let cookie = format!("{SESSION}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
+    (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in".to_owned()), (SET_COOKIE, cookie)]).into_response()
+}
