@@ -39,8 +39,8 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
     if let Some(reason) = missing(&folder) {
         return skip("a browser", &reason);
     }
-    let config = "auditInterval: 1h\n";
-    let Some(gatepost) = Gatepost::start(&Options { config, ..Options::default() }) else { return };
+    let arguments = &["--audit-interval", "1h"];
+    let Some(gatepost) = Gatepost::start(&Options { arguments, ..Options::default() }) else { return };
     let shop = gatepost.namespace("shop", &["warn=recommended"]);
     for name in ["web", "cart", "ledger"] {
         shop.accepts(apply(&untagged(name)));
