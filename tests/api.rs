@@ -123,7 +123,8 @@ fn a_token_opens_what_it_is_good_for_until_it_is_revoked() {
 
 #[test]
 fn every_path_of_the_description_answers_and_knows_its_parameters() {
-    let server = server();
+    let settings = ["--config", "config.yaml", "--max-scan-bytes", "4096", "--api-requests-per-second", "0"];
+    let server = Server::start(&[("config.yaml", CONFIG)], &settings, &[]);
     let seeded = fill(&server.path("data"));
     let (status, text) = server.ask("GET", "/api/v1/openapi.json", "", "");
     assert_eq!(status, 200);

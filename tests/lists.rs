@@ -149,3 +149,68 @@ fn trends_tell_what_came_and_went_by_audit() {
     assert_eq!((&audit["counts"][0]["failed"], &audit["state"]), (&json!(2), &json!("complete")), "{audit}");
     assert_eq!(told(&server, "/api/v1/audits?state=running", "/state"), "");
 }
+
+#[test]
+fn facets_count_what_could_be_chosen_instead() {
+    let (server, _) = filled();
+    let counted = get(&server, "/api/v1/findings/facets?namespace=shop&facet=severity,namespace,mode,state");
+    assert_eq!(counted["total"], json!(3), "{counted}");
+    let facets = json!({
+        "severity": [{"value": "high", "count": 2}, {"value": "critical", "count": 1}],
+        "namespace": [{"value": "shop", "count": 3}, {"value": "kube-system", "count": 1}],
+        "mode": [{"value": "warn", "count": 3}],
+        "state": [{"value": "open", "count": 3}, {"value": "closed", "count": 1}],
+    });
+    assert_eq!(counted["facets"], facets);
+    let all = get(&server, "/api/v1/findings/facets?limit=1&text=write");
+    assert_eq!(all["facets"].as_object().map(serde_json::Map::len), Some(8), "{all}");
+    assert_eq!(all["facets"]["rule"], json!([{"value": "container-image-tag", "count": 2}]), "{all}");
+}
+
+#[test]
+fn exports_hold_exactly_what_the_filter_finds() {
+    let (server, seeded) = filled();
+    let export = |query: &str, header: &str| {
+        let (status, body) = server.ask("GET", &format!("/api/v1/findings/export?{query}"), header, "");
+        assert_eq!(status, 200, "{query}: {body}");
+        body
+    };
+    let csv = export("namespace=shop", "");
+    let lines: Vec<&str> = csv.split("\r\n").collect();
+    assert!(lines[0].starts_with("id,state,severity,rule,"), "{csv}");
+    assert_eq!(lines.len(), 5, "a head, three findings, and nothing after the last");
+    assert!(csv.contains("\"'=write \"\"it\"\", now\""), "no cell is a formula: {csv}");
+    let lines = export("state=open,closed", "Accept: application/x-ndjson\r\n");
+    let ids: Vec<Json> =
+        lines.lines().map(|line| serde_json::from_str::<Json>(line).expect("JSON")["id"].take()).collect();
+    assert_eq!((ids.len(), ids.contains(&json!(seeded.finding))), (5, true), "{lines}");
+    let sarif: Json = serde_json::from_str(&export("format=sarif&severity=high", "")).expect("SARIF");
+    let run = &sarif["runs"][0];
+    assert_eq!((&sarif["version"], run["results"].as_array().map(Vec::len)), (&json!("2.1.0"), Some(2)), "{sarif}");
+    let result = &run["results"][0];
+    assert_eq!((&result["ruleId"], &result["level"]), (&json!("container-image-tag"), &json!("error")), "{result}");
+    let rule = &run["tool"]["driver"]["rules"][0];
+    assert_eq!(rule["id"], result["ruleId"]);
+    assert!(rule["help"]["text"].as_str().is_some_and(|text| !text.is_empty()), "{rule}");
+    let empty: Json = serde_json::from_str(&export("format=sarif&namespace=bank", "")).expect("SARIF");
+    assert_eq!(empty["runs"][0]["results"], json!([]));
+    assert_eq!(server.ask("GET", "/api/v1/findings/export?format=xml", "", "").0, 400);
+}
+
+#[test]
+fn an_answer_that_is_known_is_not_sent_again_and_who_asks_too_much_waits() {
+    let settings = ["--api-requests-per-second", "5"];
+    let server = Server::start(&[], &settings, &[]);
+    let head = |header: &str| server.ask_with_head("GET", "/api/v1/policies", header, "");
+    let (status, first, body) = head("");
+    assert_eq!(status, 200, "{body}");
+    let tag = first.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap_or_else(|| panic!("no tag: {first}"));
+    let (status, _, body) = head(&format!("If-None-Match: {tag}\r\n"));
+    assert_eq!((status, body.as_str()), (304, ""));
+    assert_eq!(head("If-None-Match: \"other\"\r\n").0, 200);
+    let answers: Vec<(u16, String, String)> = (0..30).map(|_| head("")).collect();
+    let refused = answers.iter().find(|(status, ..)| *status == 429);
+    let (_, head, problem) = refused.expect("a limit of ten at a time");
+    assert!(head.lines().any(|line| line == "retry-after: 1"), "{head}");
+    assert!(problem.contains("--api-requests-per-second"), "{problem}");
+}

@@ -149,6 +149,10 @@ pub struct Settings {
     /// [default: one for two cores]
     #[arg(long, value_name = "N", default_value_t = half_the_cores(), hide_default_value = true)]
     pub scan_workers: NonZeroUsize,
+    /// Requests to the API that each caller may send in a second, twice as many in a burst; one more is answered 429. 0:
+    /// any number
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub api_requests_per_second: u32,
     /// Memory that requests under way may take, a quarter for their text, in bytes; one more is answered 503
     #[arg(long, value_name = "BYTES", default_value_t = 96 << 20)]
     pub max_inflight_bytes: usize,

@@ -2,6 +2,7 @@
 //!
 //! Pure: values in, text out. Nothing here reads files, clocks or the environment.
 
+pub mod csv;
 pub mod fault;
 pub mod finding;
 pub mod json;
@@ -10,6 +11,7 @@ pub mod lifecycle;
 pub mod message;
 pub mod redact;
 pub mod result;
+pub mod sarif;
 pub mod score;
 pub mod tally;
 pub mod text;

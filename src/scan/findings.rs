@@ -88,7 +88,7 @@ pub fn routes(routes: Routes) -> Routes {
 
 /// A finding as the API tells it: the fields of a ScanResult's result, and what time adds.
 #[derive(Serialize)]
-struct Told {
+pub struct Told {
     resource: Resource,
     #[serde(flatten)]
     finding: Finding,

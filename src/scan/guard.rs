@@ -1,17 +1,19 @@
 //! What stands before every handler: request ids, where a request comes from, who asks, and the query.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{FromRequestParts, Request, State};
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, IF_NONE_MATCH, ORIGIN};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::ApiState;
-use super::access::Caller;
-use super::endpoint::{Endpoint, Query};
+use super::access::{Caller, Scope};
+use super::cached;
+use super::endpoint::{Endpoint, Method, Query};
 use super::problem::Problem;
 use super::random;
 
@@ -52,7 +54,10 @@ pub async fn enter(
     request: Request,
     next: Next,
 ) -> Response {
+    let is_read = endpoint.method == Method::Get;
+    let has = request.headers().get(IF_NONE_MATCH).cloned();
     let response = match admit(&state, endpoint, request).await {
+        Ok(request) if is_read => cached::answer(has.as_ref(), next.run(request).await).await,
         Ok(request) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -66,6 +71,10 @@ async fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) 
         let caller = caller(state, &parts.headers).await?;
         if !caller.may(scope) {
             return Err(Problem::forbidden(scope));
+        }
+        // Reports are bounded by how many are taken in at a time; webhooks of one account are many.
+        if scope != Scope::Report {
+            state.rates.take(&caller.name, Instant::now()).map_err(Problem::too_fast)?;
         }
         parts.extensions.insert(caller);
     }

@@ -7,6 +7,7 @@
 pub mod access;
 mod audits;
 pub mod bearer;
+mod cached;
 mod catalogue;
 pub mod client;
 mod decisions;
@@ -14,6 +15,8 @@ pub mod documents;
 pub mod endpoint;
 mod evaluate;
 mod exemptions;
+mod export;
+mod facets;
 pub mod feed;
 pub mod findings;
 pub mod guard;
@@ -23,6 +26,7 @@ mod namespaces;
 mod openapi;
 pub mod problem;
 pub mod random;
+mod rate;
 mod reports;
 mod stream;
 pub mod tokens;
@@ -41,6 +45,7 @@ use self::endpoint::Routes;
 use self::feed::Feed;
 use self::guard::Door;
 use self::problem::Problem;
+use self::rate::Rates;
 use crate::audit;
 use crate::cluster::identity::Identities;
 use crate::input::document::STACK_BYTES;
@@ -52,6 +57,15 @@ use crate::webhook::workers::Workers;
 const REPORTS: usize = 16;
 /// Streams that may be open at a time.
 const STREAMS: usize = 64;
+
+/// What clients may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Largest body and document of a scan.
+    pub max_scan_bytes: usize,
+    /// Requests of each caller in a second, twice as many in a burst; any number if that is 0.
+    pub per_second: u32,
+}
 
 /// What every request to the API shares.
 pub struct ApiState {
@@ -69,6 +83,8 @@ pub struct ApiState {
     pub streams: Arc<Semaphore>,
     /// Largest body and document of a scan.
     pub max_scan_bytes: usize,
+    /// How much each caller asks.
+    pub rates: Rates,
     /// Who tells whose a token is.
     pub bearers: Bearers,
     /// What is kept over time, where this process keeps anything.
@@ -92,7 +108,7 @@ impl ApiState {
         app: Arc<App>,
         door: Door,
         threads: NonZeroUsize,
-        max_scan_bytes: usize,
+        Limits { max_scan_bytes, per_second }: Limits,
         kept: Option<Kept>,
         cluster: Option<Identities>,
     ) -> io::Result<Self> {
@@ -100,7 +116,8 @@ impl ApiState {
         let pool = Workers::named("scan", STACK_BYTES, threads, most)?;
         let [scans, reports, streams] = [most, REPORTS, STREAMS].map(|most| Arc::new(Semaphore::new(most)));
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
-        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, bearers, kept })
+        let rates = Rates::new(per_second);
+        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, rates, bearers, kept })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -123,6 +140,8 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
+    let routes = facets::routes(routes);
+    let routes = export::routes(routes);
     let routes = audits::routes(routes);
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);

@@ -4,7 +4,7 @@ use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use serde_json::{Map, Value, json};
 
-use super::endpoint::{Endpoint, Parameter, Routes, Values};
+use super::endpoint::{Endpoint, Method, Parameter, Routes, Values};
 
 const OPENAPI: Endpoint =
     Endpoint { path: "/api/v1/openapi.json", scope: None, about: "This description", ..Endpoint::GET };
@@ -98,7 +98,8 @@ fn content(types: &[&str]) -> Value {
 
 fn responses(endpoint: &Endpoint) -> Value {
     let mut responses = Map::new();
-    for status in endpoint.statuses {
+    let is_tagged = endpoint.method == Method::Get && endpoint.gives == Endpoint::GET.gives;
+    for status in endpoint.statuses.iter().chain(is_tagged.then_some(&304)) {
         let answer = match status {
             304 => json!({"description": "It has not changed"}),
             204 => json!({"description": "Done"}),

@@ -1,5 +1,7 @@
 //! Errors of the API, as problem details (RFC 9457).
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
@@ -163,6 +165,14 @@ impl Problem {
     pub fn too_many(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too much at a time", detail)
             .header(RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+
+    /// The caller asks more often than it may; the next request may come after so long.
+    pub fn too_fast(wait: Duration) -> Self {
+        let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
+        let detail = "more requests than --api-requests-per-second allows to each caller";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
+            .header(RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// It cannot be done for now.

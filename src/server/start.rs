@@ -88,7 +88,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let identities = audited.clone().map(Identities::new);
     let kept = audit::start(&settings, audited, &app, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
-    let api = ApiState::new(app.clone(), door, settings.scan_workers, settings.max_scan_bytes, kept, identities);
+    let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);
     let api = Arc::new(api.map_err(ServeError::System)?);
     let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
@@ -163,6 +163,10 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         outbox: outbox::start(settings, &metrics)?,
         metrics,
     })
+}
+
+fn api_limits(settings: &Settings) -> scan::Limits {
+    scan::Limits { max_scan_bytes: settings.max_scan_bytes, per_second: settings.api_requests_per_second }
 }
 
 /// Keeps the figures of bundle, cache and queue where metrics are read.

@@ -104,12 +104,18 @@ impl Server {
 
     /// Sends a request to the API, with further lines of the header, and returns status and body.
     pub fn ask(&self, method: &str, path: &str, header: &str, body: &str) -> (u16, String) {
+        let (status, _, body) = self.ask_with_head(method, path, header, body);
+        (status, body)
+    }
+
+    /// Does the same, and returns the answer's head too, between status and body.
+    pub fn ask_with_head(&self, method: &str, path: &str, header: &str, body: &str) -> (u16, String, String) {
         let mut stream =
             TcpStream::connect(self.addresses["http"].as_str().expect("an address")).expect("a connection");
         stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
         let length = body.len();
         let head = format!("{method} {path} HTTP/1.0\r\nHost: localhost\r\n{header}Content-Length: {length}\r\n\r\n");
-        exchange(&mut stream, &format!("{head}{body}"))
+        exchange_whole(&mut stream, &format!("{head}{body}"))
     }
 
     /// Has the webhook judge a request, and returns the response that stands in its answer.
@@ -201,13 +207,19 @@ fn get(address: &str, path: &str) -> (u16, String) {
 }
 
 fn exchange(stream: &mut (impl std::io::Read + std::io::Write), request: &str) -> (u16, String) {
+    let (status, _, body) = exchange_whole(stream, request);
+    (status, body)
+}
+
+fn exchange_whole(stream: &mut (impl std::io::Read + std::io::Write), request: &str) -> (u16, String, String) {
     stream.write_all(request.as_bytes()).expect("a request goes out");
     let mut answer = Vec::new();
     // The end of a connection without a farewell is an end all the same.
     let _ = stream.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
     let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned()))
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (status, head.to_owned(), body.to_owned())
 }
 
 fn trusting(authorities: &[u8]) -> ClientConfig {
