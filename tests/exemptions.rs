@@ -237,7 +237,12 @@ fn object(namespace: &str) -> Json {
     };
     let containers = [container("app", "nginx:1.27.3"), container("old", "registry.example.com/legacy/tool:1")];
     json!({"apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": {"name": "web", "namespace": namespace, "labels": {"app": "web"}, "uid": namespace},
+        "metadata": {"name": "web", "namespace": namespace, "labels": {"app": "web"}, "uid": namespace, "annotations": {
+            // They count only where the configuration says so.
+            "datree.skip/CONTAINERS_INCORRECT_PRIVILEGED_VALUE_TRUE": "because",
+            "gatepost.dev/skip": "container-memory-limit, CONTAINERS_MISSING_CPU_LIMIT_KEY",
+            "gatepost.dev/skip-reason": "because",
+        }},
         "spec": {"replicas": 2, "template": {"spec": {"containers": containers}}}})
 }
 
@@ -417,4 +422,40 @@ fn the_api_lists_how_each_stands() {
     let used = &ask("?state=ending")["items"][0];
     assert!(used["lastUsed"].is_string() && used["ends"] == soon, "{used}");
     assert_eq!(used["excuses"], json!(["container-cpu-limit"]));
+}
+
+#[test]
+fn annotations_excuse_what_only_warns_where_they_are_heeded() {
+    let modes = [
+        ("warned", WARNED, "exempt", "exempt"),
+        ("enforced", RECOMMENDED, "deny", "deny"),
+        ("both", BOTH, "deny", "exempt"),
+        ("floor", FLOOR, "deny", "deny"),
+    ];
+    let mut config = "exemptions: {skipAnnotations: true}\nfloors:\n- match: {labels: {floor: 'yes'}}\n  \
+                      set: {enforce: recommended}\nstatic:\n"
+        .to_owned();
+    for (name, labels, ..) in modes {
+        let _ = writeln!(config, "  {name}: {{labels: {labels}}}");
+    }
+    let server = Server::start(&[("config.yaml", &config)], &["--config", "config.yaml"], &[]);
+    for (name, _, privileged, limit) in modes {
+        let expected = made([(PRIVILEGED, privileged), (LIMIT, limit)]);
+        let (_, body) = server.ask("POST", "/api/v1/scan", "", &object(name).to_string());
+        let result: Json = serde_json::from_str(&body).expect("JSON");
+        let found = result["results"].as_array().expect("results").iter().map(|result| {
+            let is_exempt = result["result"] == "exempt";
+            (
+                result["rule"].as_str().unwrap_or_default(),
+                if is_exempt { "exempt" } else { result["action"].as_str().unwrap_or_default() },
+            )
+        });
+        assert_eq!(made(found), expected, "{name}: {body}");
+        let response = server.review(&creation(name, &object(name)));
+        let exempted = response["auditAnnotations"]["exempted"].as_str().unwrap_or_default();
+        assert_eq!(exempted.contains(LIMIT), limit == "exempt", "{name}: {response}");
+        assert_eq!(response["allowed"], privileged == "exempt", "{name}: {response}");
+    }
+    let (_, body) = server.ask("POST", "/api/v1/scan", "", &object("warned").to_string().replace("because", " "));
+    assert!(!body.contains("\"exempt\",\"action\""), "without a reason they say nothing: {body}");
 }

@@ -12,7 +12,7 @@ use super::decide::Claim;
 use crate::engine::judge::container_depth;
 use crate::engine::template::templates;
 use crate::engine::{Check, Fields as _, Path, Review, Value, Violation};
-use crate::policy::exemption::{Subject, lifting};
+use crate::policy::exemption::{Subject, lifting, skip};
 use crate::policy::{Exemption, Exemptions, RuleId};
 
 /// What excuses what is found in one object.
@@ -61,12 +61,15 @@ impl<'a> Excuses<'a> {
     ) -> Excused<'b, 'c> {
         let rule = check.rule_id();
         let unexcused = || Excused { standing: Cow::Borrowed(claims), by: None };
-        if !self.exemptions.name_rule(rule) || self.review.object == Value::Null {
+        let heeds_annotations = self.exemptions.heed_annotations();
+        if !(heeds_annotations || self.exemptions.name_rule(rule)) || self.review.object == Value::Null {
             return unexcused();
         }
         let subject = self.subject.get_or_init(|| subject(self.review));
         let image = violation.and_then(|violation| image(&violation.path, &self.review.object));
-        let candidates = self.exemptions.covering(rule, subject, image, self.now);
+        let skip = if heeds_annotations { self.skip(check, subject) } else { None };
+        let mut candidates = self.exemptions.covering(rule, subject, image, self.now);
+        candidates.extend(&skip);
         if candidates.is_empty() {
             return unexcused();
         }
@@ -75,6 +78,14 @@ impl<'a> Excuses<'a> {
         }
         let stands = |claim: &&Claim<'_>| !candidates.iter().any(|by| by.lifts(claim.grant, claim.entry));
         Excused { standing: claims.iter().filter(stands).copied().collect(), by: None }
+    }
+}
+
+impl Excuses<'_> {
+    /// Returns what the object's own annotations are for a rule.
+    fn skip(&self, check: &Check, subject: &Subject<'_>) -> Option<Arc<Exemption>> {
+        let annotation = |key: &str| self.review.object.at(&["metadata", "annotations", key]).and_then(Value::as_text);
+        skip(&check.rule.rule, subject, annotation)
     }
 }
 

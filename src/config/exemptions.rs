@@ -9,6 +9,7 @@ use crate::policy::ExemptionTerms;
 pub(super) struct ExemptionsText {
     from: Vec<String>,
     permanent: bool,
+    skip_annotations: bool,
 }
 
 impl ExemptionsText {
@@ -24,7 +25,8 @@ impl ExemptionsText {
                 ));
             }
         }
-        Ok(ExemptionTerms { from: self.from.into_iter().collect(), permanent: self.permanent })
+        let Self { from, permanent, skip_annotations } = self;
+        Ok(ExemptionTerms { from: from.into_iter().collect(), permanent, skip_annotations })
     }
 }
 
@@ -39,6 +41,8 @@ mod tests {
         let read = |text| Config::parse(Path::new("gatepost.yaml"), text).map_err(|error| error.to_string());
         let terms = read("exemptions: {from: [platform], permanent: true}").expect("whole").exemptions;
         assert!(terms.permanent && terms.from.contains("platform"));
+        assert!(!terms.skip_annotations);
+        assert!(read("exemptions: {skipAnnotations: true}").expect("whole").exemptions.skip_annotations);
         assert!(!read("").expect("whole").exemptions.permanent);
         for (text, cause) in [
             (

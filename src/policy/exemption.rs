@@ -6,6 +6,7 @@
 mod criteria;
 mod in_force;
 mod labels;
+mod skips;
 mod written;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ use super::set::Entry;
 pub use criteria::{Criteria, Subject};
 pub use in_force::{ExemptionTerms, Exemptions, Refused};
 pub use labels::LabelSelector;
+pub use skips::skip;
 pub use written::{ExemptionSpec, MatchSpec, Written, documents, is_exemption};
 
 /// One that ends within this time is told as ending.
@@ -34,6 +36,8 @@ pub enum ExemptionKind {
     Exemption,
     /// In the whole cluster.
     ClusterExemption,
+    /// For one object, whose own annotation says so; never for what is enforced.
+    Annotation,
 }
 
 impl ExemptionKind {
@@ -42,6 +46,7 @@ impl ExemptionKind {
         match self {
             Self::Exemption => "Exemption",
             Self::ClusterExemption => "ClusterExemption",
+            Self::Annotation => "Annotation",
         }
     }
 }
@@ -108,10 +113,16 @@ impl Exemption {
     /// Returns whether it lifts what a grant says of a rule.
     ///
     /// Whoever may write into a namespace must not take away what others enforce there: one of a namespace never lifts
-    /// a floor, and of what is enforced only what the policy marks as exemptable.
+    /// a floor, and of what is enforced only what the policy marks as exemptable. Whoever writes an object lifts nothing
+    /// that is enforced.
     pub fn lifts(&self, grant: &Grant, entry: &Entry) -> bool {
-        self.name.kind == ExemptionKind::ClusterExemption
-            || (grant.origin != GrantOrigin::Floor && (grant.mode != Mode::Enforce || entry.exemptable))
+        let is_floor = grant.origin == GrantOrigin::Floor;
+        let is_enforced = grant.mode == Mode::Enforce;
+        match self.name.kind {
+            ExemptionKind::ClusterExemption => true,
+            ExemptionKind::Exemption => !is_floor && (!is_enforced || entry.exemptable),
+            ExemptionKind::Annotation => !is_floor && !is_enforced,
+        }
     }
 
     /// Returns what is told of it beside a violation that it excuses.

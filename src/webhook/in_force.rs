@@ -12,7 +12,7 @@ use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
 use crate::policy::Exemptions;
-use crate::policy::exemption::{ExemptionName, Refused, Written};
+use crate::policy::exemption::{ExemptionKind, ExemptionName, Refused, Written};
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
 #[derive(Debug, Clone)]
@@ -140,7 +140,9 @@ pub struct ExemptionUses {
 impl ExemptionUses {
     /// Notes that exemptions excused something.
     pub fn note<'n>(&self, names: impl IntoIterator<Item = &'n ExemptionName>, now: Timestamp) {
-        let mut names = names.into_iter().peekable();
+        // What an object says of itself is in no list.
+        let names = names.into_iter().filter(|name| name.kind != ExemptionKind::Annotation);
+        let mut names = names.peekable();
         if names.peek().is_none() {
             return;
         }

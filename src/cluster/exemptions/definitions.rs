@@ -15,18 +15,16 @@ pub fn definitions() -> [Json; 2] {
 
 /// Returns the plural by which a kind's objects are asked for.
 pub const fn plural(kind: ExemptionKind) -> &'static str {
-    match kind {
-        ExemptionKind::Exemption => "exemptions",
-        ExemptionKind::ClusterExemption => "clusterexemptions",
-    }
+    if is_of_cluster(kind) { "clusterexemptions" } else { "exemptions" }
+}
+
+const fn is_of_cluster(kind: ExemptionKind) -> bool {
+    matches!(kind, ExemptionKind::ClusterExemption)
 }
 
 fn definition(kind: ExemptionKind) -> Json {
     let (plural, singular) = (plural(kind), kind.as_str().to_lowercase());
-    let scope = match kind {
-        ExemptionKind::Exemption => "Namespaced",
-        ExemptionKind::ClusterExemption => "Cluster",
-    };
+    let scope = if is_of_cluster(kind) { "Cluster" } else { "Namespaced" };
     json!({
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -68,9 +66,10 @@ fn definition(kind: ExemptionKind) -> Json {
 }
 
 const fn about(kind: ExemptionKind) -> &'static str {
-    match kind {
-        ExemptionKind::Exemption => "Who may break which rule in a namespace, until when, and why.",
-        ExemptionKind::ClusterExemption => "Who may break which rule in the whole cluster, until when, and why.",
+    if is_of_cluster(kind) {
+        "Who may break which rule in the whole cluster, until when, and why."
+    } else {
+        "Who may break which rule in a namespace, until when, and why."
     }
 }
 
@@ -92,7 +91,7 @@ fn texts(description: &str) -> Json {
 }
 
 fn spec(kind: ExemptionKind) -> Json {
-    let is_of_cluster = kind == ExemptionKind::ClusterExemption;
+    let is_of_cluster = is_of_cluster(kind);
     let mut required = vec!["reason", "owner"];
     required.extend(is_of_cluster.then_some("match"));
     let text = |description: &str, longest: u32| {

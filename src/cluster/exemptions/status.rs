@@ -115,7 +115,7 @@ impl ExemptionWatch {
         let resource = ApiResource::from_gvk_with_plural(&kind, plural(name.kind));
         let api: Api<DynamicObject> = match name.kind {
             ExemptionKind::Exemption => Api::namespaced_with(self.client.clone(), &name.namespace, &resource),
-            ExemptionKind::ClusterExemption => Api::all_with(self.client.clone(), &resource),
+            _ => Api::all_with(self.client.clone(), &resource),
         };
         let patch = Patch::Merge(json!({"status": wanted}));
         match api.patch_status(&name.name, &PatchParams::default(), &patch).await {

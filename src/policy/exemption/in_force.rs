@@ -16,6 +16,8 @@ pub struct ExemptionTerms {
     pub from: BTreeSet<String>,
     /// Whether an exemption may do without an end.
     pub permanent: bool,
+    /// Whether an object's annotations may excuse what it breaks, where nothing is enforced.
+    pub skip_annotations: bool,
 }
 
 impl ExemptionTerms {
@@ -37,6 +39,7 @@ pub struct Exemptions {
     by_rule: HashMap<RuleId, Vec<Arc<Exemption>>>,
     refused: Vec<Refused>,
     from: BTreeSet<String>,
+    skip_annotations: bool,
 }
 
 /// An exemption that excuses nothing, because it is at fault or the configuration does not allow it.
@@ -73,7 +76,8 @@ impl Exemptions {
                 by_rule.entry(rule.clone()).or_default().push(exemption.clone());
             }
         }
-        Self { list, by_rule, refused, from: terms.from.clone() }
+        let ExemptionTerms { from, skip_annotations, .. } = terms.clone();
+        Self { list, by_rule, refused, from, skip_annotations }
     }
 
     /// Returns every exemption, ended ones included.
@@ -92,6 +96,11 @@ impl Exemptions {
             ExemptionState::Refused => self.refused.len(),
             _ => self.list.iter().filter(|exemption| exemption.state(now) == state).count(),
         })
+    }
+
+    /// Returns whether an object's annotations count.
+    pub const fn heed_annotations(&self) -> bool {
+        self.skip_annotations
     }
 
     /// Returns whether one names the rule.
@@ -121,6 +130,7 @@ impl Exemptions {
 
     /// Adds to a hash what could change the verdict on an object that itself stays the same, but for dates.
     pub fn hash_of(&self, subject: &Subject<'_>, hash: &mut impl Hasher) {
+        self.skip_annotations.hash(hash);
         for exemption in self.about(subject) {
             (&exemption.name, &exemption.rules, &exemption.written.spec).hash(hash);
         }
@@ -144,7 +154,7 @@ impl Exemptions {
         let named = exemption.criteria.names_namespace(namespace);
         let own = &exemption.name.namespace;
         match exemption.name.kind {
-            ExemptionKind::ClusterExemption => named.unwrap_or(true),
+            ExemptionKind::ClusterExemption | ExemptionKind::Annotation => named.unwrap_or(true),
             // Beyond its own namespace it counts only where it says so, and only if its own is trusted.
             ExemptionKind::Exemption if namespace == Some(&**own) => named.unwrap_or(true),
             ExemptionKind::Exemption => named.unwrap_or(false) && self.from.contains(&**own),

@@ -162,7 +162,7 @@ impl Written {
             ExemptionKind::ClusterExemption if !namespace.is_empty() => {
                 "a ClusterExemption is in no namespace; take out metadata.namespace, or write an Exemption"
             }
-            _ => return Ok(()),
+            ExemptionKind::Exemption | ExemptionKind::ClusterExemption | ExemptionKind::Annotation => return Ok(()),
         };
         Err(self.fault("metadata", "metadata", cause))
     }
