@@ -121,7 +121,8 @@ struct Dashboard {
 
 impl Dashboard {
     fn new(directory: TempDir, door: Door, kept: Option<Kept>) -> Self {
-        let state = ApiState::new(app(&directory), door, NonZeroUsize::MIN, 1 << 20, kept, None).unwrap();
+        let limits = scan::Limits { max_scan_bytes: 1 << 20, per_second: 0 };
+        let state = ApiState::new(app(&directory), door, NonZeroUsize::MIN, limits, kept, None).unwrap();
         let state = Arc::new(state);
         Self { router: scan::routes(state.clone(), super::routes(state)), _directory: directory }
     }

@@ -83,6 +83,7 @@ fn without(filter: &Filter, facet: Facet) -> Filter {
         Facet::Application => filter.application.clear(),
         Facet::State => filter.state.clear(),
         Facet::Action => filter.action.clear(),
+        Facet::Owner => filter.owner.clear(),
         // Nothing narrows by it.
         Facet::Category => {}
     }
