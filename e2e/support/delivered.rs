@@ -49,7 +49,7 @@ impl Delivered {
         let registration = kubectl("get validatingwebhookconfiguration gatepost");
         let is_registered = || control_plane.kubectl().run(&registration).succeeded();
         assert!(!is_registered(), "registered in the first wave, before any Pod is ready");
-        runs_pods(&control_plane.kubectl().in_namespace(manifests::NAMESPACE), 2);
+        runs_pods(&control_plane.kubectl().in_namespace(manifests::NAMESPACE), 3);
         eventually("the second wave", || is_registered().then_some(()));
         let bundle =
             kubectl("get validatingwebhookconfiguration gatepost -o jsonpath={.webhooks[*].clientConfig.caBundle}");
@@ -95,7 +95,7 @@ impl Drop for Delivered {
 /// Returns what is shipped, as a process on this machine can be reached.
 fn objects(port: u16) -> Vec<Object> {
     let here = |object: Object| match object.text("/kind") {
-        "Service" => manifests::service(),
+        "Service" if object.text("/metadata/name") == "gatepost" => manifests::service(),
         "ValidatingWebhookConfiguration" => manifests::registration(&format!("127.0.0.1:{port}")),
         _ => object,
     };

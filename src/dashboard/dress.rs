@@ -60,7 +60,8 @@ pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: N
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
     }
-    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // What only some may read is kept nowhere, whatever an API's answer would say of itself.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if compresses { compressed(response).await } else { response }
 }
 

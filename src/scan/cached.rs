@@ -32,7 +32,7 @@ pub async fn answer(has: Option<&HeaderValue>, response: Response) -> Response {
     }
     // It may be kept, by nobody but who asked, and is asked for again each time.
     parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-    parts.headers.insert(VARY, HeaderValue::from_static("authorization"));
+    parts.headers.insert(VARY, HeaderValue::from_static("authorization, cookie"));
     Response::from_parts(parts, body)
 }
 
