@@ -60,7 +60,7 @@ fn evaluator(catalogue: &Catalogue, rule: &Arc<Rule>) -> anyhow::Result<String> 
 
 fn explanation(rule: &Rule, evaluator: String) -> String {
     let mut text = format!("{}\n{}\n\n", rule.id, rule.title);
-    let kinds: Vec<String> = rule.kinds.iter().map(kind).collect();
+    let kinds: Vec<String> = rule.kinds.iter().map(KindSelector::in_words).collect();
     let facts = [
         ("Severity", rule.severity.to_string()),
         ("Category", rule.category.clone()),
@@ -109,16 +109,5 @@ fn example(text: &mut String, title: &str, yaml: Option<&str>) {
     let _ = writeln!(text, "\n{title}");
     for line in yaml.trim_end().lines() {
         let _ = writeln!(text, "{}", format!("  {line}").trim_end());
-    }
-}
-
-fn kind(selector: &KindSelector) -> String {
-    let any = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".into());
-    match selector {
-        KindSelector::Any => "every kind".into(),
-        KindSelector::Workloads => "every kind that holds a pod template".into(),
-        KindSelector::Kind { group: Some(group), kind } if group.is_empty() => any(kind),
-        KindSelector::Kind { group, kind } => format!("{}/{}", any(group), any(kind)),
-        KindSelector::Group(kinds) => kinds.iter().map(|(_, kind)| *kind).collect::<Vec<_>>().join(", "),
     }
 }

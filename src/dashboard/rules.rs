@@ -252,7 +252,7 @@ async fn rule(
         source: Code::plain("The rule's Rego", &rule.source.text),
         is_users: rule.provenance == Provenance::User,
         aliases: rule.aliases.iter().map(ToString::to_string).collect(),
-        kinds: rule.kinds.iter().map(kind).collect(),
+        kinds: rule.kinds.iter().map(KindSelector::in_words).collect(),
         parameters: parameters(&rule),
         related: rule.related.clone(),
         differs: rule.differs.clone().unwrap_or_default(),
@@ -262,18 +262,6 @@ async fn rule(
         findings_href: rule_page,
         is_counted: found.is_some(),
     })
-}
-
-/// Returns how a rule names a kind, in words.
-fn kind(selector: &KindSelector) -> String {
-    let any = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".into());
-    match selector {
-        KindSelector::Any => "every kind".into(),
-        KindSelector::Workloads => "every kind that holds a pod template".into(),
-        KindSelector::Kind { group: Some(group), kind } if group.is_empty() => any(kind),
-        KindSelector::Kind { group, kind } => format!("{}/{}", any(group), any(kind)),
-        KindSelector::Group(kinds) => kinds.iter().map(|(_, kind)| *kind).collect::<Vec<_>>().join(", "),
-    }
 }
 
 /// Returns a rule's parameters: name, default, and what it is.

@@ -148,6 +148,18 @@ impl FromStr for KindSelector {
 }
 
 impl KindSelector {
+    /// Returns how a rule names the kinds, in words.
+    pub fn in_words(&self) -> String {
+        let any = |part: &Option<String>| part.clone().unwrap_or_else(|| "*".into());
+        match self {
+            Self::Any => "every kind".into(),
+            Self::Workloads => "every kind that holds a pod template".into(),
+            Self::Kind { group: Some(group), kind } if group.is_empty() => any(kind),
+            Self::Kind { group, kind } => format!("{}/{}", any(group), any(kind)),
+            Self::Group(kinds) => kinds.iter().map(|(_, kind)| *kind).collect::<Vec<_>>().join(", "),
+        }
+    }
+
     /// Returns whether an object of this kind is looked at; `has_template` says whether it holds a pod template.
     pub fn matches(&self, gvk: &GroupVersionKind, has_template: bool) -> bool {
         match self {
