@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec, SubjectAccessReviewStatus,
+};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
@@ -39,9 +41,7 @@ impl Access {
     }
 
     async fn ask(&self, requester: &Requester, verb: Verb, namespace: &str) -> Result<(), Refusal> {
-        let question = SubjectAccessReview { spec: spec(requester, verb, namespace), ..SubjectAccessReview::default() };
-        let answer = self.0.create(&PostParams::default(), &question).await;
-        match answer.map(|review| review.status.unwrap_or_default()) {
+        match review(&self.0, requester, attributes(verb, namespace)).await {
             Ok(status) if status.allowed => Ok(()),
             Ok(status) => match status.evaluation_error.filter(|_| status.denied != Some(true)) {
                 Some(error) => {
@@ -58,23 +58,36 @@ impl Access {
     }
 }
 
-fn spec(requester: &Requester, verb: Verb, namespace: &str) -> SubjectAccessReviewSpec {
+fn attributes(verb: Verb, namespace: &str) -> ResourceAttributes {
+    let namespace = Some(namespace.to_owned()).filter(|namespace| !namespace.is_empty());
+    ResourceAttributes {
+        verb: Some(verb.as_str().to_owned()),
+        group: Some(GROUP.to_owned()),
+        resource: Some(RESOURCE.to_owned()),
+        name: namespace.clone(),
+        namespace,
+        ..ResourceAttributes::default()
+    }
+}
+
+/// Asks the API server whether somebody may do something; an answer without a status allows nothing.
+pub(super) async fn review(
+    reviews: &Api<SubjectAccessReview>,
+    requester: &Requester,
+    attributes: ResourceAttributes,
+) -> kube::Result<SubjectAccessReviewStatus> {
     let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-    SubjectAccessReviewSpec {
+    let spec = SubjectAccessReviewSpec {
         user: some(&requester.user),
         uid: some(&requester.uid),
         groups: Some(requester.groups.clone()),
         extra: Some(requester.extra.clone()).filter(|extra| !extra.is_empty()),
-        resource_attributes: Some(ResourceAttributes {
-            verb: some(verb.as_str()),
-            group: some(GROUP),
-            resource: some(RESOURCE),
-            namespace: some(namespace),
-            name: some(namespace),
-            ..ResourceAttributes::default()
-        }),
+        resource_attributes: Some(attributes),
         ..SubjectAccessReviewSpec::default()
-    }
+    };
+    let question = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
+    let answer = reviews.create(&PostParams::default(), &question).await?;
+    Ok(answer.status.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! Who shows a Kubernetes bearer token, by TokenReview, and what the cluster's roles let them, by SubjectAccessReview.
 
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, UserInfo};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 use kube::api::PostParams;
 use kube::{Api, Client};
 
+use super::access;
 use crate::policy::Requester;
 use crate::policy::authority::GROUP;
 
@@ -44,23 +45,14 @@ impl Identities {
         resource: &str,
         namespace: Option<&str>,
     ) -> kube::Result<bool> {
-        let spec = SubjectAccessReviewSpec {
-            user: Some(requester.user.clone()),
-            uid: Some(requester.uid.clone()).filter(|uid| !uid.is_empty()),
-            groups: Some(requester.groups.clone()),
-            extra: Some(requester.extra.clone()).filter(|extra| !extra.is_empty()),
-            resource_attributes: Some(ResourceAttributes {
-                verb: Some(verb.to_owned()),
-                group: Some(GROUP.to_owned()),
-                resource: Some(resource.to_owned()),
-                namespace: namespace.map(str::to_owned),
-                ..ResourceAttributes::default()
-            }),
-            ..SubjectAccessReviewSpec::default()
+        let attributes = ResourceAttributes {
+            verb: Some(verb.to_owned()),
+            group: Some(GROUP.to_owned()),
+            resource: Some(resource.to_owned()),
+            namespace: namespace.map(str::to_owned),
+            ..ResourceAttributes::default()
         };
-        let question = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
-        let answer = self.access.create(&PostParams::default(), &question).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        access::review(&self.access, requester, attributes).await.map(|status| status.allowed)
     }
 }
 

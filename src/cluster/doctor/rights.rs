@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec};
-use kube::api::PostParams;
+use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessReview};
 use kube::{Api, Client};
 use serde::Deserialize;
 
 use super::facts::{Read, words};
-use crate::cluster::Installation;
 use crate::cluster::installation::NAME;
+use crate::cluster::{Installation, access};
+use crate::policy::Requester;
 
 /// The roles that are installed; what they grant is what is needed.
 const ROLES: &str = include_str!("../../../manifests/base/rbac-webhook.yaml");
@@ -117,20 +117,17 @@ async fn may(client: &Client, namespace: &str, right: &Right) -> Read<bool> {
         namespace: own_namespace.then(|| namespace.to_owned()),
         ..ResourceAttributes::default()
     };
-    let spec = SubjectAccessReviewSpec {
-        user: Some(format!("system:serviceaccount:{namespace}:{NAME}")),
-        groups: Some(vec![
+    let account = Requester {
+        user: format!("system:serviceaccount:{namespace}:{NAME}"),
+        groups: vec![
             "system:serviceaccounts".to_owned(),
             format!("system:serviceaccounts:{namespace}"),
             "system:authenticated".to_owned(),
-        ]),
-        resource_attributes: Some(attributes),
-        ..SubjectAccessReviewSpec::default()
+        ],
+        ..Requester::default()
     };
-    let review = SubjectAccessReview { spec, ..SubjectAccessReview::default() };
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let answer = reviews.create(&PostParams::default(), &review).await.map_err(words)?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
+    access::review(&reviews, &account, attributes).await.map(|status| status.allowed).map_err(words)
 }
 
 #[cfg(test)]
