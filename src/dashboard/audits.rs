@@ -20,8 +20,6 @@ use crate::store::{Audit, AuditState, RuleCount, Trigger};
 
 /// Audits of the list, and those that one may be compared with.
 const LISTED: usize = 50;
-/// Audits are kept for months; older ones than these are asked for through the API.
-const KNOWN: usize = 5000;
 
 const AUDITS: Endpoint =
     Endpoint { path: "/audits", about: "The page of audits", gives: &["text/html"], ..Endpoint::GET };
@@ -173,26 +171,30 @@ async fn audit(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let kept = state.kept()?;
-    let all = last_audits(kept, KNOWN).await?;
     let missing = || Problem::not_found(format!("there is no audit {id}"));
-    let found = all.iter().find(|audit| audit.id.to_string() == id).ok_or_else(missing)?;
+    let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id).ok_or_else(missing)?;
+    let found = kept.store.audit(number).await?.ok_or_else(missing)?;
     let asked = query.text("with").map(|with| with.parse::<i64>().map_err(|_| missing())).transpose()?;
-    let ended = |audit: &&Audit| audit.finished.is_some() && audit.id != found.id;
-    let before = all.iter().filter(ended).find(|audit| audit.id < found.id).map(|audit| audit.id);
-    let with = asked.or(before).filter(|with| all.iter().any(|audit| audit.id == *with));
+    let with = match asked {
+        Some(with) => kept.store.audit(with).await?.map(|audit| audit.id),
+        None => before(kept, found.id).await?,
+    };
     let (changes, unchanged) = match with {
         Some(with) => compared(kept, &caller, with, found.id).await?,
         None => (Vec::new(), 0),
     };
     let title = format!("Audit {}", found.id);
     let crumbs = [Crumb::to("/audits", "Audits"), Crumb::here(&title)];
-    let others = all.iter().filter(ended).take(LISTED).map(|audit| {
+    // One more than are shown is this one, and another may still run.
+    let recent = last_audits(kept, LISTED.saturating_add(2)).await?;
+    let ended = |audit: &&Audit| audit.finished.is_some() && audit.id != found.id;
+    let others = recent.iter().filter(ended).take(LISTED).map(|audit| {
         let label = format!("Audit {}, {}", audit.id, visit.when(audit.started).words);
         (audit.id, label, Some(audit.id) == with)
     });
     page_of(&AuditPage {
         shell: Shell::new(&state, &visit, &title, &crumbs).await,
-        audit: Row::of(found, &visit),
+        audit: Row::of(&found, &visit),
         policies: found.policies.clone(),
         unread: found.unread.clone().into_iter().collect(),
         others: others.collect(),
@@ -200,6 +202,16 @@ async fn audit(
         changes,
         unchanged,
     })
+}
+
+/// Returns the last audit before another one that ended; what was let go of leaves gaps, of which a long one ends the search.
+async fn before(kept: &Kept, id: i64) -> Result<Option<i64>, Problem> {
+    for id in (1..id).rev().take(LISTED) {
+        if kept.store.audit(id).await?.is_some_and(|audit| audit.finished.is_some()) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the rules that fail for more or fewer objects, and how many stayed as they were.
