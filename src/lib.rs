@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod audit;
+pub mod background;
 pub mod cli;
 pub mod cluster;
 pub mod config;

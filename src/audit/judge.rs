@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::memory::{Counted, Held, OfKind, OutcomeId};
 use super::owner::{Meta, Owned, Owners};
 use super::scope::{Place, Where, World};
+use crate::background;
 use crate::engine::review::{LAST_APPLIED, masked};
 use crate::engine::value::ObjectBuilder;
 use crate::engine::{Fields as _, Judgement, Machines, Path, Review, Value, json};
@@ -22,9 +23,6 @@ use crate::report::finding::{Content, Look, ObjectKey, Observation, place};
 use crate::report::judge::Judge;
 use crate::report::redact::Redactor;
 use crate::report::{Judged, ScanEntry, Summary, Verdict, results};
-
-/// How willingly these threads give way: the most that there is.
-const NICE: i32 = 19;
 
 /// What was said of one object.
 #[derive(Debug)]
@@ -123,8 +121,8 @@ impl Judges {
     }
 
     fn part(&self, desk: &Desk, items: &[&RawValue]) -> Vec<Result<Seen, String>> {
-        // On Linux this is the calling thread's alone; where it is refused, the audit is only less polite.
-        let _ = rustix::process::setpriority_process(None, NICE);
+        // Not the idle class: on a busy machine a rule would be out of time before it had its turn.
+        background::step_back();
         let taken = self.machines.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut machines = taken.unwrap_or_default();
         let seen = items.iter().map(|item| desk.object(item, &mut machines)).collect();

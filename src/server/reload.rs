@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::files::{self, Addresses};
 use super::load::{Contents, Fault, Fingerprint, LoadError, inventory_kinds};
 use super::{bundle, in_use};
+use crate::background;
 use crate::cluster::registration::deletions;
 use crate::config::{Layers, Settings, Value};
 use crate::engine::{Bundle, ProgramCache};
@@ -33,9 +34,8 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(200);
 /// Rules nest, and so does what compiles them.
 const STACK_BYTES: usize = 8 << 20;
-/// The lowest priority that is still served when the machine is busy; requests have 0.
-#[cfg(target_os = "linux")]
-const LOW_PRIORITY: i32 = 19;
+/// So long a change waits for a machine that is not busy; then it takes its turn among the others.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// So many faults are told of one change.
 const TOLD: usize = 20;
 /// The part of `/readyz?verbose` that is ours.
@@ -74,15 +74,6 @@ pub fn start(reloader: Reloader, first: &Contents) -> io::Result<Reloading> {
     Ok(Reloading { _looks: sender })
 }
 
-/// Lets requests go first: what a reload computes is never urgent. Linux keeps a priority for each thread; where it is the
-/// process's, it stays as it is.
-fn step_back() {
-    #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(LOW_PRIORITY) {
-        tracing::debug!(%error, "reloads go on at normal priority");
-    }
-}
-
 struct Watch {
     reloader: Reloader,
     runtime: Handle,
@@ -105,7 +96,7 @@ struct Refused {
     fingerprint: Fingerprint,
     faults: Vec<Fault>,
     /// The change, when it lacks nothing but that somebody lets go of a policy.
-    ready: Option<(Contents, InForce)>,
+    ready: Option<(Arc<Contents>, InForce)>,
 }
 
 impl Watch {
@@ -126,7 +117,7 @@ impl Watch {
     }
 
     fn run(mut self, looks: &Receiver<()>) {
-        step_back();
+        background::step_back();
         let mut pause = INTERVAL;
         loop {
             match looks.recv_timeout(pause) {
@@ -180,10 +171,11 @@ impl Watch {
     fn take_in(&mut self, fingerprint: Fingerprint, contents: Result<Contents, LoadError>, told: &[Fault]) {
         let has_cluster = matches!(self.reloader.app.world, World::Cluster { .. });
         let built = contents.and_then(|contents| {
-            let build = || contents.build(&self.reloader.cache, has_cluster);
-            let panicked = |_| Err(io::Error::other("building what is on disk panicked").into());
-            let next = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(panicked)?;
-            Ok((contents, next))
+            let contents = Arc::new(contents);
+            let (cache, source) = (self.reloader.cache.clone(), contents.clone());
+            let built = background::when_idle(PATIENCE, STACK_BYTES, move || source.build(&cache, has_cluster));
+            let panicked = || Err(io::Error::other("building what is on disk panicked").into());
+            Ok((contents, built.unwrap_or_else(panicked)?))
         });
         match built {
             Ok((contents, next)) => self.decide(fingerprint, contents, next, told),
@@ -192,7 +184,7 @@ impl Watch {
     }
 
     /// Puts a change in force, unless it takes away what somebody uses.
-    fn decide(&mut self, fingerprint: Fingerprint, contents: Contents, next: InForce, told: &[Fault]) {
+    fn decide(&mut self, fingerprint: Fingerprint, contents: Arc<Contents>, next: InForce, told: &[Fault]) {
         let missed = self.missed(&next);
         if missed.is_empty() {
             self.apply(fingerprint, &contents, next);
