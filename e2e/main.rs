@@ -33,6 +33,7 @@ mod certificates;
 mod cluster_scope;
 mod deletion;
 mod doctor;
+mod enforce;
 mod exemptions;
 mod gitops;
 mod harness;

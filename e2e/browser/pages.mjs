@@ -127,6 +127,7 @@ const PAGES = [
   ["finding", `/findings/${wrong.id}`],
   ["namespaces", "/namespaces"],
   ["namespace", `/namespaces/${wrong.resource.namespace}`],
+  ["enforce", "/enforce?days=1&namespace=shop*,payments*"],
   ["rules", "/rules"],
   ["rule", "/rules/container-image-tag"],
   ["policies", "/policies"],

@@ -13,6 +13,7 @@ mod policies;
 mod report;
 mod scan;
 pub mod serve;
+mod suggest;
 mod tokens;
 mod uninstall;
 

@@ -23,6 +23,8 @@ pub struct Args {
 enum Command {
     /// List every policy with its rules
     List(Common),
+    /// Write a policy of the rules that nothing breaks, which can be enforced now
+    Suggest(Box<super::suggest::Args>),
     /// Show one policy: its rules, and what it makes of each
     Show {
         /// Name of the policy
@@ -85,6 +87,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
                 Format::Text => output::print(&items.iter().map(listed).collect::<Vec<_>>().join("\n")),
             }
         }
+        Command::Suggest(args) => super::suggest::run(args),
         Command::Show { name, common } => {
             let bundle = common.policies.bundle()?;
             let view = view(&bundle, policy(&bundle, name)?);

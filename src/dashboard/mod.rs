@@ -9,6 +9,7 @@ mod audits;
 mod chart;
 mod code;
 mod dress;
+mod enforce;
 mod facets;
 mod finding;
 mod findings;
@@ -47,6 +48,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = rules::routes(routes);
     let routes = policies::routes(routes);
     let routes = audits::routes(routes);
+    let routes = enforce::routes(routes);
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
     let routes = sign_in::routes(routes);

@@ -254,6 +254,13 @@ pub(super) fn line_of(text: &str, key: &str, word: &str) -> Option<usize> {
     found.map(|(index, _)| index).or(section).map(|index| index.saturating_add(1))
 }
 
+/// Returns whether a text can be a policy's name everywhere: as the value of a label, in an address, and in YAML.
+pub fn is_name(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let has_ends = text.starts_with(|c: char| c.is_ascii_lowercase()) && !text.ends_with('-');
+    has_ends && text.len() <= 63 && text.bytes().all(is_word) && text != super::modes::OFF
+}
+
 /// What a policy makes of each of its rules.
 pub type Entries = BTreeMap<RuleId, Entry>;
 

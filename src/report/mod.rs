@@ -13,6 +13,7 @@ pub mod redact;
 pub mod result;
 pub mod sarif;
 pub mod score;
+pub mod suggest;
 pub mod tally;
 pub mod text;
 

@@ -28,7 +28,9 @@ pub mod problem;
 pub mod random;
 mod rate;
 mod reports;
+pub mod standing;
 mod stream;
+pub mod suggestions;
 pub mod tokens;
 
 use std::io;
@@ -145,6 +147,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = audits::routes(routes);
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);
+    let routes = suggestions::routes(routes);
     let routes = decisions::routes(routes);
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);
