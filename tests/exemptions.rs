@@ -347,6 +347,7 @@ fn in_the_audit(now: &str) -> BTreeMap<String, Made> {
         known: Arc::default(),
         kind: GroupVersionKind::of("apps/v1", "Deployment"),
         namespaced: true,
+        makes_others: false,
     };
     let items: Vec<Box<RawValue>> = (0..CASES.len())
         .map(|index| RawValue::from_string(object(&namespace(index)).to_string()).expect("JSON"))

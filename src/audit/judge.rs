@@ -10,13 +10,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
+use super::likeness::{Likeness, Parts};
 use super::memory::{Counted, Held, OfKind, OutcomeId};
-use super::owner::{Meta, Owned, Owners};
+use super::owner::{Meta, Owned, Owner, Owners, digest};
 use super::scope::{Place, Where, World};
 use crate::background;
 use crate::engine::review::{LAST_APPLIED, masked};
 use crate::engine::value::ObjectBuilder;
-use crate::engine::{Fields as _, Judgement, Machines, Path, Review, Value, json};
+use crate::engine::{Check, Fields as _, Judgement, Machines, Outcome, Path, Review, Value, json};
 use crate::input::document::STACK_BYTES;
 use crate::policy::{GroupVersionKind, Origin, RuleId};
 use crate::report::finding::{Content, Look, ObjectKey, Observation, place};
@@ -52,8 +53,8 @@ pub struct Seen {
     pub namespace: String,
     /// Its uid.
     pub uid: String,
-    /// Its top owner as `Kind/name`, or itself.
-    pub top: String,
+    /// What it is to those that it owns; none where the kind owns nobody.
+    pub owner: Option<Owner>,
     /// Over everything that could change what is said of it.
     pub hash: u64,
     /// What is to be judged by when an exemption ends.
@@ -77,6 +78,8 @@ pub struct Desk {
     pub kind: GroupVersionKind,
     /// Whether the kind's objects are in namespaces.
     pub namespaced: bool,
+    /// Whether controllers make other objects of this kind's.
+    pub makes_others: bool,
 }
 
 /// Threads' virtual machines, which outlive a page.
@@ -150,7 +153,7 @@ impl Desk {
             namespace: meta.namespace.clone(),
             name: meta.name.clone(),
         };
-        let digest = u128::from_str_radix(&key.digest(), 16).unwrap_or_default();
+        let digest = digest(&key);
         let at = match () {
             () if kind.is_namespace() => Where::Namespace(meta.name.clone()),
             () if !self.namespaced => Where::Cluster,
@@ -158,7 +161,7 @@ impl Desk {
             () => Where::Namespace(meta.namespace.clone()),
         };
         let place = self.world.place(&at);
-        let owned = meta.owned(kind, &self.owners, &self.world.rules.config.controllers);
+        let owned = meta.owned(&key, item.get(), &self.owners, &self.world.rules.config.controllers);
         let hash = hash(&meta, &owned, &place, item, |hash| {
             self.world.rules.exemptions.hash_of(&meta.subject(kind), hash);
         });
@@ -172,8 +175,12 @@ impl Desk {
             let (said, kept) = self.say(item, key, &meta, &owned, &place, machines, judgements)?;
             (Ok(Box::new(said)), kept)
         };
-        let top = if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name) } else { owned.top };
-        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, top, hash, held: kept, result })
+        let to_others = self.makes_others.then(|| Owner {
+            digest,
+            top: if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name).into() } else { owned.top.into() },
+            template: Parts::read(item.get(), false).map(|parts| parts.hashes()).unwrap_or_default().into(),
+        });
+        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, owner: to_others, hash, held: kept, result })
     }
 
     /// Judges an object; what its rules said before is not asked again, only what has become of exemptions.
@@ -206,9 +213,15 @@ impl Desk {
             shows_passed: true,
         };
         let told_at = owned.told_at.as_ref().filter(|_| !rules.judge_owned);
+        let is_told = |check: &Check| told_at.is_some_and(|owner| check.looks_at(owner));
+        let is_whole = owned.likeness == Likeness::Whole;
         let is_evaluated = before.is_none();
         let judgements = before.unwrap_or_else(|| {
-            judge.judgements_of(&review, machines, |check| !told_at.is_some_and(|owner| check.looks_at(owner)))
+            let said = judge.judgements_of(&review, machines, |check| !(is_whole && is_told(check)));
+            let own = said
+                .into_iter()
+                .filter_map(|said| if is_told(&said.check) { own(said, &owned.likeness) } else { Some(said) });
+            own.collect()
         });
         let judged = Judged {
             review: &review,
@@ -230,6 +243,7 @@ impl Desk {
             application: meta.application(),
             content: content.as_ref().map(|content| content.digest.clone()).unwrap_or_default(),
             evaluated: answered(&entries),
+            skipped: self.skipped(&entries, place),
             found,
             exempt: excused(&entries, &review.object),
             object: key,
@@ -238,6 +252,16 @@ impl Desk {
         let outcome = outcome(&entries);
         let held = self.held(meta, &entries, judgements);
         Ok((Said { look, content, asked, entries, summary, outcome, is_evaluated }, held))
+    }
+
+    /// Returns the rules that said that they do not judge the object, though all that they look up was read.
+    fn skipped(&self, entries: &[ScanEntry], place: &Place) -> Vec<RuleId> {
+        let has_read = |rule: &&RuleId| {
+            let known = self.world.rules.bundle.rules().get(*rule);
+            known.is_some_and(|known| known.rule.inventory.iter().all(|kind| place.inventory.contains_key(kind)))
+        };
+        let skipped = entries.iter().filter(|entry| entry.result == Verdict::Skip).map(|entry| &entry.rule);
+        skipped.filter(has_read).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Returns what an object is judged by when an exemption ends; none where nothing was found, or none is about it.
@@ -255,6 +279,14 @@ impl Desk {
     }
 }
 
+/// Leaves out what was said of the template that an object was made of; none where nothing else was said.
+fn own(mut said: Judgement, likeness: &Likeness) -> Option<Judgement> {
+    let Outcome::Judged { violations, .. } = &mut said.outcome else { return Some(said) };
+    let all = violations.len();
+    violations.retain(|violation| !likeness.covers(violation.container.as_deref()));
+    (all == 0 || !violations.is_empty()).then_some(said)
+}
+
 fn hash(
     meta: &Meta,
     owned: &Owned,
@@ -264,7 +296,7 @@ fn hash(
 ) -> u64 {
     let mut hash = DefaultHasher::new();
     exemptions(&mut hash);
-    (&meta.uid, &owned.top, &owned.told_at, place.digest).hash(&mut hash);
+    (&meta.uid, &owned.top, &owned.told_at, &owned.likeness, place.digest).hash(&mut hash);
     if meta.resource_version.is_empty() {
         item.get().hash(&mut hash);
     } else {

@@ -35,8 +35,17 @@ pub struct Listed {
 impl Listed {
     /// Returns the path of its list over the whole cluster.
     pub fn url(&self) -> String {
+        format!("{}/{}", self.root(), self.plural)
+    }
+
+    /// Returns the path of its list in one namespace.
+    pub fn url_in(&self, namespace: &str) -> String {
+        format!("{}/namespaces/{namespace}/{}", self.root(), self.plural)
+    }
+
+    fn root(&self) -> String {
         let root = if self.kind.group.is_empty() { "/api" } else { "/apis" };
-        format!("{root}/{}/{}", self.kind.api_version(), self.plural)
+        format!("{root}/{}", self.kind.api_version())
     }
 
     /// Returns `group/Kind`, with `core` for the core group.

@@ -30,8 +30,19 @@ const MOST: usize = 2000;
 pub enum PageError {
     /// The list has grown too old (410); Kubernetes may say where it can go on nevertheless.
     Gone(Option<String>),
+    /// Our rights do not suffice (403), in words.
+    Forbidden(String),
     /// It cannot be had, in words.
     Unread(String),
+}
+
+/// How much is asked for of each object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it.
+    Whole,
+    /// Its metadata.
+    Metadata,
 }
 
 /// Part of a list, as text: objects are read from it one by one.
@@ -85,19 +96,31 @@ impl Lister {
 
     /// Returns a page as text; what may pass is tried again.
     pub async fn page(&self, client: &Client, url: &str, limit: u32, at: Option<&str>) -> Result<String, PageError> {
+        self.page_of(client, (url, Extent::Whole), limit, at).await
+    }
+
+    /// Returns a page of objects, or of their metadata, as text; what may pass is tried again.
+    pub async fn page_of(
+        &self,
+        client: &Client,
+        (url, extent): (&str, Extent),
+        limit: u32,
+        at: Option<&str>,
+    ) -> Result<String, PageError> {
         let params = ListParams { limit: Some(limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
         let mut wait = Duration::from_millis(200);
         let mut tries = TRIES;
         loop {
             self.turn().await;
             tries = tries.saturating_sub(1);
-            let answer = timeout(PATIENCE, ask(client, url, &params)).await;
+            let answer = timeout(PATIENCE, ask(client, (url, extent), &params)).await;
             match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
                 Ok(text) => {
                     self.bytes.fetch_add(u64::try_from(text.len()).unwrap_or_default(), Ordering::Relaxed);
                     return Ok(text);
                 }
                 Err(failure) if failure.code == 410 => return Err(PageError::Gone(failure.next)),
+                Err(failure) if failure.code == 403 => return Err(PageError::Forbidden(failure.cause)),
                 Err(failure) if tries == 0 || !failure.may_pass() => return Err(PageError::Unread(failure.cause)),
                 Err(_) => sleep(wait).await,
             }
@@ -125,9 +148,13 @@ impl Failure {
     }
 }
 
-async fn ask(client: &Client, url: &str, params: &ListParams) -> Result<String, Failure> {
+async fn ask(client: &Client, (url, extent): (&str, Extent), params: &ListParams) -> Result<String, Failure> {
     let fail = |cause: String| Failure { code: 0, cause, next: None };
-    let request = Request::new(url).list(params).map_err(|error| fail(error.to_string()))?;
+    let request = match extent {
+        Extent::Whole => Request::new(url).list(params),
+        Extent::Metadata => Request::new(url).list_metadata(params),
+    };
+    let request = request.map_err(|error| fail(error.to_string()))?;
     let answer = client.send(request.map(Body::from)).await.map_err(|error| fail(error.to_string()))?;
     let code = answer.status().as_u16();
     let is_success = answer.status().is_success();

@@ -7,12 +7,15 @@
 pub mod auditor;
 pub mod judge;
 pub mod kinds;
+pub mod likeness;
 pub mod list;
+mod look_up;
 pub mod memory;
 pub mod owner;
 pub mod pass;
 pub mod scope;
 pub mod sink;
+mod sweep;
 
 pub use auditor::{Auditor, Desk};
 pub use memory::Memory;

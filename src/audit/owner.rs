@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::likeness::{Likeness, Parts};
 use crate::admission::Controllers;
 use crate::policy::GroupVersionKind;
 use crate::policy::exemption::Subject;
-use crate::report::finding::Application;
+use crate::report::finding::{Application, ObjectKey};
 
 /// The part of an object's metadata that an audit needs before it reads the whole.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -39,8 +40,19 @@ pub struct Reference {
     controller: Option<bool>,
 }
 
-/// The top owners of workloads that were listed, by the workload's uid.
-pub type Owners = HashMap<String, Arc<str>>;
+/// A workload that was listed, for what says that it belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Stands for the object.
+    pub digest: u128,
+    /// Its own top owner as `Kind/name`, or itself.
+    pub top: Arc<str>,
+    /// The parts of its template.
+    pub template: Arc<[u64]>,
+}
+
+/// Workloads that were listed, by uid.
+pub type Owners = HashMap<String, Owner>;
 
 /// How an object stands to its owners.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,25 +61,41 @@ pub struct Owned {
     pub top: String,
     /// The kind of the listed owner whose template it was made of: its rules have been told there.
     pub told_at: Option<GroupVersionKind>,
+    /// How much of it is as that template says.
+    pub likeness: Likeness,
 }
 
 impl Meta {
-    /// Returns whose an object is. An owner excuses only when an object of that uid was listed in this pass, of a kind
-    /// whose controller makes such objects: a reference alone proves nothing.
-    pub fn owned(&self, kind: &GroupVersionKind, owners: &Owners, controllers: &Controllers) -> Owned {
+    /// Returns whose an object is. An owner counts only when it was listed with this kind, name and uid, and excuses only
+    /// what is like its template, of a kind whose controller makes such objects: a reference alone proves nothing.
+    pub fn owned(&self, key: &ObjectKey, object: &str, owners: &Owners, controllers: &Controllers) -> Owned {
         let references = self.owner_references.as_deref().unwrap_or_default();
         let controller = references.iter().find(|reference| reference.controller == Some(true));
         let Some(reference) = controller.or_else(|| references.first()) else { return Owned::default() };
-        let top = owners.get(&reference.uid);
-        let is_made_of_templates =
-            matches!((&*kind.group, &*kind.kind), ("", "Pod") | ("apps", "ReplicaSet") | ("batch", "Job"));
         let owner = GroupVersionKind::of(&reference.api_version, &reference.kind);
+        let listed = owners.get(&reference.uid).filter(|known| {
+            let named = ObjectKey {
+                group: owner.group.clone(),
+                kind: owner.kind.clone(),
+                name: reference.name.clone(),
+                ..key.clone()
+            };
+            known.digest == digest(&named)
+        });
+        let Some(known) = listed else {
+            return Owned { top: format!("{}/{}", reference.kind, reference.name), ..Owned::default() };
+        };
+        let is_pod = key.group.is_empty() && key.kind == "Pod";
+        let is_made_of_templates =
+            is_pod || matches!((&*key.group, &*key.kind), ("apps", "ReplicaSet") | ("batch", "Job"));
         let group = if owner.group.is_empty() { "core" } else { &owner.group };
         let has_controller = controllers.0.contains_key(&format!("{group}/{}", owner.kind));
-        let is_told = is_made_of_templates && controller.is_some() && top.is_some() && has_controller;
+        let is_told = is_made_of_templates && controller.is_some() && has_controller;
+        let parts = is_told.then(|| Parts::read(object, is_pod)).flatten();
         Owned {
-            top: top.map_or_else(|| format!("{}/{}", reference.kind, reference.name), ToString::to_string),
-            told_at: is_told.then_some(owner),
+            top: known.top.to_string(),
+            told_at: parts.is_some().then_some(owner),
+            likeness: parts.map(|parts| parts.like(&known.template)).unwrap_or_default(),
         }
     }
 
@@ -108,6 +136,11 @@ impl Meta {
                 Some(Application { kind: "Release".into(), namespace, name })
             })
     }
+}
+
+/// Returns the number that stands for an object.
+pub fn digest(key: &ObjectKey) -> u128 {
+    u128::from_str_radix(&key.digest(), 16).unwrap_or_default()
 }
 
 /// Reads a tracking id: `app:group/kind:namespace/name`, the app with its namespace as `namespace_app`.
@@ -156,22 +189,47 @@ mod tests {
     }
 
     #[test]
-    fn tells_a_pod_at_its_deployment_only_when_the_owner_was_listed() {
-        let owners = Owners::from([("rs-1".to_owned(), Arc::from("Deployment/web"))]);
-        let pod = |uid: &str, controller: bool, kind: &str| {
-            meta(serde_json::json!({"ownerReferences": [
-                {"apiVersion": "apps/v1", "kind": kind, "name": "web-1", "uid": uid, "controller": controller}]}))
+    fn an_owner_excuses_only_what_it_made() {
+        let spec = serde_json::json!({"containers": [{"name": "app", "image": "nginx:1"}]});
+        let of = |kind: &str, name: &str| {
+            let kind = GroupVersionKind::of(if kind == "Pod" || kind == "ConfigMap" { "v1" } else { "apps/v1" }, kind);
+            ObjectKey {
+                group: kind.group,
+                kind: kind.kind,
+                namespace: "shop".into(),
+                name: name.into(),
+                ..ObjectKey::default()
+            }
         };
-        let of = |meta: &Meta, kind: &str| {
-            let owned = meta.owned(&GroupVersionKind::of("v1", kind), &owners, &Controllers::default());
-            (owned.top, owned.told_at.map(|kind| kind.kind).unwrap_or_default())
+        let set = serde_json::json!({"spec": {"template": {"spec": spec}}}).to_string();
+        let template = Parts::read(&set, false).unwrap().hashes().into();
+        let owner = Owner { digest: digest(&of("ReplicaSet", "web-1")), top: "Deployment/web".into(), template };
+        let owners = Owners::from([("rs-1".to_owned(), owner)]);
+        let judged = |uid: &str, (owner, name): (&str, &str), controller: bool, kind: &str, image: &str| {
+            let json = serde_json::json!({
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": owner, "name": name, "uid": uid, "controller": controller}]});
+            let pod = serde_json::json!({"spec": {"containers": [{"name": "app", "image": image}]}}).to_string();
+            let found = meta(json).owned(&of(kind, "web-1-x"), &pod, &owners, &Controllers::default());
+            (found.top.clone(), found.told_at.is_some() && found.likeness == Likeness::Whole)
         };
-        let told = |top: &str, at: &str| (top.to_owned(), at.to_owned());
-        assert_eq!(of(&pod("rs-1", true, "ReplicaSet"), "Pod"), told("Deployment/web", "ReplicaSet"));
-        assert_eq!(of(&pod("forged", true, "ReplicaSet"), "Pod"), told("ReplicaSet/web-1", ""));
-        assert_eq!(of(&pod("rs-1", false, "ReplicaSet"), "Pod"), told("Deployment/web", ""));
-        assert_eq!(of(&pod("rs-1", true, "Thing"), "Pod"), told("Deployment/web", ""));
-        assert_eq!(of(&pod("rs-1", true, "ReplicaSet"), "ConfigMap"), told("Deployment/web", ""));
-        assert_eq!(of(&Meta::default(), "Pod"), told("", ""));
+        let (web, other) = (("ReplicaSet", "web-1"), ("ReplicaSet", "other"));
+        let table = [
+            ("made by it", judged("rs-1", web, true, "Pod", "nginx:1"), ("Deployment/web", true)),
+            ("unlike its template", judged("rs-1", web, true, "Pod", "evil"), ("Deployment/web", false)),
+            ("another uid", judged("forged", web, true, "Pod", "nginx:1"), ("ReplicaSet/web-1", false)),
+            ("another name", judged("rs-1", other, true, "Pod", "nginx:1"), ("ReplicaSet/other", false)),
+            (
+                "another kind",
+                judged("rs-1", ("StatefulSet", "web-1"), true, "Pod", "nginx:1"),
+                ("StatefulSet/web-1", false),
+            ),
+            ("no controller", judged("rs-1", web, false, "Pod", "nginx:1"), ("Deployment/web", false)),
+            ("no Pod", judged("rs-1", web, true, "ConfigMap", "nginx:1"), ("Deployment/web", false)),
+        ];
+        for (case, (top, is_excused), expected) in table {
+            assert_eq!((&*top, is_excused), expected, "{case}");
+        }
+        let alone = Meta::default().owned(&of("Pod", "alone"), "{}", &owners, &Controllers::default());
+        assert_eq!(alone, Owned::default());
     }
 }

@@ -90,6 +90,13 @@ impl World {
         Self { rules, now, namespaces, looked, places: Mutex::default() }
     }
 
+    /// Returns the namespaces that were read, by name; none when they could not be.
+    pub fn namespaces(&self) -> Option<Vec<String>> {
+        let mut names: Vec<String> = self.namespaces.as_ref()?.keys().cloned().collect();
+        names.sort_unstable();
+        Some(names)
+    }
+
     /// Returns every policy that judges something.
     pub fn policies(&self) -> Vec<Arc<ResolvedPolicy>> {
         let named = self.namespaces.iter().flat_map(HashMap::keys).cloned().map(Where::Namespace);

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::judge::Said;
+use super::owner::digest;
 use crate::engine::Bundle;
 use crate::report::finding::{CloseReason, Finding, ObjectKey, State};
 use crate::report::lifecycle::{Standing, changed};
@@ -34,14 +35,33 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
+/// Which objects of a kind are there; they are told by their digests.
+#[derive(Debug, Clone, Copy)]
+pub enum Present<'a> {
+    /// These and no others.
+    Only(&'a HashSet<u128>),
+    /// In these namespaces these and no others; of the rest nothing is known.
+    Within(&'a HashSet<String>, &'a HashSet<u128>),
+}
+
+impl Present<'_> {
+    /// Returns whether an object is known to be gone.
+    pub fn lacks(&self, object: &ObjectKey) -> bool {
+        match self {
+            Self::Only(seen) => !seen.contains(&digest(object)),
+            Self::Within(namespaces, seen) => namespaces.contains(&object.namespace) && !seen.contains(&digest(object)),
+        }
+    }
+}
+
 /// Takes in what an audit finds.
 #[async_trait]
 pub trait Sink: Send {
     /// Takes in what was said of a page's objects, whole or not at all.
     async fn page(&mut self, page: Vec<Said>) -> Stored<Tally>;
 
-    /// A kind was listed completely: what is not among its objects' digests is gone.
-    async fn listed(&mut self, group: &str, kind: &str, seen: &HashSet<u128>) -> Stored<Tally>;
+    /// A kind was listed: what is not present is gone.
+    async fn listed(&mut self, group: &str, kind: &str, present: Present<'_>) -> Stored<Tally>;
 
     /// These kinds are all that the cluster serves, and these all that rules look at; both as `(group, kind)`.
     async fn served(&mut self, served: &HashSet<(String, String)>, wanted: &HashSet<(String, String)>)
@@ -91,10 +111,8 @@ impl Sink for StoreSink {
         Ok(tally)
     }
 
-    async fn listed(&mut self, group: &str, kind: &str, seen: &HashSet<u128>) -> Stored<Tally> {
-        let is_gone =
-            |object: &ObjectKey| !u128::from_str_radix(&object.digest(), 16).is_ok_and(|at| seen.contains(&at));
-        self.close(group, kind, is_gone, |_| CloseReason::Deleted).await
+    async fn listed(&mut self, group: &str, kind: &str, present: Present<'_>) -> Stored<Tally> {
+        self.close(group, kind, |object| present.lacks(object), |_| CloseReason::Deleted).await
     }
 
     async fn served(

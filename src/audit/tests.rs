@@ -17,7 +17,7 @@ use super::judge::{Judges, Said};
 use super::list::Lister;
 use super::pass::{Outcome, Pass, Progress};
 use super::scope::Rules;
-use super::sink::{Sink, Tally};
+use super::sink::{Present, Sink, Tally};
 use super::{Memory, sink};
 use crate::config::Config;
 use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
@@ -65,6 +65,19 @@ fn pod(name: &str, image: &str) -> Json {
            "spec": {"containers": [{"name": "app", "image": image}]}})
 }
 
+/// Returns a ReplicaSet of these replicas, whose controller may make Pods.
+fn replica_set(name: &str, image: &str, replicas: u32) -> Json {
+    let template = json!({"spec": {"containers": [{"name": "app", "image": image}]}});
+    json!({"metadata": {"name": name, "namespace": "shop", "uid": name, "resourceVersion": "1"},
+           "spec": {"replicas": replicas, "template": template}})
+}
+
+fn owned_by(mut object: Json, kind: &str, name: &str, uid: &str) -> Json {
+    object["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": uid, "controller": true}]);
+    object
+}
+
 fn page(items: &[Json], next: &str) -> (u16, Json) {
     (200, json!({"metadata": {"continue": next}, "items": items}))
 }
@@ -108,7 +121,8 @@ impl Sink for Notes {
         Ok(sink::Tally::default())
     }
 
-    async fn listed(&mut self, _: &str, kind: &str, seen: &HashSet<u128>) -> Stored<Tally> {
+    async fn listed(&mut self, _: &str, kind: &str, present: Present<'_>) -> Stored<Tally> {
+        let (Present::Only(seen) | Present::Within(_, seen)) = present;
         self.listed.push((kind.to_owned(), seen.len()));
         Ok(Tally::default())
     }
@@ -271,5 +285,98 @@ async fn what_an_exemption_excused_counts_from_its_end_without_a_new_evaluation(
         assert_eq!(outcome.exemptions.len() as u64, counts.2, "pass {number}: each excuses one object");
         assert_eq!((outcome.evaluated, with_exempt(&outcome)), (evaluated, counts), "pass {number}");
         assert_eq!(std::mem::take(&mut notes.failing), failing, "pass {number}");
+    }
+}
+
+/// Adds the group `apps` with ReplicaSets.
+fn with_replica_sets(mut answers: Answers, items: &[Json]) -> Answers {
+    let groups = json!({"groups": [{"name": "apps", "versions": [{"groupVersion": "apps/v1", "version": "v1"}],
+                                    "preferredVersion": {"groupVersion": "apps/v1", "version": "v1"}}]});
+    let resources = json!({"groupVersion": "apps/v1", "resources": [
+        {"name": "replicasets", "singularName": "", "kind": "ReplicaSet", "namespaced": true, "verbs": ["list", "watch"]}]});
+    answers.insert("/apis".into(), vec![(200, groups)]);
+    answers.insert("/apis/apps/v1".into(), vec![(200, resources)]);
+    answers.insert("/apis/apps/v1/replicasets".into(), vec![page(items, "")]);
+    answers
+}
+
+#[tokio::test]
+async fn a_pod_is_told_at_its_owner_only_when_it_is_as_the_owner_says() {
+    let pods = [
+        owned_by(pod("made", "x:latest"), "ReplicaSet", "web", "web"),
+        owned_by(pod("changed", "y:latest"), "ReplicaSet", "web", "web"),
+        owned_by(pod("wrong-name", "x:latest"), "ReplicaSet", "other", "web"),
+        owned_by(pod("wrong-uid", "x:latest"), "ReplicaSet", "web", "nobody"),
+        owned_by(pod("wrong-kind", "x:latest"), "StatefulSet", "web", "web"),
+    ];
+    let mut injected = pods[0].clone();
+    injected["metadata"]["name"] = "injected".into();
+    injected["metadata"]["uid"] = "injected".into();
+    injected["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "proxy", "image": "proxy:1"}));
+    let all: Vec<Json> = pods.into_iter().chain([injected]).collect();
+    let sets = [replica_set("web", "x:latest", 1)];
+    let answers = with_replica_sets(cluster(vec![("", page(&all, ""))]), &sets);
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    run(client(answers).0, &rules(), &mut memory, &mut notes).await;
+    assert_eq!(notes.failing, ["web", "changed", "wrong-name", "wrong-uid", "wrong-kind"]);
+}
+
+#[tokio::test]
+async fn a_pod_is_judged_again_when_its_owner_changes() {
+    let made = owned_by(pod("made", "x:latest"), "ReplicaSet", "web", "web");
+    let answers = |image: &str| {
+        let mut set = replica_set("web", image, 1);
+        set["metadata"]["resourceVersion"] = image.into();
+        with_replica_sets(cluster(vec![("", page(std::slice::from_ref(&made), ""))]), &[set])
+    };
+    let (rules, mut memory, mut notes) = (rules(), Memory::default(), Notes::default());
+    run(client(answers("x:latest")).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!(std::mem::take(&mut notes.failing), ["web"]);
+    run(client(answers("x:1")).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!(notes.failing, ["made"], "it still runs what its owner does not say any more");
+}
+
+#[tokio::test]
+async fn what_may_not_be_listed_as_a_whole_is_read_where_it_may() {
+    let mut answers = cluster(vec![("", status(403, ""))]);
+    let namespace = |name: &str| json!({"metadata": {"name": name}});
+    answers.insert(
+        "/api/v1/namespaces".into(),
+        vec![(200, json!({"metadata": {"continue": "n1"}, "items": [namespace("shop")]}))],
+    );
+    answers.insert(
+        "/api/v1/namespaces?n1".into(),
+        vec![status(410, ""), (200, json!({"metadata": {}, "items": [namespace("till")]}))],
+    );
+    answers.insert("/api/v1/namespaces/shop/pods".into(), vec![page(&[pod("a", "x:latest")], "")]);
+    answers.insert("/api/v1/namespaces/till/pods".into(), vec![status(403, "")]);
+    let (client, asked) = client(answers);
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let outcome = run(client, &rules(), &mut memory, &mut notes).await;
+    assert_eq!((notes.failing, notes.listed), (vec!["a".to_owned()], vec![("Pod".to_owned(), 1)]));
+    let covered: Vec<_> = outcome.covered.iter().map(|part| (&*part.kind, part.namespace.as_deref())).collect();
+    assert_eq!(covered, [("Pod", Some("shop"))]);
+    let cause = &outcome.unread["core/Pod"];
+    assert!(cause.contains("403") && cause.contains("read in 1 of 2 namespaces, not in till"), "{cause}");
+    assert!(outcome.unread.contains_key("core/ReplicationController"));
+    let asked = asked.lock().unwrap();
+    let namespaces = asked.iter().filter(|at| at.starts_with("/api/v1/namespaces?"));
+    assert_eq!(namespaces.count(), 4, "two pages, one of them too old: {asked:?}");
+}
+
+#[test]
+fn what_is_present_in_some_namespaces_says_nothing_of_others() {
+    let key = |namespace: &str, name: &str| crate::report::finding::ObjectKey {
+        namespace: namespace.into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let seen = HashSet::from([super::owner::digest(&key("shop", "a"))]);
+    let within = HashSet::from(["shop".to_owned()]);
+    let table = [("shop", "a", false, false), ("shop", "b", true, true), ("till", "b", true, false)];
+    for (namespace, name, only, inside) in table {
+        let object = key(namespace, name);
+        let lacks = (Present::Only(&seen).lacks(&object), Present::Within(&within, &seen).lacks(&object));
+        assert_eq!(lacks, (only, inside), "{namespace}/{name}");
     }
 }

@@ -19,7 +19,7 @@ use super::scan::{FailOn, LIMITS, exit_code};
 use super::{UsageError, catalogue};
 use crate::audit::judge::{Judges, Said};
 use crate::audit::list::Lister;
-use crate::audit::sink::Tally as Changes;
+use crate::audit::sink::{Present, Tally as Changes};
 use crate::audit::{Memory, Pass, Progress, Rules, Sink, patient};
 use crate::cluster;
 use crate::config::Config;
@@ -170,7 +170,7 @@ impl Sink for Screen {
         Ok(Changes::default())
     }
 
-    async fn listed(&mut self, _group: &str, _kind: &str, _seen: &HashSet<u128>) -> Stored<Changes> {
+    async fn listed(&mut self, _group: &str, _kind: &str, _present: Present<'_>) -> Stored<Changes> {
         Ok(Changes::default())
     }
 

@@ -187,6 +187,8 @@ pub struct Look {
     pub content: String,
     /// Rules that were evaluated and gave an answer, pass or fail.
     pub evaluated: Vec<RuleId>,
+    /// Rules that do not judge the object as it is now, and said so.
+    pub skipped: Vec<RuleId>,
     /// What they found.
     pub found: Vec<Observation>,
     /// Rules whose findings at these places an exemption excuses: rule, place, and the exemption's name.

@@ -42,7 +42,8 @@ impl Changed {
 
 /// Compares a look with every stored finding of its object.
 ///
-/// Only a rule that gave an answer closes as fixed: one that failed or could not tell leaves open what it found before.
+/// Only a rule that gave an answer closes as fixed. One that does not judge the object any more closes as out of scope, and
+/// one that failed leaves open what it found before.
 pub fn changed(look: &Look, stored: &[Finding], standing: impl Fn(&RuleId) -> Standing, now: Timestamp) -> Changed {
     let known: BTreeMap<&Fingerprint, &Finding> = stored.iter().map(|finding| (&finding.id, finding)).collect();
     let mut changed = Changed::default();
@@ -78,7 +79,9 @@ fn reason(look: &Look, open: &Finding, standing: impl Fn(&RuleId) -> Standing) -
     match standing(&open.rule) {
         Standing::Off => Some(CloseReason::RuleOff),
         Standing::NotAsked => Some(CloseReason::OutOfScope),
-        Standing::Asked => (look.evaluated.contains(&open.rule) && !failed()).then_some(CloseReason::Fixed),
+        Standing::Asked if failed() => None,
+        Standing::Asked if look.skipped.contains(&open.rule) => Some(CloseReason::OutOfScope),
+        Standing::Asked => look.evaluated.contains(&open.rule).then_some(CloseReason::Fixed),
     }
 }
 

@@ -32,6 +32,7 @@ fn look(evaluated: &[&str], found: Vec<Observation>) -> Look {
         application: None,
         content: "c".into(),
         evaluated: evaluated.iter().map(|name| rule(name)).collect(),
+        skipped: Vec::new(),
         found,
         exempt: Vec::new(),
     }
@@ -66,7 +67,20 @@ fn closes_for_the_reason_that_holds() {
     let exempt = (rule("a"), "/x".to_owned(), "why".to_owned());
     let table = [
         ("fixed", look(&["a"], vec![]), asked, Some(CloseReason::Fixed)),
-        ("skipped", look(&[], vec![]), asked, None),
+        ("no answer", look(&[], vec![]), asked, None),
+        ("skipped", Look { skipped: vec![rule("a")], ..look(&[], vec![]) }, asked, Some(CloseReason::OutOfScope)),
+        (
+            "skipped and failed",
+            Look { skipped: vec![rule("a")], ..look(&[], vec![seen("a", "", Verdict::Error)]) },
+            asked,
+            None,
+        ),
+        (
+            "skipped here, found there",
+            Look { skipped: vec![rule("a")], ..look(&[], vec![seen("a", "/y", Verdict::Fail)]) },
+            asked,
+            Some(CloseReason::OutOfScope),
+        ),
         ("failed", look(&[], vec![seen("a", "", Verdict::Error)]), asked, None),
         ("one of two checks failed", look(&["a"], vec![seen("a", "", Verdict::Error)]), asked, None),
         ("off", look(&["a"], vec![]), Standing::Off, Some(CloseReason::RuleOff)),

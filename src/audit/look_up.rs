@@ -1,0 +1,134 @@
+//! Reading what judges: namespaces, and the objects that rules look up.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::kinds::Listed;
+use super::list::{Extent, FIRST_PAGE, Page, PageError};
+use super::pass::Pass;
+use super::scope::{Looked, World};
+use super::sink::Sink;
+use crate::engine::{Fields as _, Value, json};
+use crate::policy::NamespaceMeta;
+
+/// Where namespaces are listed.
+const NAMESPACES: &str = "/api/v1/namespaces";
+
+/// How often a list that grew too old is begun again.
+const FRESH_LISTS: u32 = 3;
+
+#[derive(Deserialize)]
+struct Named {
+    metadata: NamespaceHead,
+}
+
+#[derive(Deserialize)]
+struct NamespaceHead {
+    name: String,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+impl<S: Sink> Pass<'_, S> {
+    /// Reads what judges: namespaces, and the objects that rules look up.
+    pub(super) async fn world(&self, kinds: &[Listed], unread: &mut BTreeMap<String, String>) -> World {
+        let namespaces = match self.namespaces().await {
+            Ok(found) => Some(found),
+            Err(error) => {
+                unread.insert("core/Namespace".into(), error);
+                None
+            }
+        };
+        let rules = self.rules.bundle.rules().values().filter(|rule| !rule.rule.inventory.is_empty());
+        let names: HashSet<&String> = rules.flat_map(|rule| &rule.rule.inventory).collect();
+        let mut looked = Looked::new();
+        for name in names {
+            let Some(listed) = kinds.iter().find(|listed| listed.name() == **name) else {
+                // Not served: there are none.
+                looked.insert(name.clone(), HashMap::new());
+                continue;
+            };
+            match self.looked(listed).await {
+                Ok(objects) => {
+                    looked.insert(name.clone(), objects);
+                }
+                Err(cause) => {
+                    unread.insert(name.clone(), cause);
+                }
+            }
+        }
+        World::new(self.rules.clone(), namespaces, looked, (self.now)())
+    }
+
+    async fn namespaces(&self) -> Result<HashMap<String, Arc<NamespaceMeta>>, String> {
+        let mut found = HashMap::new();
+        self.each((NAMESPACES, Extent::Metadata), |item| {
+            let NamespaceHead { name, labels, annotations } =
+                serde_json::from_str::<Named>(item).map_err(words)?.metadata;
+            let meta = NamespaceMeta {
+                name: name.clone(),
+                labels: labels.unwrap_or_default(),
+                annotations: annotations.unwrap_or_default(),
+            };
+            found.insert(name, Arc::new(meta));
+            Ok(())
+        })
+        .await?;
+        Ok(found)
+    }
+
+    async fn looked(&self, listed: &Listed) -> Result<HashMap<String, Vec<Value>>, String> {
+        let mut found: HashMap<String, BTreeMap<String, Value>> = HashMap::new();
+        self.each((&listed.url(), Extent::Whole), |item| {
+            let object = json::parse(item).map_err(words)?;
+            let text =
+                |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default().to_owned();
+            let (namespace, name) = (text("namespace"), text("name"));
+            found.entry(namespace).or_default().insert(name, object);
+            Ok(())
+        })
+        .await?;
+        Ok(found.into_iter().map(|(namespace, objects)| (namespace, objects.into_values().collect())).collect())
+    }
+
+    /// Hands on each object of a list, page by page. What is handed on twice, because the list began again, counts as it is
+    /// the last time.
+    async fn each(
+        &self,
+        (url, extent): (&str, Extent),
+        mut take: impl FnMut(&str) -> Result<(), String> + Send,
+    ) -> Result<(), String> {
+        let (mut at, mut fresh): (Option<String>, u32) = (None, 0);
+        loop {
+            let page = self.lister.page_of(&self.client, (url, extent), FIRST_PAGE, at.as_deref()).await;
+            let text = match page {
+                Ok(text) => text,
+                Err(PageError::Gone(Some(token))) if at.as_ref() != Some(&token) => {
+                    at = Some(token);
+                    continue;
+                }
+                Err(PageError::Gone(_)) if fresh < FRESH_LISTS => {
+                    (at, fresh) = (None, fresh.saturating_add(1));
+                    continue;
+                }
+                Err(PageError::Gone(_)) => return Err("410: the list grew too old several times".to_owned()),
+                Err(PageError::Forbidden(cause) | PageError::Unread(cause)) => return Err(cause),
+            };
+            let page: Page<'_> = serde_json::from_str(&text).map_err(words)?;
+            for item in page.items.into_iter().flatten() {
+                take(item.get())?;
+            }
+            at = page.metadata.next.filter(|next| !next.is_empty());
+            if at.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "handed to map_err, which gives it away")]
+fn words(error: serde_json::Error) -> String {
+    error.to_string()
+}

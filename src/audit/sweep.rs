@@ -1,0 +1,239 @@
+//! Listing a kind and judging its objects: over the whole cluster, or namespace by namespace where our rights end there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::judge::{Desk, Judges, Said, Seen};
+use super::kinds::Listed;
+use super::list::{FIRST_PAGE, Page, PageError, next_limit};
+use super::memory::{OfKind, Remembered};
+use super::pass::{Ended, Gathered, Pass};
+use super::scope::World;
+use super::sink::{Present, Sink};
+use crate::store::Stored;
+
+/// How often a list that grew too old is begun again.
+const FRESH_LISTS: u32 = 3;
+
+/// Kinds that a namespace refuses before it is not asked any more; most allow nothing or what all others do.
+const REFUSALS: u32 = 3;
+
+/// Namespaces that are named where a kind could not be read in many.
+const NAMED: usize = 3;
+
+/// What was read of one kind so far.
+#[derive(Default)]
+struct Sweep {
+    seen: HashSet<u128>,
+    learnt: OfKind,
+}
+
+/// How a list ended.
+enum ListEnd {
+    Complete,
+    Cancelled,
+    Forbidden(String),
+    Unread(String),
+}
+
+impl<S: Sink> Pass<'_, S> {
+    /// Lists one kind and judges its objects.
+    pub(super) async fn kind(&mut self, listed: &Listed, world: &Arc<World>, gathered: &mut Gathered) -> Stored<Ended> {
+        let (group, kind) = (listed.kind.group.as_str(), listed.kind.kind.as_str());
+        let mut sweep = Sweep::default();
+        let ended = match self.list(listed, &listed.url(), world, &mut sweep, gathered).await? {
+            ListEnd::Complete => Ended::Complete,
+            ListEnd::Cancelled => Ended::Cancelled,
+            ListEnd::Unread(cause) => Ended::Unread(cause),
+            ListEnd::Forbidden(cause) => self.by_namespace(listed, cause, world, &mut sweep, gathered).await?,
+        };
+        self.memory.keep(group, kind, sweep.learnt, matches!(ended, Ended::Complete));
+        match &ended {
+            Ended::Complete => {
+                gathered.outcome.findings += self.sink.listed(group, kind, Present::Only(&sweep.seen)).await?;
+            }
+            Ended::Partial(namespaces, _) => {
+                let namespaces: HashSet<String> = namespaces.iter().cloned().collect();
+                let present = Present::Within(&namespaces, &sweep.seen);
+                gathered.outcome.findings += self.sink.listed(group, kind, present).await?;
+            }
+            Ended::Cancelled | Ended::Unread(_) => {}
+        }
+        Ok(ended)
+    }
+
+    /// Lists a kind in each namespace that lets us; rights are often given there, and not over the whole cluster.
+    async fn by_namespace(
+        &mut self,
+        listed: &Listed,
+        refusal: String,
+        world: &Arc<World>,
+        sweep: &mut Sweep,
+        gathered: &mut Gathered,
+    ) -> Stored<Ended> {
+        let namespaces = world.namespaces().filter(|_| listed.namespaced).unwrap_or_default();
+        let (mut read, mut unread) = (Vec::new(), Vec::new());
+        for namespace in namespaces {
+            let refused = gathered.refusals.get(&namespace).copied().unwrap_or_default();
+            if refused >= REFUSALS && !gathered.given.contains(&namespace) {
+                unread.push(namespace);
+                continue;
+            }
+            match self.list(listed, &listed.url_in(&namespace), world, sweep, gathered).await? {
+                ListEnd::Complete => {
+                    gathered.given.insert(namespace.clone());
+                    read.push(namespace);
+                }
+                ListEnd::Cancelled => return Ok(Ended::Cancelled),
+                ListEnd::Forbidden(_) => {
+                    let refused = gathered.refusals.entry(namespace.clone()).or_default();
+                    *refused = refused.saturating_add(1);
+                    unread.push(namespace);
+                }
+                ListEnd::Unread(_) => unread.push(namespace),
+            }
+        }
+        if read.is_empty() {
+            return Ok(Ended::Unread(refusal));
+        }
+        if unread.is_empty() {
+            return Ok(Ended::Complete);
+        }
+        let named = unread.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let more = if unread.len() > NAMED { ", …" } else { "" };
+        let all = read.len().saturating_add(unread.len());
+        let cause = format!("{refusal}; read in {} of {all} namespaces, not in {named}{more}", read.len());
+        Ok(Ended::Partial(read, cause))
+    }
+
+    /// Reads a list page by page, and judges what it holds.
+    async fn list(
+        &mut self,
+        listed: &Listed,
+        url: &str,
+        world: &Arc<World>,
+        sweep: &mut Sweep,
+        gathered: &mut Gathered,
+    ) -> Stored<ListEnd> {
+        let known = self.memory.of_kind(&listed.kind.group, &listed.kind.kind);
+        let (mut limit, mut at, mut fresh): (u32, Option<String>, u32) = (FIRST_PAGE, None, 0);
+        loop {
+            if self.cancel.is_cancelled() {
+                return Ok(ListEnd::Cancelled);
+            }
+            let text = match self.lister.page(&self.client, url, limit, at.as_deref()).await {
+                Ok(text) => text,
+                // What comes after is read as it is now: enough, for each object is judged by itself.
+                Err(PageError::Gone(Some(token))) if at.as_ref() != Some(&token) => {
+                    at = Some(token);
+                    continue;
+                }
+                Err(PageError::Gone(_)) if fresh < FRESH_LISTS => {
+                    (at, fresh) = (None, fresh.saturating_add(1));
+                    continue;
+                }
+                Err(PageError::Gone(_)) => {
+                    return Ok(ListEnd::Unread("410: the list grew too old several times".into()));
+                }
+                // Not in the middle of a list: what was read of it already closes nothing.
+                Err(PageError::Forbidden(cause)) if at.is_none() => return Ok(ListEnd::Forbidden(cause)),
+                Err(PageError::Forbidden(cause) | PageError::Unread(cause)) => return Ok(ListEnd::Unread(cause)),
+            };
+            let desk = Desk {
+                world: world.clone(),
+                cluster: self.cluster.clone(),
+                owners: gathered.owners.clone(),
+                known: known.clone(),
+                kind: listed.kind.clone(),
+                namespaced: listed.namespaced,
+                makes_others: self.makes_others(listed),
+            };
+            let bytes = text.len();
+            let judged = match judge_page(self.judges.clone(), desk, text).await {
+                Ok(judged) => judged,
+                Err(cause) => return Ok(ListEnd::Unread(cause)),
+            };
+            limit = next_limit(judged.objects, bytes);
+            self.progress.send_modify(|progress| progress.remaining = judged.remaining);
+            self.take_in(judged.seen, sweep, gathered).await?;
+            if let Some(fault) = judged.faults.first() {
+                return Ok(ListEnd::Unread(fault.clone()));
+            }
+            at = judged.next;
+            if at.is_none() {
+                return Ok(ListEnd::Complete);
+            }
+        }
+    }
+
+    fn makes_others(&self, listed: &Listed) -> bool {
+        !listed.kind.is_pod() && listed.kind.is_built_in_workload()
+            || self.rules.config.controllers.0.contains_key(&listed.name())
+    }
+
+    /// Takes in a page; an object that an earlier page held counts once.
+    async fn take_in(&mut self, page: Vec<Seen>, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
+        let mut said: Vec<Said> = Vec::new();
+        let mut remembered = Vec::new();
+        for object in page {
+            let is_new = sweep.seen.insert(object.digest);
+            if let Some(owner) = object.owner {
+                Arc::make_mut(&mut gathered.owners).insert(object.uid, owner);
+            }
+            let outcome = match object.result {
+                Err(known) => known,
+                Ok(result) => {
+                    let mut result = *result;
+                    let outcome = self.memory.number(std::mem::take(&mut result.outcome));
+                    said.push(result);
+                    outcome
+                }
+            };
+            let excusing = object.held.iter().flat_map(|held| &held.by);
+            gathered.outcome.exemptions.extend(excusing.cloned());
+            if is_new {
+                let count = gathered.counts.entry((object.namespace, outcome)).or_default();
+                *count = count.saturating_add(1);
+                gathered.outcome.objects = gathered.outcome.objects.saturating_add(1);
+            }
+            remembered.push((object.digest, Remembered { hash: object.hash, outcome }, object.held));
+        }
+        let evaluated = said.iter().filter(|said| said.is_evaluated).count();
+        let evaluated = u64::try_from(evaluated).unwrap_or(u64::MAX);
+        gathered.outcome.evaluated = gathered.outcome.evaluated.saturating_add(evaluated);
+        gathered.outcome.findings += self.sink.page(said).await?;
+        // Only now: what the store did not take in must be judged again.
+        for (digest, object, held) in remembered {
+            sweep.learnt.objects.insert(digest, object);
+            sweep.learnt.held.extend(held.map(|held| (digest, held)));
+        }
+        let objects = gathered.outcome.objects;
+        self.progress.send_modify(|progress| progress.objects = objects);
+        Ok(())
+    }
+}
+
+/// A page after it was judged.
+struct JudgedPage {
+    seen: Vec<Seen>,
+    faults: Vec<String>,
+    objects: usize,
+    next: Option<String>,
+    remaining: u64,
+}
+
+async fn judge_page(judges: Arc<Judges>, desk: Desk, text: String) -> Result<JudgedPage, String> {
+    let judging = tokio::task::spawn_blocking(move || {
+        let page: Page<'_> = serde_json::from_str(&text).map_err(|error| format!("the list: {error}"))?;
+        let items = page.items.unwrap_or_default();
+        let (seen, faults) = judges.judge(&desk, &items);
+        Ok(JudgedPage {
+            seen,
+            faults,
+            objects: items.len(),
+            next: page.metadata.next.filter(|next| !next.is_empty()),
+            remaining: page.metadata.remaining_item_count.unwrap_or_default(),
+        })
+    });
+    judging.await.unwrap_or_else(|_| Err("judging panicked".into()))
+}
