@@ -118,6 +118,8 @@ if (!process.env.AUDITED) {
 }
 const wrong = await firstFinding("rule=container-image-tag&mode=enforce,warn");
 const [lastAudit] = (await (await fetch(`${base}/api/v1/audits?limit=1`)).json()).items;
+const [lastDecision] = (await (await fetch(`${base}/api/v1/decisions?limit=1&mode=warn`)).json()).items;
+assert.ok(lastDecision, "somebody was warned");
 const PAGES = [
   ["overview", "/"],
   ["findings", "/findings"],
@@ -134,6 +136,10 @@ const PAGES = [
   ["policy", "/policies/baseline"],
   ["audits", "/audits"],
   ["audit", `/audits/${lastAudit.id}`],
+  ["decisions", "/decisions"],
+  ["decisions-none", "/decisions?text=nothing-has-this-name"],
+  ["decision", `/decisions/${lastDecision.uid}`],
+  ["feed", "/feed"],
   ["styleguide", "/styleguide"],
 ];
 const ERRORS = [
@@ -255,6 +261,46 @@ await test("an audit is begun by a button, and followed", () =>
     await audited();
     await page.reload();
     assert.ok((await page.locator("tbody tr").count()) > before);
+  }),
+);
+
+/** Has somebody's request be denied, as a webhook reports it. */
+async function denied(uid, name) {
+  const result = { rule: "container-privileged", policy: "baseline", severity: "critical", result: "fail", action: "deny", message: "it is privileged" };
+  const decision = {
+    uid, name, time: new Date().toISOString(), operation: "CREATE", kind: "Pod", namespace: "shop", user: "jane",
+    verified: true, dryRun: false, allowed: false, reason: "judged", durationUs: 1234, results: [result],
+  };
+  const body = JSON.stringify({ apiVersion: "gatepost.dev/v1", kind: "Report", key: uid, source: "webhook/test", decisions: [decision] });
+  const answer = await fetch(`${base}/api/v1/reports`, { method: "POST", body, headers: { "content-type": "application/json" } });
+  assert.ok(answer.ok, await answer.text());
+}
+
+await test("the feed shows a decision as it is taken, waits while it is paused, and opens it", () =>
+  visit("/feed", desktop, async (page) => {
+    await page.waitForSelector("#feed .dot.running");
+    await denied("feed-1", "<img src=x onerror=alert(1)>");
+    const first = page.locator("#decisions tr").first();
+    await first.locator("text=denied").waitFor();
+    assert.match(await first.textContent(), /Pod\/<img src=x onerror=alert\(1\)>/);
+    await page.click("#feed-pause");
+    await denied("feed-2", "later");
+    await page.waitForSelector("text=/Paused: 1 decision/");
+    assert.doesNotMatch(await first.textContent(), /later/);
+    await accessible(page);
+    await page.click("#feed-pause");
+    await page.locator("#decisions tr").first().locator("text=Pod/later").click();
+    await page.waitForURL(/decisions\/feed-2/);
+    assert.match(await page.textContent("main"), /it is privileged/);
+  }),
+);
+
+await test("the feed says that it is not live without a script", () =>
+  visit("/feed", { ...desktop, javaScriptEnabled: false }, async (page) => {
+    assert.match(await page.textContent("#feed"), /Not live/);
+    assert.ok((await page.locator("#decisions tr").count()) > 0);
+    await page.click("text=Denied");
+    await page.waitForURL(/state=denied/);
   }),
 );
 

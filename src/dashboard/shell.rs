@@ -22,7 +22,7 @@ const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("Now", &[("/", "Overview"), ("/findings", "Findings"), ("/namespaces", "Namespaces")]),
     ("From warn to enforce", &[("/enforce", "Ready to enforce")]),
     ("Judged by", &[("/rules", "Rules"), ("/policies", "Policies")]),
-    ("Past", &[("/audits", "Audits")]),
+    ("Past", &[("/feed", "Live feed"), ("/decisions", "Decisions"), ("/audits", "Audits")]),
     ("Gatepost", &[("/styleguide", "Style guide")]),
 ];
 

@@ -32,7 +32,7 @@ use crate::scan::feed::Feed;
 use crate::scan::guard::Door;
 use crate::scan::tokens::{self, Wanted};
 use crate::scan::{self, ApiState, Kept};
-use crate::store::{self, AuditState, Changes, Store, Trigger};
+use crate::store::{self, AuditState, Batch, Changes, Decision, DecisionResult, Store, Trigger};
 use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World};
 use crate::webhook::in_force::{InForce, Live};
@@ -147,6 +147,7 @@ impl Dashboard {
             audit.unread = BTreeMap::from([(SCRIPT.to_owned(), SCRIPT.to_owned())]);
             store.end_audit(&audit, &[], &[]).await.unwrap();
         }
+        store.take_in(&report()).await.unwrap();
         Self::new(directory, Door::Open, Some(kept(store)))
     }
 
@@ -183,6 +184,48 @@ impl Dashboard {
         let (status, _, body) = self.ask(Method::GET, path, &[]).await;
         assert_eq!(status, StatusCode::OK, "{path}: {body}");
         body
+    }
+}
+
+/// A report of everything that a report may hold, of somebody hostile.
+fn report() -> Batch {
+    let result = DecisionResult {
+        rule: SCRIPT.into(),
+        policy: SCRIPT.into(),
+        severity: SCRIPT.into(),
+        result: "fail".into(),
+        action: "deny".into(),
+        path: format!("/{SCRIPT}"),
+        place: String::new(),
+        message: SCRIPT.into(),
+    };
+    let decision = Decision {
+        uid: SCRIPT.into(),
+        time: Timestamp::now(),
+        cluster: SCRIPT.into(),
+        operation: SCRIPT.into(),
+        group: SCRIPT.into(),
+        kind: SCRIPT.into(),
+        namespace: SCRIPT.into(),
+        name: SCRIPT.into(),
+        user: format!("system:serviceaccount:{SCRIPT}:{SCRIPT}"),
+        verified: false,
+        dry_run: true,
+        allowed: false,
+        reason: SCRIPT.into(),
+        duration_us: 1234,
+        break_glass: Some(SCRIPT.into()),
+        results: vec![result],
+    };
+    Batch {
+        api_version: "gatepost.dev/v1".into(),
+        kind: "Report".into(),
+        key: "1".into(),
+        cluster: String::new(),
+        source: SCRIPT.into(),
+        commit: SCRIPT.into(),
+        decisions: vec![decision],
+        checks: Vec::new(),
     }
 }
 
@@ -235,7 +278,8 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
     let groups = ["rule", "namespace", "owner", "application", "kind"];
     paths.extend(groups.map(|group| format!("/findings?group={group}&mode=enforce,warn,audit")));
     let encoded = "/namespaces/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
-    paths.extend([encoded, "/namespaces", "/audits/1"].map(str::to_owned));
+    paths.extend([encoded, "/namespaces", "/audits/1", "/decisions", "/feed"].map(str::to_owned));
+    paths.push("/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned());
     for path in &paths {
         let page = dashboard.page(path).await;
         assert!(!page.contains("<script>alert"), "{path}: {page}");
@@ -279,6 +323,9 @@ async fn pages_keep_to_themselves_and_so_do_errors() {
         ("/rules/nothing", 404),
         ("/namespaces/nothing", 404),
         ("/audits/7", 404),
+        ("/decisions/nothing", 404),
+        ("/decisions?state=maybe", 400),
+        ("/feed?state=maybe", 400),
         ("/styleguide", 200),
     ] {
         let (status, headers, body) = dashboard.ask(Method::GET, path, &[]).await;
@@ -308,6 +355,10 @@ async fn a_page_says_why_it_is_empty() {
     let dashboard = Dashboard::of(&[], true).await;
     assert!(dashboard.page("/findings").await.contains("Nothing is wrong here"));
     assert!(dashboard.page("/findings?kind=Pod").await.contains("Nothing matches these filters"));
+    assert!(dashboard.page("/decisions?kind=Pod").await.contains("No decision matches these filters"));
+    let dashboard = Dashboard::empty(Door::Open);
+    assert!(dashboard.page("/decisions").await.contains("Nothing is kept here"));
+    assert!(dashboard.page("/feed").await.contains("Nothing is taken in here"));
     let dashboard = Dashboard::empty(Door::Tokens);
     let (status, _, body) = dashboard.ask(Method::GET, "/findings", &[]).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
@@ -321,6 +372,27 @@ async fn only_recorded_findings_are_one_click_away() {
     let page = dashboard.page("/findings").await;
     assert!(page.contains("Only recorded<span class=\"count\">1</span>"), "{page}");
     assert!(dashboard.page("/findings?mode=audit").await.contains("data-row"));
+}
+
+#[tokio::test]
+async fn decisions_are_shown_to_whoever_sees_their_namespace() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store::open(directory.path(), None).await.unwrap();
+    store.take_in(&report()).await.unwrap();
+    let namespaces = vec!["shop".to_owned()];
+    let wanted = Wanted { label: "me".into(), scopes: vec![Scope::Read], namespaces, expires: None };
+    let made = tokens::make(wanted, Timestamp::now()).unwrap();
+    store.put_token(&made.token).await.unwrap();
+    let dashboard = Dashboard::new(directory, Door::Tokens, Some(kept(store)));
+    let cookie = format!("__Host-gatepost={}", made.secret);
+    for path in ["/decisions", "/feed"] {
+        let (status, _, body) = dashboard.ask(Method::GET, path, &[("cookie", &cookie)]).await;
+        assert_eq!(status, StatusCode::OK, "{path}");
+        assert!(body.contains("Your token sees the namespaces shop") && !body.contains("alert(1)"), "{path}: {body}");
+    }
+    let one = "/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    let (status, ..) = dashboard.ask(Method::GET, one, &[("cookie", &cookie)]).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]

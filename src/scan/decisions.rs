@@ -12,8 +12,10 @@ use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, EFFORT, KIND, MODE, NAMESPACE, PAGES, POLICY, RULE, SEVERITY};
 use super::problem::Problem;
 use crate::store::{Check, Decision, Filter, Page};
+use crate::webhook::handlers::App;
 
-const DECISION_FILTERS: &[Parameter] = &[
+/// What decisions are narrowed to.
+pub const DECISION_FILTERS: &[Parameter] = &[
     NAMESPACE,
     RULE,
     POLICY,
@@ -26,7 +28,8 @@ const DECISION_FILTERS: &[Parameter] = &[
     Parameter::new("text", Values::Text, "Words in the object's name or in what was told"),
 ];
 
-const CHECK_FILTERS: &[Parameter] = &[
+/// What checks are narrowed to.
+pub const CHECK_FILTERS: &[Parameter] = &[
     Parameter::new("source", Values::List, "Who judged, for example ci/shop"),
     Parameter::new("state", Values::Some(&["passed", "failed"]), "How it ended"),
     Parameter::new("since", Values::Text, "Judged at or after this time (RFC 3339), or so long ago (7d)"),
@@ -66,8 +69,23 @@ pub fn routes(routes: Routes) -> Routes {
 }
 
 async fn decisions(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
-    let filter = Filter { state: query.list("state").to_vec(), ..lists::filter(&state.app, &caller, &query)? };
+    let filter = decision_filter(&state.app, &caller, &query)?;
     Ok(lists::answer(state.kept()?.store.decisions(&lists::page(&query, filter, ())).await?))
+}
+
+/// Returns what decisions are narrowed to.
+pub fn decision_filter(app: &App, caller: &Caller, query: &Query) -> Result<Filter, Problem> {
+    Ok(Filter { state: query.list("state").to_vec(), ..lists::filter(app, caller, query)? })
+}
+
+/// Returns what checks are narrowed to.
+pub fn check_filter(query: &Query) -> Result<Filter, Problem> {
+    Ok(Filter {
+        source: query.list("source").to_vec(),
+        state: query.list("state").to_vec(),
+        since: lists::since(query)?,
+        ..Filter::default()
+    })
 }
 
 async fn decision(
@@ -82,13 +100,7 @@ async fn decision(
 
 async fn checks(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let kept = state.kept()?;
-    let filter = Filter {
-        source: query.list("source").to_vec(),
-        state: query.list("state").to_vec(),
-        since: lists::since(&query)?,
-        ..Filter::default()
-    };
-    let asked = lists::page(&query, filter, ());
+    let asked = lists::page(&query, check_filter(&query)?, ());
     let page =
         if sees_checks(&caller) { kept.store.checks(&asked).await? } else { Page { items: Vec::new(), next: None } };
     let told = |check: Check| {
@@ -113,7 +125,7 @@ async fn check(
     found.map(Json).ok_or_else(|| Problem::not_found(format!("there is no check \"{id}\"")))
 }
 
-/// A check may be of any namespaces, and of files that are in none.
-fn sees_checks(caller: &Caller) -> bool {
+/// Returns whether somebody may see checks, which may be of any namespaces, and of files that are in none.
+pub fn sees_checks(caller: &Caller) -> bool {
     caller.sees("")
 }

@@ -10,7 +10,7 @@ pub mod bearer;
 mod cached;
 mod catalogue;
 pub mod client;
-mod decisions;
+pub mod decisions;
 pub mod documents;
 pub mod endpoint;
 mod evaluate;

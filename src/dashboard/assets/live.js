@@ -105,3 +105,106 @@ addEventListener("keydown", (event) => {
   else if (event.key === "k") step(-1);
   else if (event.key === "?") document.querySelector("#keys").showModal();
 });
+
+// The feed: rows are put in at the head, at most ten times a second, and only the last ones stay.
+const feed = document.querySelector("#feed");
+if (feed) watch(feed);
+
+function watch(feed) {
+  const longest = 200;
+  const body = document.querySelector("#decisions"), row = document.querySelector("#feed-row");
+  const pause = document.querySelector("#feed-pause");
+  const dot = feed.querySelector(".dot"), status = feed.querySelector("[role=status]");
+  const waiting = [];
+  const seen = new Set([...body.querySelectorAll("a.subject")].map((link) => link.getAttribute("href")));
+  let isPaused = false, isOpen = false, came = 0, told = "", due = 0;
+
+  function tell() {
+    const missed = waiting.length === longest ? `at least ${longest}` : String(waiting.length);
+    const words = isPaused ? `Paused: ${missed} decisions wait` : isOpen ? `Live: ${came} since you came` : "Not live: the server does not answer. Trying again";
+    dot.className = `dot ${isPaused ? "warn" : isOpen ? "running" : "bad"}`;
+    if (words !== told) status.textContent = told = words;
+  }
+  function show() {
+    due = 0;
+    if (isPaused) return;
+    for (const decision of waiting.splice(0)) {
+      const tr = filled(decision);
+      body.prepend(tr);
+      tr.addEventListener("animationend", () => tr.classList.remove("fresh-row"), { once: true });
+    }
+    while (body.rows.length > longest) body.lastElementChild.remove();
+    if (body.rows.length) {
+      document.querySelector("#feed-empty").hidden = true;
+      document.querySelector("#feed-list").hidden = false;
+    }
+  }
+  function filled(decision) {
+    const tr = row.content.firstElementChild.cloneNode(true);
+    const broken = decision.results.filter((result) => result.action !== "record");
+    const rules = [...new Set((broken.length ? broken : decision.results).map((result) => result.rule))];
+    const [tone, word] = !decision.allowed ? ["deny", "denied"] : decision.breakGlass ? ["warn", "glass broken"] : broken.length ? ["warn", "warned"] : ["good", "allowed"];
+    const badge = tr.querySelector("[data-verdict]");
+    badge.classList.add(tone);
+    badge.querySelector("use").setAttribute("href", `#g-${tone}`);
+    badge.querySelector("span").textContent = word;
+    const link = tr.querySelector("a");
+    link.href = `/decisions/${encodeURIComponent(decision.uid)}`;
+    link.textContent = `${decision.kind}/${decision.name}`;
+    tr.querySelector("[data-where]").textContent = decision.operation.toLowerCase() + (decision.namespace ? ` in ${decision.namespace}` : "") + (decision.dryRun ? " · dry run" : "");
+    const list = tr.querySelector("[data-rules]");
+    for (const [index, rule] of rules.slice(0, 3).entries()) {
+      const code = document.createElement("code");
+      code.textContent = rule;
+      list.append(index ? ", " : "", code);
+    }
+    if (!rules.length || rules.length > 3) list.append(" ", note(rules.length ? "small muted" : "muted", rules.length ? `and ${rules.length - 3} more` : "none broken"));
+    const [, namespace, account] = /^system:serviceaccount:([^:]+):(.+)$/.exec(decision.user) ?? [];
+    const user = tr.querySelector("[data-user]");
+    user.append(account ?? decision.user);
+    if (account) user.append(note("second block", `service account in ${namespace}`));
+    const took = decision.durationUs;
+    tr.querySelector("[data-took]").textContent = took < 1000 ? `${took} µs` : took < 1e6 ? `${(took / 1000).toFixed(1)} ms` : `${(took / 1e6).toFixed(1)} s`;
+    const time = tr.querySelector("time");
+    time.dateTime = decision.time;
+    time.title = decision.time;
+    time.textContent = ago(decision.time) ?? "just now";
+    return tr;
+  }
+  function note(kind, words) {
+    const span = document.createElement("span");
+    span.className = kind;
+    span.textContent = words;
+    return span;
+  }
+
+  const source = new EventSource(feed.dataset.stream);
+  source.addEventListener("open", () => {
+    isOpen = true;
+    tell();
+  });
+  source.addEventListener("error", () => {
+    isOpen = false;
+    tell();
+  });
+  source.addEventListener("decision", (event) => {
+    const decision = JSON.parse(event.data);
+    const href = `/decisions/${encodeURIComponent(decision.uid)}`;
+    if (seen.has(href)) return;
+    seen.add(href);
+    if (seen.size > 4 * longest) seen.delete(seen.values().next().value);
+    came += 1;
+    waiting.push(decision);
+    if (waiting.length > longest) waiting.shift();
+    due ||= setTimeout(show, 100);
+  });
+  // Readers are told every few seconds, not of each row.
+  setInterval(tell, 5000);
+  pause.hidden = false;
+  pause.addEventListener("click", () => {
+    isPaused = !isPaused;
+    pause.textContent = isPaused ? "Go on" : "Pause";
+    if (!isPaused) show();
+    tell();
+  });
+}

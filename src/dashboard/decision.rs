@@ -1,0 +1,150 @@
+//! `/decisions/{uid}`: what was answered to one request, and by which rules.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::decisions::{microseconds, requester, verdict};
+use super::dress::page_of;
+use super::findings::place;
+use super::links::encoded;
+use super::shell::{Crumb, Shell, Visit};
+use super::words::When;
+use crate::report::finding::{Fingerprint, ObjectKey};
+use crate::scan::ApiState;
+use crate::scan::access::Caller;
+use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::problem::Problem;
+use crate::store::{Decision, DecisionResult};
+
+const DECISION: Endpoint = Endpoint {
+    path: "/decisions/{uid}",
+    about: "The page of one decision",
+    gives: &["text/html"],
+    statuses: &[200, 404],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&DECISION, decision)
+}
+
+#[derive(Template)]
+#[template(path = "decision.html")]
+struct DecisionPage {
+    shell: Shell,
+    decision: Decision,
+    verdict: (&'static str, &'static str),
+    object: String,
+    when: When,
+    user: String,
+    account: String,
+    took: String,
+    reason: String,
+    results: Vec<Told>,
+    object_href: String,
+    namespace_href: String,
+}
+
+/// Something that was told.
+struct Told {
+    severity: &'static str,
+    action: (&'static str, &'static str),
+    rule: String,
+    rule_href: String,
+    policy: String,
+    place: String,
+    message: String,
+    is_error: bool,
+    /// The finding that an audit made of it; empty where there is none.
+    finding: String,
+}
+
+async fn decision(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    visit: Visit,
+    Path(uid): Path<String>,
+) -> Result<Response, Problem> {
+    let kept = state.kept()?;
+    let found = kept.store.decision(&uid).await?;
+    let found = found.filter(|decision| caller.sees(&decision.namespace));
+    let decision = found.ok_or_else(|| Problem::not_found("there is no such decision"))?;
+    let mut results = Vec::new();
+    for result in &decision.results {
+        let id = fingerprint(&decision, result);
+        let is_known = kept.store.finding(&id).await?.is_some();
+        results.push(Told::of(result, if is_known { format!("/findings/{id}") } else { String::new() }));
+    }
+    let (user, account) = requester(&decision.user);
+    let object = format!("{}/{}", decision.kind, decision.name);
+    let crumbs = [Crumb::to("/decisions", "Decisions"), Crumb::here(&object)];
+    page_of(&DecisionPage {
+        shell: Shell::new(&state, &visit, &format!("Decision on {object}"), &crumbs).await,
+        verdict: verdict(&decision),
+        when: visit.when(decision.time),
+        took: microseconds(decision.duration_us),
+        reason: reason(&decision.reason),
+        object_href: object_href(&decision),
+        namespace_href: format!("/namespaces/{}", encoded(&decision.namespace)),
+        object,
+        user,
+        account,
+        results,
+        decision,
+    })
+}
+
+fn fingerprint(decision: &Decision, result: &DecisionResult) -> Fingerprint {
+    let object = ObjectKey {
+        cluster: decision.cluster.clone(),
+        group: decision.group.clone(),
+        kind: decision.kind.clone(),
+        namespace: decision.namespace.clone(),
+        name: decision.name.clone(),
+    };
+    Fingerprint::new(&object, &result.rule.as_str().into(), &result.place)
+}
+
+impl Told {
+    fn of(result: &DecisionResult, finding: String) -> Self {
+        let severities = ["critical", "high", "medium", "low"];
+        Self {
+            severity: severities.into_iter().find(|word| *word == result.severity).unwrap_or("info"),
+            action: match result.action.as_str() {
+                "deny" => ("deny", "denied"),
+                "warn" => ("warn", "warned"),
+                _ => ("record", "recorded"),
+            },
+            rule: result.rule.clone(),
+            rule_href: format!("/rules/{}", encoded(&result.rule)),
+            policy: result.policy.clone(),
+            place: place(if result.place.is_empty() { &result.path } else { &result.place }),
+            message: result.message.clone(),
+            is_error: result.result == "error",
+            finding,
+        }
+    }
+}
+
+/// Words why a request was answered as it was.
+fn reason(reason: &str) -> String {
+    let words = match reason {
+        "judged" => "Its object was judged by the rules that the namespace asks for",
+        "unchanged" => "The update changed nothing that is judged",
+        "subresource" => "It was about a subresource, which is not judged",
+        "no-rule" => "No rule in force looks at such an object",
+        "namespace-fault" => "A label or annotation of the Namespace names nothing that there is",
+        "not-authorized" => "It would have weakened a namespace's modes, which its requester may not do",
+        other => other,
+    };
+    words.to_owned()
+}
+
+fn object_href(decision: &Decision) -> String {
+    let [namespace, kind, name] = [&decision.namespace, &decision.kind, &decision.name].map(|text| encoded(text));
+    format!("/decisions?namespace={namespace}&kind={kind}&text={name}")
+}
