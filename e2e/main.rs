@@ -48,6 +48,7 @@ mod redaction;
 mod registration;
 mod reload;
 mod renewal;
+mod reports;
 mod requests;
 mod resilience;
 mod scanner;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::judge::Judges;
@@ -34,6 +34,8 @@ pub struct Auditor {
     pub rules: Box<dyn Fn() -> Rules + Send + Sync>,
     /// Is told which exemptions excuse something, after each audit.
     pub excusing: Excusing,
+    /// Where it is told what each audit came to.
+    pub ended: broadcast::Sender<Arc<Audit>>,
     /// From the end of an audit to the beginning of the next.
     pub interval: Duration,
     /// List requests in a second, at most.
@@ -109,6 +111,10 @@ impl Auditor {
                 audited = self.audit(trigger, &mut memory, &judges, &progress) => audited,
             };
             tell(&audited);
+            if let Ok(audit) = &audited {
+                // Nobody may want to know.
+                let _ = self.ended.send(Arc::new(audit.clone()));
+            }
             let pause = if audited.is_ok() { self.interval } else { self.interval.min(PATIENCE) };
             running.store(false, Ordering::Release);
             trigger = tokio::select! {

@@ -8,6 +8,7 @@ pub mod installation;
 pub mod inventory;
 pub mod namespaces;
 pub mod registration;
+pub mod reports;
 pub mod uninstall;
 
 #[cfg(test)]

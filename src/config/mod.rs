@@ -32,7 +32,7 @@ pub use origin::{ConfigError, Origin};
 pub use receiver::Receiver;
 pub use scalars::{Flags, Scalar, scalars};
 pub use secret::Secret;
-pub use settings::{FailurePolicy, LogFormat, Registration, Role, Settings, in_pod};
+pub use settings::{FailurePolicy, LogFormat, PolicyReports, Registration, Role, Settings, in_pod};
 pub use slots::Slots;
 pub use variables::unknown_variables;
 

@@ -181,6 +181,9 @@ pub struct Settings {
     /// Read Secrets in audits, too
     #[arg(long)]
     pub audit_secrets: bool,
+    /// Write what audits find into the cluster, as objects of this API
+    #[arg(long, value_enum, value_name = "API", default_value_t)]
+    pub policy_reports: PolicyReports,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
@@ -288,6 +291,20 @@ impl FailurePolicy {
             Self::Fail => "Fail",
         }
     }
+}
+
+/// As what findings are written into the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum PolicyReports {
+    /// They are not.
+    #[default]
+    Off,
+    /// PolicyReport and ClusterPolicyReport of `wgpolicyk8s.io/v1alpha2`.
+    #[value(name = "wgpolicyk8s")]
+    WgPolicy,
+    /// Report and ClusterReport of `openreports.io/v1alpha1`.
+    #[value(name = "openreports")]
+    OpenReports,
 }
 
 /// How a log line looks.

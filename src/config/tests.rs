@@ -39,6 +39,7 @@ fn sample(scalar: &Scalar, number: usize) -> String {
         "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),
         "failurePolicy" => word(["fail", "ignore", "fail"]),
+        "policyReports" => word(["openreports", "off", "wgpolicyk8s"]),
         "logFormat" => word(["pretty", "json", "pretty"]),
         "logLevel" => word(["debug", "warn", "error"]),
         key if key.ends_with(".severity") => word(["high", "low", "medium"]),

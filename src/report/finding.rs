@@ -62,8 +62,10 @@ impl ObjectKey {
     }
 }
 
+/// Returns 32 hexadecimal digits that stand for some texts.
+///
 /// Each part goes in with its length, so that `a` + `bc` is not `ab` + `c`.
-fn digest(parts: &[&str]) -> String {
+pub(super) fn digest(parts: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update(part.len().to_le_bytes());

@@ -9,6 +9,7 @@ pub mod json;
 pub mod judge;
 pub mod lifecycle;
 pub mod message;
+pub mod policy_report;
 pub mod redact;
 pub mod result;
 pub mod sarif;

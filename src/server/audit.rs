@@ -4,24 +4,29 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
-use super::{ServeError, keep};
+use super::{ServeError, keep, reports};
 use crate::audit::{Auditor, Rules, patient};
-use crate::config::Settings;
+use crate::config::{PolicyReports, Settings};
 use crate::scan::Kept;
 use crate::scan::feed::Feed;
 use crate::store;
 use crate::webhook::handlers::App;
+use crate::webhook::health::Readiness;
 
 /// The policies that everything is judged by, beside what namespaces ask for: what could be enforced is then known.
 const POLICIES: [&str; 1] = ["strict"];
+
+/// Audits that may have ended before somebody who follows them looks.
+const AUDITS: usize = 8;
 
 /// Opens the store where this process keeps something; audits the cluster where there is one, and an interval.
 pub async fn start(
     settings: &Settings,
     client: Option<Client>,
     app: &Arc<App>,
+    readiness: &Arc<Readiness>,
     stopped: &watch::Receiver<bool>,
 ) -> Result<Option<Kept>, ServeError> {
     if !settings.role.audits() {
@@ -32,7 +37,13 @@ pub async fn start(
     let store = store::open_observed(&settings.data_dir, database, observer).await?;
     keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
     let audited = client.zip(settings.audit_interval.every());
+    if audited.is_none() && settings.policy_reports != PolicyReports::Off {
+        tracing::warn!("nothing is audited here, so no policy reports are written");
+    }
     let auditor = audited.map(|(client, interval)| {
+        let (ended, _) = broadcast::channel(AUDITS);
+        let told = (&*app.metrics, readiness.clone());
+        reports::start(settings, (client.clone(), store.clone()), told, ended.subscribe(), stopped.clone());
         let (judging, told) = (app.clone(), app.clone());
         let auditor = Auditor {
             client,
@@ -40,6 +51,7 @@ pub async fn start(
             store: store.clone(),
             rules: Box::new(move || rules(&judging)),
             excusing: Box::new(move |names| told.in_force.uses().note(names, Timestamp::now())),
+            ended,
             interval,
             qps: settings.audit_qps.get(),
             secrets: settings.audit_secrets,

@@ -13,6 +13,7 @@ mod manifests;
 mod outbox;
 mod registration;
 mod reload;
+mod reports;
 mod start;
 
 use std::net::SocketAddr;

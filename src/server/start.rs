@@ -86,7 +86,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
     let door = door(addresses.http);
     let identities = audited.clone().map(Identities::new);
-    let kept = audit::start(&settings, audited, &app, &stopped).await?;
+    let kept = audit::start(&settings, audited, &app, &readiness, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
     let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);
     let api = Arc::new(api.map_err(ServeError::System)?);

@@ -134,6 +134,7 @@ pub(super) async fn one(session: &mut dyn Session, sql: &str) -> Stored<u64> {
 fn is_counted(filter: &Filter) -> bool {
     filter.policy.is_empty()
         && filter.name.is_empty()
+        && filter.result.is_empty()
         && filter.owner.is_empty()
         && filter.since.is_none()
         && filter.text.is_none()

@@ -210,6 +210,7 @@ pub(super) fn narrow(select: &mut Select, filter: &Filter) {
         filter.policy.iter().map(|name| serde_json::Value::from(name.as_str()).to_string()).collect();
     select.holds_one("policies", &quoted);
     select.any_of("name", &filter.name);
+    select.any_of("result", &filter.result);
     select.any_of("owner", &filter.owner);
     select.since("first_seen", filter.since);
     select.words(&["name", "rule", "message", "path"], filter.text.as_deref());

@@ -339,6 +339,8 @@ pub struct Filter {
     pub state: Vec<String>,
     /// What the mode makes of it: `deny`, `warn`, `record`.
     pub action: Vec<String>,
+    /// What rules said: `fail`, `error`.
+    pub result: Vec<String>,
     /// Top owners as `Kind/name`.
     pub owner: Vec<String>,
     /// Sources of checks.

@@ -27,6 +27,7 @@ use super::outbox::OutboxMetrics;
 use super::process::Process;
 use super::registration::RegistrationMetrics;
 use super::reloads::ReloadMetrics;
+use super::reports::ReportMetrics;
 use super::rules::RuleMetrics;
 use super::store::StoreMetrics;
 use super::vm::VmMetrics;
@@ -65,6 +66,8 @@ pub struct Metrics {
     pub registration: RegistrationMetrics,
     /// Changes of policies and configuration.
     pub reloads: ReloadMetrics,
+    /// Reports in the cluster.
+    pub reports: ReportMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
     /// What is kept.
@@ -113,6 +116,7 @@ impl Metrics {
             outbox: OutboxMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
             reloads: ReloadMetrics::register(ours),
+            reports: ReportMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
             store: StoreMetrics::register(ours),
             traces: TraceMetrics::register(ours),

@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod process;
 pub mod registration;
 pub mod reloads;
+pub mod reports;
 pub mod rules;
 pub mod store;
 pub mod throttle;
