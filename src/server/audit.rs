@@ -40,6 +40,7 @@ pub async fn start(
     if audited.is_none() && settings.policy_reports != PolicyReports::Off {
         tracing::warn!("nothing is audited here, so no policy reports are written");
     }
+    app.metrics.findings.set_interval(audited.as_ref().map(|(_, interval)| *interval));
     let auditor = audited.map(|(client, interval)| {
         let (ended, _) = broadcast::channel(AUDITS);
         let told = (&*app.metrics, readiness.clone());

@@ -1,4 +1,4 @@
-//! Has the store let go of what is too old, and shows how large it is.
+//! Has the store let go of what is too old, and shows what it holds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,15 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Lifetime, Settings};
-use crate::store::{Retention, Store};
+use crate::store::{Audit, AuditState, Facet, Filter, PageQuery, Retention, Store};
 use crate::telemetry::Metrics;
 
-/// How often the size is looked at.
-const LOOK: Duration = Duration::from_mins(1);
+/// How often it is looked at what the store holds: about as often as metrics are collected.
+const LOOK: Duration = Duration::from_secs(15);
+/// Audits that are looked through for the last one that has ended.
+const AUDITS: usize = 10;
+/// More pairs of severity and action than there are.
+const PAIRS: usize = 100;
 
 /// How often what is too old goes, and first so long after the start: what starts has other things to do.
 const PRUNE: Duration = Duration::from_hours(1);
@@ -45,6 +49,17 @@ async fn show(store: &dyn Store, metrics: &Metrics) {
     // What is wrong is told by those who need an answer.
     if let Ok(bytes) = store.size().await {
         metrics.store.set_size(bytes);
+    }
+    let open = Filter { state: vec!["open".into()], ..Filter::default() };
+    if let Ok(counts) = store.cross(&open, [Facet::Severity, Facet::Action], PAIRS).await {
+        metrics.findings.set_open(&counts);
+    }
+    let newest = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: AUDITS };
+    let has_ended = |audit: &&Audit| matches!(audit.state, AuditState::Complete | AuditState::Partial);
+    if let Ok(audits) = store.audits(&newest).await
+        && let Some(audit) = audits.items.iter().find(has_ended)
+    {
+        metrics.findings.set_audit(audit);
     }
 }
 

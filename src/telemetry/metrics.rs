@@ -18,6 +18,7 @@ use super::by_rule::RuleSeries;
 use super::certificates::CertificateMetrics;
 use super::connections::ConnectionMetrics;
 use super::exemptions::ExemptionMetrics;
+use super::findings::FindingMetrics;
 use super::logs::LogMetrics;
 use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
@@ -58,6 +59,8 @@ pub struct Metrics {
     pub mutation: MutationMetrics,
     /// Known exemptions.
     pub exemptions: ExemptionMetrics,
+    /// What audits found.
+    pub findings: FindingMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
     /// Decisions on their way to where they are kept.
@@ -112,6 +115,7 @@ impl Metrics {
             modes: ModeMetrics::register(ours),
             mutation: MutationMetrics::register(ours, &series),
             exemptions: ExemptionMetrics::register(ours),
+            findings: FindingMetrics::register(ours),
             namespaces: NamespaceMetrics::register(ours),
             outbox: OutboxMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
