@@ -3,7 +3,9 @@
 use std::fs;
 use std::process::Command;
 
-use crate::support::objects::{privileged, untagged};
+use serde_json::{Value, json};
+
+use crate::support::objects::{deployment, privileged, untagged};
 use crate::support::wait::eventually;
 use crate::support::{Gatepost, Options, apply, create, http, kubectl};
 
@@ -54,4 +56,42 @@ fn the_policy_of_what_nothing_breaks_is_loaded_and_denies_only_what_is_new() {
         answer.denial().is_some_and(|denial| denial.contains("container-privileged")).then_some(())
     });
     shop.accepts(apply(&untagged("other")));
+}
+
+/// Asks for a preview of the namespace.
+fn preview(gatepost: &Gatepost, query: &str) -> Option<Value> {
+    let body = http::body_of(&gatepost.serving().http()?, &format!("/api/v1/preview?{query}"))?;
+    serde_json::from_str(&body).ok()
+}
+
+#[test]
+fn what_a_preview_says_is_what_the_api_server_denies_at_the_next_change() {
+    let Some(gatepost) = Gatepost::start(&Options::default()) else { return };
+    let shop = gatepost.namespace("previewed", &[]);
+    for object in [untagged("web"), privileged("root"), deployment("good")] {
+        shop.accepts(apply(&object));
+    }
+    let query = format!("namespace={}&enforce=recommended&severity=critical&scope=all", shop.name);
+    let told = eventually("the request to be known", || {
+        let told = preview(&gatepost, &query)?;
+        (told["requests"]["denied"].as_u64() > Some(0)).then_some(told)
+    });
+    let items = told["objects"]["items"].as_array().expect("objects");
+    let named: Vec<&str> = items.iter().map(|item| item["name"].as_str().expect("a name")).collect();
+    assert_eq!(named, ["root"], "{told:#}");
+    assert_eq!((&items[0]["kind"], &items[0]["onUpdate"]), (&"Deployment".into(), &true.into()));
+    assert_eq!(items[0]["denials"][0]["rule"], "container-privileged");
+    assert_eq!(told["objects"]["rules"], json!([["container-privileged", 1]]));
+    assert!(told["objects"]["unread"].as_object().is_some_and(serde_json::Map::is_empty), "{told:#}");
+    let mild = preview(&gatepost, &query.replace("all", "new")).expect("an answer");
+    assert_eq!((&mild["objects"]["onUpdate"], &mild["objects"]["onCreate"]), (&0.into(), &1.into()));
+
+    for setting in ["enforce=recommended", "enforce-severity=critical", "enforce-scope=all"] {
+        shop.set(setting);
+    }
+    let touch = |name: &str| kubectl(&format!("annotate --overwrite deployment/{name} touched=yes"));
+    eventually("it to be enforced", || shop.run(touch("root").dry_run()).denial().map(drop));
+    shop.rejects(touch("root")).denies_for("container-privileged");
+    shop.accepts(touch("web"));
+    shop.accepts(touch("good"));
 }

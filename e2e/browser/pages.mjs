@@ -130,6 +130,8 @@ const PAGES = [
   ["namespaces", "/namespaces"],
   ["namespace", `/namespaces/${wrong.resource.namespace}`],
   ["enforce", "/enforce?days=1&namespace=shop*,payments*"],
+  ["modes", "/modes"],
+  ["modes-preview", "/modes?namespace=shop*,payments*&enforce=recommended&scope=all"],
   ["rules", "/rules"],
   ["rule", "/rules/container-image-tag"],
   ["policies", "/policies"],

@@ -8,6 +8,7 @@ pub mod decision;
 pub mod envelope;
 pub mod exempt;
 pub mod fixture;
+pub mod foresee;
 pub mod mutate;
 pub mod owned;
 pub mod patch;

@@ -243,7 +243,12 @@ impl Reviewer<'_> {
         Circumstances { bundle: self.bundle, grants, review, exemptions: self.exemptions, is_glass_broken, now }
     }
 
-    fn grants(&self, namespace: &NamespaceState, subject: Option<&NamespaceMeta>, now: Timestamp) -> Judging {
+    pub(super) fn grants(
+        &self,
+        namespace: &NamespaceState,
+        subject: Option<&NamespaceMeta>,
+        now: Timestamp,
+    ) -> Judging {
         let meta = match (subject, namespace) {
             (Some(meta), _) => meta,
             (None, NamespaceState::Known(meta)) => meta,
@@ -290,10 +295,10 @@ impl Reviewer<'_> {
 }
 
 /// What judges a request.
-struct Judging {
-    grants: Vec<Grant>,
+pub(super) struct Judging {
+    pub(super) grants: Vec<Grant>,
     notices: Vec<Notice>,
-    break_glass: Option<BreakGlass>,
+    pub(super) break_glass: Option<BreakGlass>,
 }
 
 impl From<Grants> for Judging {

@@ -4,6 +4,7 @@
 //! closes a finding is decided in [`crate::report::lifecycle`], but for objects that are gone. It must not name the
 //! command line or the server.
 
+pub mod ahead;
 pub mod auditor;
 pub mod judge;
 pub mod kinds;

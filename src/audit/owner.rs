@@ -115,32 +115,40 @@ impl Meta {
 
     /// Returns what delivers the object, by the marks of Argo CD, Flux and Helm.
     pub fn application(&self) -> Option<Application> {
-        let text = |map: &Option<BTreeMap<String, Option<String>>>, key: &str| {
-            let text = map.as_ref()?.get(key)?.as_deref()?;
-            (!text.is_empty()).then(|| text.to_owned())
-        };
-        let label = |key: &str| text(&self.labels, key);
-        let annotation = |key: &str| text(&self.annotations, key);
-        let flux = |kind: &str, prefix: &str| {
-            let name = label(&format!("{prefix}.toolkit.fluxcd.io/name"))?;
-            let namespace = label(&format!("{prefix}.toolkit.fluxcd.io/namespace")).unwrap_or_default();
-            Some(Application { kind: kind.into(), namespace, name })
-        };
-        annotation("argocd.argoproj.io/tracking-id")
-            .and_then(|id| argo(&id))
-            .or_else(|| flux("Kustomization", "kustomize"))
-            .or_else(|| flux("HelmRelease", "helm"))
-            .or_else(|| {
-                let name = annotation("meta.helm.sh/release-name")?;
-                let namespace = annotation("meta.helm.sh/release-namespace").unwrap_or_default();
-                Some(Application { kind: "Release".into(), namespace, name })
-            })
+        let text = |map: &Option<BTreeMap<String, Option<String>>>, key: &str| map.as_ref()?.get(key)?.clone();
+        application(&|key| text(&self.labels, key), &|key| text(&self.annotations, key))
     }
 }
 
 /// Returns the number that stands for an object.
 pub fn digest(key: &ObjectKey) -> u128 {
     u128::from_str_radix(&key.digest(), 16).unwrap_or_default()
+}
+
+/// Returns what delivers an object of these labels and annotations, by the marks of Argo CD, Flux and Helm.
+pub fn delivered_by(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<Application> {
+    application(&|key| labels.get(key).cloned(), &|key| annotations.get(key).cloned())
+}
+
+type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
+
+fn application(label: &Lookup<'_>, annotation: &Lookup<'_>) -> Option<Application> {
+    let label = |key: &str| label(key).filter(|text| !text.is_empty());
+    let annotation = |key: &str| annotation(key).filter(|text| !text.is_empty());
+    let flux = |kind: &str, prefix: &str| {
+        let name = label(&format!("{prefix}.toolkit.fluxcd.io/name"))?;
+        let namespace = label(&format!("{prefix}.toolkit.fluxcd.io/namespace")).unwrap_or_default();
+        Some(Application { kind: kind.into(), namespace, name })
+    };
+    annotation("argocd.argoproj.io/tracking-id")
+        .and_then(|id| argo(&id))
+        .or_else(|| flux("Kustomization", "kustomize"))
+        .or_else(|| flux("HelmRelease", "helm"))
+        .or_else(|| {
+            let name = annotation("meta.helm.sh/release-name")?;
+            let namespace = annotation("meta.helm.sh/release-namespace").unwrap_or_default();
+            Some(Application { kind: "Release".into(), namespace, name })
+        })
 }
 
 /// Reads a tracking id: `app:group/kind:namespace/name`, the app with its namespace as `namespace_app`.

@@ -18,6 +18,7 @@ mod finding;
 mod findings;
 mod links;
 mod manifest;
+mod modes;
 mod namespaces;
 mod overview;
 mod policies;
@@ -55,6 +56,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = decision::routes(routes);
     let routes = feed::routes(routes);
     let routes = enforce::routes(routes);
+    let routes = modes::routes(routes);
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
     let routes = sign_in::routes(routes);

@@ -20,7 +20,7 @@ use crate::store::{Audit, AuditState, Filter, Page, PageQuery};
 /// The routes, group by group: a heading, then path and name of each.
 const ROUTES: &[(&str, &[(&str, &str)])] = &[
     ("Now", &[("/", "Overview"), ("/findings", "Findings"), ("/namespaces", "Namespaces")]),
-    ("From warn to enforce", &[("/enforce", "Ready to enforce")]),
+    ("From warn to enforce", &[("/enforce", "Ready to enforce"), ("/modes", "Change modes")]),
     ("Judged by", &[("/rules", "Rules"), ("/policies", "Policies")]),
     ("Past", &[("/feed", "Live feed"), ("/decisions", "Decisions"), ("/audits", "Audits")]),
     ("Gatepost", &[("/styleguide", "Style guide")]),

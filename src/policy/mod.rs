@@ -5,6 +5,7 @@
 pub mod authority;
 pub mod break_glass;
 pub mod embedded;
+pub mod enforcement;
 pub mod exemption;
 pub mod group;
 pub mod kinds;

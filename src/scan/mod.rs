@@ -24,10 +24,12 @@ mod lines;
 pub(crate) mod lists;
 mod namespaces;
 mod openapi;
+pub mod preview;
 pub mod problem;
 pub mod random;
 mod rate;
 mod reports;
+pub mod requests;
 pub mod standing;
 mod stream;
 pub mod suggestions;
@@ -49,6 +51,7 @@ use self::guard::Door;
 use self::problem::Problem;
 use self::rate::Rates;
 use crate::audit;
+use crate::audit::ahead::Reader;
 use crate::cluster::identity::Identities;
 use crate::input::document::STACK_BYTES;
 use crate::store::Store;
@@ -59,6 +62,9 @@ use crate::webhook::workers::Workers;
 const REPORTS: usize = 16;
 /// Streams that may be open at a time.
 const STREAMS: usize = 64;
+
+/// Previews that may read the cluster at a time.
+const PREVIEWS: usize = 2;
 
 /// What clients may ask for.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +97,10 @@ pub struct ApiState {
     pub bearers: Bearers,
     /// What is kept over time, where this process keeps anything.
     pub kept: Option<Kept>,
+    /// What reads the cluster for previews, where this process may.
+    pub reader: Option<Reader>,
+    /// Previews that may read it at a time.
+    pub previews: Arc<Semaphore>,
 }
 
 /// What is kept over time, and what finds it.
@@ -119,7 +129,8 @@ impl ApiState {
         let [scans, reports, streams] = [most, REPORTS, STREAMS].map(|most| Arc::new(Semaphore::new(most)));
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
         let rates = Rates::new(per_second);
-        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, rates, bearers, kept })
+        let (reader, previews) = (None, Arc::new(Semaphore::new(PREVIEWS)));
+        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, rates, bearers, kept, reader, previews })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -148,6 +159,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);
     let routes = suggestions::routes(routes);
+    let routes = preview::routes(routes);
     let routes = decisions::routes(routes);
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);

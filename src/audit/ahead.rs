@@ -1,0 +1,273 @@
+//! Looking ahead: every object of some namespaces is read, and judged as if these enforced something else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::Client;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::kinds::{Listed, discover};
+use super::likeness::Parts;
+use super::list::{FIRST_PAGE, Lister, Page, PageError, next_limit};
+use super::owner::{Meta, Owner, Owners, digest};
+use crate::admission::foresee::{Foreseen, Standing};
+use crate::admission::{Controllers, Reviewer};
+use crate::background;
+use crate::engine::review::Inventory;
+use crate::engine::value::ObjectBuilder;
+use crate::engine::{Bundle, Machines, ResolvedPolicy, json};
+use crate::input::document::STACK_BYTES;
+use crate::policy::{GroupVersionKind, NamespaceMeta};
+use crate::report::finding::{Application, ObjectKey};
+
+/// So many namespaces are listed one by one; of more, whole kinds are.
+const ONE_BY_ONE: usize = 8;
+/// Objects that are read of one look, at most.
+const MOST: u64 = 100_000;
+
+/// What reads a cluster for a look ahead.
+#[derive(Clone)]
+pub struct Reader {
+    /// The cluster.
+    pub client: Client,
+    /// List requests in a second, at most.
+    pub qps: u32,
+    /// Whether Secrets are read.
+    pub secrets: bool,
+}
+
+/// What a namespace is, and what it would be.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// As it stands.
+    pub now: Arc<NamespaceMeta>,
+    /// As it would be.
+    pub then: Arc<NamespaceMeta>,
+    /// Objects that rules look up there.
+    pub inventory: Inventory,
+}
+
+/// What a look ahead judges by; it must outlive the threads that do.
+pub trait Judging: Send + Sync + 'static {
+    /// Returns what decides.
+    fn reviewer(&self) -> Reviewer<'_>;
+    /// Returns rules and policies.
+    fn bundle(&self) -> &Bundle;
+    /// Returns whose objects were judged as templates.
+    fn controllers(&self) -> &Controllers;
+}
+
+/// An object that would be denied.
+#[derive(Debug)]
+pub struct ObjectAhead {
+    /// The object.
+    pub object: ObjectKey,
+    /// Its top owner as `Kind/name`, or itself.
+    pub owner: String,
+    /// What delivers it.
+    pub application: Option<Application>,
+    /// What would be denied.
+    pub foreseen: Foreseen,
+    /// Whether its next change is denied already, as things stand.
+    pub is_denied_now: bool,
+}
+
+/// What a look ahead found.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// Objects that were read.
+    pub looked_at: u64,
+    /// Those that would be denied.
+    pub objects: Vec<ObjectAhead>,
+    /// Kinds that could not be read, each with the reason.
+    pub unread: BTreeMap<String, String>,
+}
+
+/// What tells an object before the whole is read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Head {
+    metadata: Meta,
+}
+
+/// A page of objects, with what they are judged by.
+struct Work<J> {
+    judging: Arc<J>,
+    proposals: Arc<BTreeMap<String, Proposal>>,
+    owners: Arc<Owners>,
+    kind: GroupVersionKind,
+    at: Timestamp,
+    text: String,
+}
+
+/// What became of a page.
+struct Done {
+    next: Option<String>,
+    objects: usize,
+    looked_at: u64,
+    ahead: Vec<ObjectAhead>,
+    /// The top owners of what makes others, by uid.
+    owners: Owners,
+    fault: Option<String>,
+}
+
+impl Reader {
+    /// Looks what of some namespaces' objects would be denied at an instant.
+    pub async fn look<J: Judging>(
+        &self,
+        judging: Arc<J>,
+        policies: &[Arc<ResolvedPolicy>],
+        proposals: BTreeMap<String, Proposal>,
+        at: Timestamp,
+    ) -> Ahead {
+        let lister = Lister::new(self.qps);
+        let served = discover(&self.client, &lister).await;
+        let mut ahead = Ahead { unread: served.unread.clone(), ..Ahead::default() };
+        let kinds = served.wanted(judging.bundle(), policies, self.secrets);
+        let proposals = Arc::new(proposals);
+        let mut owners = Arc::new(Owners::new());
+        for listed in kinds.iter().filter(|listed| listed.namespaced || listed.kind.is_namespace()) {
+            for url in urls(listed, &proposals) {
+                let work = |text| Work {
+                    judging: judging.clone(),
+                    proposals: proposals.clone(),
+                    owners: owners.clone(),
+                    kind: listed.kind.clone(),
+                    at,
+                    text,
+                };
+                let (found, learnt) = match self.list(&lister, &url, work, &mut ahead).await {
+                    Ok(found) => found,
+                    Err(cause) => {
+                        ahead.unread.insert(listed.name(), cause);
+                        continue;
+                    }
+                };
+                ahead.objects.extend(found);
+                Arc::make_mut(&mut owners).extend(learnt);
+            }
+        }
+        ahead.objects.sort_by(|a, b| a.object.cmp(&b.object));
+        ahead
+    }
+
+    async fn list<J: Judging>(
+        &self,
+        lister: &Lister,
+        url: &str,
+        work: impl Fn(String) -> Work<J>,
+        ahead: &mut Ahead,
+    ) -> Result<(Vec<ObjectAhead>, Owners), String> {
+        let (mut found, mut owners) = (Vec::new(), Owners::new());
+        let (mut limit, mut at): (u32, Option<String>) = (FIRST_PAGE, None);
+        loop {
+            if ahead.looked_at >= MOST {
+                return Err(format!("more than {MOST} objects"));
+            }
+            let page = lister.page(&self.client, url, limit, at.as_deref()).await;
+            let text = page.map_err(|error| match error {
+                PageError::Gone(_) => "410: the list grew too old".to_owned(),
+                PageError::Forbidden(cause) | PageError::Unread(cause) => cause,
+            })?;
+            let bytes = text.len();
+            let done = on_a_thread(work(text)).await?;
+            limit = next_limit(done.objects, bytes);
+            ahead.looked_at = ahead.looked_at.saturating_add(done.looked_at);
+            found.extend(done.ahead);
+            owners.extend(done.owners);
+            if let Some(fault) = done.fault {
+                return Err(fault);
+            }
+            at = done.next;
+            if at.is_none() {
+                return Ok((found, owners));
+            }
+        }
+    }
+}
+
+/// Returns the paths of the lists that hold a kind's objects of some namespaces.
+fn urls(listed: &Listed, proposals: &BTreeMap<String, Proposal>) -> Vec<String> {
+    if !listed.namespaced || proposals.len() > ONE_BY_ONE {
+        return vec![listed.url()];
+    }
+    proposals.keys().map(|namespace| listed.url_in(namespace)).collect()
+}
+
+/// Judges a page on a thread that gives way to admission and has the stack that deep objects need.
+async fn on_a_thread<J: Judging>(work: Work<J>) -> Result<Done, String> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let thread = std::thread::Builder::new().name("ahead".into()).stack_size(STACK_BYTES);
+    let started = thread.spawn(move || {
+        background::step_back();
+        let _ = sender.send(work.run());
+    });
+    started.map_err(|error| format!("no thread: {error}"))?;
+    receiver.await.unwrap_or_else(|_| Err("judging panicked".into()))
+}
+
+impl<J: Judging> Work<J> {
+    fn run(&self) -> Result<Done, String> {
+        let page: Page<'_> = serde_json::from_str(&self.text).map_err(|error| format!("the list: {error}"))?;
+        let items = page.items.unwrap_or_default();
+        let mut done = Done {
+            next: page.metadata.next.filter(|next| !next.is_empty()),
+            objects: items.len(),
+            looked_at: 0,
+            ahead: Vec::new(),
+            owners: Owners::new(),
+            fault: None,
+        };
+        let mut machines = Machines::default();
+        for item in items {
+            if let Err(fault) = self.object(item, &mut machines, &mut done) {
+                done.fault = Some(fault);
+            }
+        }
+        Ok(done)
+    }
+
+    fn object(&self, item: &RawValue, machines: &mut Machines, done: &mut Done) -> Result<(), String> {
+        let Head { metadata: meta } =
+            serde_json::from_str(item.get()).map_err(|error| format!("an object: {error}"))?;
+        let kind = &self.kind;
+        let namespace = if kind.is_namespace() { &meta.name } else { &meta.namespace };
+        let Some(proposal) = self.proposals.get(namespace) else { return Ok(()) };
+        done.looked_at = done.looked_at.saturating_add(1);
+        let key = ObjectKey {
+            cluster: String::new(),
+            group: kind.group.clone(),
+            kind: kind.kind.clone(),
+            namespace: meta.namespace.clone(),
+            name: meta.name.clone(),
+        };
+        let owned = meta.owned(&key, item.get(), &self.owners, self.judging.controllers());
+        let top = if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name) } else { owned.top };
+        let template = Parts::read(item.get(), false).map(|parts| parts.hashes()).unwrap_or_default().into();
+        done.owners.insert(meta.uid.clone(), Owner { digest: digest(&key), top: top.as_str().into(), template });
+        let object = json::parse(item.get()).map_err(|error| format!("{} {}: {error}", kind.kind, meta.name))?;
+        let object = ObjectBuilder::from_value(&object)
+            .set(&"apiVersion".into(), kind.api_version())
+            .set(&"kind".into(), kind.kind.as_str())
+            .build();
+        let inventory = proposal.inventory.clone();
+        let standing = Standing { kind: kind.clone(), object, told_at: owned.told_at, inventory };
+        let reviewer = self.judging.reviewer();
+        let foreseen = reviewer.foresee(&standing, &proposal.then, self.at, machines);
+        if foreseen.is_empty() {
+            return Ok(());
+        }
+        let now = reviewer.foresee(&standing, &proposal.now, Timestamp::now(), machines);
+        done.ahead.push(ObjectAhead {
+            object: key,
+            owner: top,
+            application: meta.application(),
+            is_denied_now: now.on_update.len() >= foreseen.on_update.len()
+                && now.on_create.len() >= foreseen.on_create.len(),
+            foreseen,
+        });
+        Ok(())
+    }
+}
