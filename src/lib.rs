@@ -12,6 +12,7 @@ pub mod config;
 pub mod dashboard;
 pub mod engine;
 pub mod input;
+pub mod notify;
 pub mod policy;
 pub mod report;
 pub mod scan;

@@ -7,6 +7,7 @@ use serde_saphyr::Spanned;
 
 use super::authority::AuthorityText;
 use super::exemptions::ExemptionsText;
+use super::notifications::{self, Target, TargetText};
 use super::slots::Slots;
 use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
@@ -42,6 +43,7 @@ pub(super) struct Sections {
     controllers: BTreeMap<String, Spanned<Vec<String>>>,
     modes: Option<Spanned<AuthorityText>>,
     exemptions: Option<Spanned<ExemptionsText>>,
+    notifications: Option<Spanned<Vec<TargetText>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +82,7 @@ pub(super) struct Converted {
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
     pub controllers: Controllers,
     pub exemptions: ExemptionTerms,
+    pub notifications: Vec<Target>,
     /// The line of each policy that is named: `namespaces[0].set.enforce`.
     pub lines: BTreeMap<String, u64>,
 }
@@ -122,8 +125,8 @@ impl Sections {
             }
             controllers.0.insert(kind, users.value);
         }
-        let exemptions = exemptions(self.exemptions)?;
-        Ok(Converted { modes, static_namespaces, controllers, exemptions, lines })
+        let (exemptions, notifications) = (exemptions(self.exemptions)?, targets(self.notifications)?);
+        Ok(Converted { modes, static_namespaces, controllers, exemptions, notifications, lines })
     }
 }
 
@@ -136,6 +139,12 @@ fn exemptions(text: Option<Spanned<ExemptionsText>>) -> Result<ExemptionTerms, F
     let Some(Spanned { value, referenced, .. }) = text else { return Ok(ExemptionTerms::default()) };
     let fault = |cause| Fault::Section { line: Some(referenced.line()), cause: format!("exemptions.{cause}") };
     value.convert().map_err(fault)
+}
+
+fn targets(text: Option<Spanned<Vec<TargetText>>>) -> Result<Vec<Target>, Fault> {
+    let Some(Spanned { value, referenced, .. }) = text else { return Ok(Vec::new()) };
+    let fault = |cause| Fault::Section { line: Some(referenced.line()), cause: format!("notifications{cause}") };
+    notifications::convert(value).map_err(fault)
 }
 
 /// Refuses `mutate` where it would do nothing.

@@ -173,8 +173,14 @@ impl Layers {
         let sections = outline.sections.iter().map(|(key, line)| (key.clone(), *line));
         let mut places: BTreeMap<String, Origin> = converted.lines.into_iter().chain(sections).map(of_line).collect();
         places.extend(values.iter().map(|value| (value.key.clone(), value.origin.clone())));
-        let (modes, controllers, exemptions) = (converted.modes, converted.controllers, converted.exemptions);
-        Ok(Config { modes, static_namespaces: converted.static_namespaces, controllers, exemptions, places })
+        Ok(Config {
+            modes: converted.modes,
+            static_namespaces: converted.static_namespaces,
+            controllers: converted.controllers,
+            exemptions: converted.exemptions,
+            notifications: converted.notifications.into(),
+            places,
+        })
     }
 
     /// Checks one setting by itself, so that the error can say who set it.

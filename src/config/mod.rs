@@ -5,6 +5,7 @@ mod exemptions;
 mod file;
 mod layers;
 mod lifetime;
+pub mod notifications;
 mod origin;
 mod outline;
 mod print;
@@ -14,6 +15,7 @@ mod secret;
 mod settings;
 mod slots;
 mod variables;
+mod web_address;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,6 +37,7 @@ pub use secret::Secret;
 pub use settings::{FailurePolicy, LogFormat, PolicyReports, Registration, Role, Settings, in_pod};
 pub use slots::Slots;
 pub use variables::unknown_variables;
+pub use web_address::WebAddress;
 
 /// The whole configuration, valid in itself.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +50,8 @@ pub struct Config {
     pub controllers: Controllers,
     /// Which exemptions count.
     pub exemptions: ExemptionTerms,
+    /// Who is told of what.
+    pub notifications: Arc<[notifications::Target]>,
     /// Where each policy is named: `namespaces[0].set.enforce`, `defaults.warn`, and the sections as a whole.
     pub places: BTreeMap<String, Origin>,
 }

@@ -11,13 +11,14 @@ use super::slots::GROUPS;
 use crate::policy::nearest;
 
 /// Top-level keys that are read elsewhere, each with what stands for its absence.
-pub(super) const SECTIONS: [(&str, &str); 6] = [
+pub(super) const SECTIONS: [(&str, &str); 7] = [
     ("namespaces", "[]"),
     ("floors", "[]"),
     ("static", "{}"),
     ("controllers", "{}"),
     ("modes", "{}"),
     ("exemptions", "{}"),
+    ("notifications", "[]"),
 ];
 
 /// What a file says of one setting.

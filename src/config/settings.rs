@@ -13,6 +13,7 @@ use super::lifetime::{Interval, Lifetime};
 use super::receiver::Receiver;
 use super::secret::Secret;
 use super::slots::Slots;
+use super::web_address::WebAddress;
 use crate::store::{Address, Remote};
 
 /// Settings that a change of the file changes at once; every other one needs a restart, which is then told.
@@ -60,6 +61,9 @@ pub struct Settings {
     /// Where the API answers; in a Pod on all of its addresses
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub listen_http: SocketAddr,
+    /// Address by which people reach the dashboard; links in notifications begin with it
+    #[arg(long, value_name = "URL")]
+    pub external_url: Option<WebAddress>,
     /// Where health and metrics are; in a Pod on all of its addresses
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:9090")]
     pub listen_metrics: SocketAddr,

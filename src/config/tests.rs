@@ -35,6 +35,7 @@ fn sample(scalar: &Scalar, number: usize) -> String {
         }
         "databaseUrl" => format!("postgres://name-{number}/gatepost"),
         "role" => word(["scanner", "all", "scanner"]),
+        "externalUrl" => format!("https://name-{number}"),
         "scanner" => format!("https://name-{number}/"),
         "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),

@@ -24,6 +24,7 @@ use crate::audit::Desk;
 use crate::config::Config;
 use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use crate::input::Surroundings;
+use crate::notify;
 use crate::policy::{NamespaceMeta, RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, BroughtIn, Content, Finding, Fingerprint, ObjectKey, State};
@@ -230,7 +231,12 @@ fn report() -> Batch {
 }
 
 fn kept(store: Arc<dyn Store>) -> Kept {
-    Kept { store, feed: Arc::new(Feed::new(watch::channel(false).1)), auditor: Some(Desk::idle()) }
+    Kept {
+        store,
+        feed: Arc::new(Feed::new(watch::channel(false).1)),
+        auditor: Some(Desk::idle()),
+        notifier: notify::Desk::default(),
+    }
 }
 
 #[tokio::test]

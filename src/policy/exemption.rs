@@ -27,7 +27,7 @@ pub use skips::skip;
 pub use written::{ExemptionSpec, MatchSpec, Written, documents, is_exemption};
 
 /// One that ends within this time is told as ending.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+pub const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Where an exemption counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]

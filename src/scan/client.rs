@@ -52,7 +52,8 @@ pub enum NotTaken {
     },
 }
 
-type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// What connects.
+pub(crate) type Https = HttpClient<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// Sends reports to one address.
 #[derive(Clone)]
@@ -167,6 +168,12 @@ fn read(file: &Path) -> Result<Vec<u8>, String> {
     fs::read(file).map_err(|error| format!("{}: {error}", file.display()))
 }
 
+/// Returns what connects to servers that the authorities of a file in PEM vouch for, or else those of the machine.
+pub(crate) fn connector(authorities: Option<&Path>) -> Result<Https, String> {
+    let text = authorities.map(read).transpose()?;
+    https(authorities.zip(text.as_deref()))
+}
+
 /// Returns what connects to servers that authorities vouch for: those in the text of a file, or the machine's.
 fn https(authorities: Option<(&Path, &[u8])>) -> Result<Https, String> {
     let builder = || {
@@ -199,7 +206,7 @@ fn roots(file: &Path, text: &[u8]) -> Result<RootCertStore, String> {
 }
 
 /// Returns an error with what caused it.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

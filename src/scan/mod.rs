@@ -23,6 +23,7 @@ pub mod guard;
 mod lines;
 pub(crate) mod lists;
 mod namespaces;
+mod notifications;
 mod openapi;
 pub mod preview;
 pub mod problem;
@@ -54,6 +55,7 @@ use crate::audit;
 use crate::audit::ahead::Reader;
 use crate::cluster::identity::Identities;
 use crate::input::document::STACK_BYTES;
+use crate::notify;
 use crate::store::Store;
 use crate::webhook::handlers::App;
 use crate::webhook::workers::Workers;
@@ -112,6 +114,8 @@ pub struct Kept {
     pub feed: Arc<Feed>,
     /// Who audits, where anybody does.
     pub auditor: Option<audit::Desk>,
+    /// Who tells people what happens.
+    pub notifier: notify::Desk,
 }
 
 impl ApiState {
@@ -164,6 +168,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);
     let routes = feed::routes(routes);
+    let routes = notifications::routes(routes);
     let routes = openapi::routes(routes);
     routes.finish().merge(pages).layer(from_fn_with_state(state, guard::receive))
 }

@@ -181,6 +181,11 @@ impl Problem {
             .header(RETRY_AFTER, HeaderValue::from_static("5"))
     }
 
+    /// Somebody else does not take what was sent.
+    pub fn not_delivered(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "not-delivered", "It did not arrive", detail)
+    }
+
     /// Something is wrong with Gatepost itself.
     pub fn internal(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Gatepost failed", detail)

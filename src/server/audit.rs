@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{broadcast, watch};
 
-use super::{ServeError, keep, reports};
+use super::{ServeError, keep, notify, reports};
 use crate::audit::{Auditor, Rules, patient};
 use crate::config::{PolicyReports, Settings};
 use crate::scan::Kept;
@@ -36,6 +36,7 @@ pub async fn start(
     let observer = Arc::new(app.metrics.store.clone());
     let store = store::open_observed(&settings.data_dir, database, observer).await?;
     keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
+    let notifier = notify::start(settings, store.clone(), app, readiness, stopped);
     let audited = client.zip(settings.audit_interval.every());
     if audited.is_none() && settings.policy_reports != PolicyReports::Off {
         tracing::warn!("nothing is audited here, so no policy reports are written");
@@ -61,7 +62,7 @@ pub async fn start(
         auditor.start(stopped.clone())
     });
     let feed = Arc::new(Feed::new(stopped.clone()));
-    Ok(Some(Kept { store, feed, auditor }))
+    Ok(Some(Kept { store, feed, auditor, notifier }))
 }
 
 fn rules(app: &App) -> Rules {

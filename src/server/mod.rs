@@ -10,6 +10,7 @@ mod in_use;
 mod keep;
 mod load;
 mod manifests;
+mod notify;
 mod outbox;
 mod registration;
 mod reload;

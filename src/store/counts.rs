@@ -137,6 +137,7 @@ fn is_counted(filter: &Filter) -> bool {
         && filter.result.is_empty()
         && filter.owner.is_empty()
         && filter.since.is_none()
+        && filter.came.is_none()
         && filter.text.is_none()
 }
 

@@ -1,5 +1,6 @@
 //! [`Store`] over whichever database: each method is one job in one transaction.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,7 +17,7 @@ use super::{
     Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History, OpenCount, Page, PageQuery,
     ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
 };
-use super::{audits, change, counts, findings, history, reports, tokens};
+use super::{audits, change, counts, findings, history, notified, reports, tokens};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -194,6 +195,19 @@ impl Store for Database {
 
     async fn check(&self, id: i64) -> Stored<Option<Check>> {
         self.read(Box::new(move |session| Box::pin(async move { reports::check_of(session, id).await }))).await
+    }
+
+    async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>> {
+        let target = target.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { notified::of_target(session, &target).await }))).await
+    }
+
+    async fn set_notified(&self, target: &str, event: &str, through: Timestamp) -> Stored<()> {
+        let (target, event) = (target.to_owned(), event.to_owned());
+        self.write(Box::new(move |session| {
+            Box::pin(async move { notified::put(session, (&target, &event), through).await })
+        }))
+        .await
     }
 
     async fn put_token(&self, token: &Token) -> Stored<()> {

@@ -213,6 +213,7 @@ pub(super) fn narrow(select: &mut Select, filter: &Filter) {
     select.any_of("result", &filter.result);
     select.any_of("owner", &filter.owner);
     select.since("first_seen", filter.since);
+    select.came("opened_at", filter.came);
     select.words(&["name", "rule", "message", "path"], filter.text.as_deref());
 }
 

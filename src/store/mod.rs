@@ -9,6 +9,7 @@ mod counts;
 mod database;
 mod findings;
 mod history;
+mod notified;
 mod observe;
 pub mod open;
 mod postgres;
@@ -347,6 +348,8 @@ pub struct Filter {
     pub source: Vec<String>,
     /// First seen, judged or begun at or after.
     pub since: Option<Timestamp>,
+    /// Findings that were opened, or decisions that were taken in, after the first and up to the second of these times.
+    pub came: Option<(Timestamp, Timestamp)>,
     /// Words that stand in name, rule, message or path, in any case.
     pub text: Option<String>,
 }
@@ -577,6 +580,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns one check.
     async fn check(&self, id: i64) -> Stored<Option<Check>>;
+
+    /// Returns up to when a target of notifications has been told, by event.
+    async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>>;
+
+    /// Remembers that a target has been told of an event up to a time.
+    async fn set_notified(&self, target: &str, event: &str, through: Timestamp) -> Stored<()>;
 
     /// Keeps a token.
     async fn put_token(&self, token: &Token) -> Stored<()>;

@@ -25,7 +25,7 @@ pub(super) async fn take_in(session: &mut dyn Session, batch: &Batch, now: Times
     if session.run(once, vec![(&batch.source).into(), (&batch.key).into(), now.into()]).await? == 0 {
         return Ok(Taken::Known);
     }
-    keep(session, batch).await?;
+    keep(session, batch, now).await?;
     let checks = batch.checks.iter().map(|check| check_params(check, batch)).collect::<Stored<_>>()?;
     let insert = "INSERT INTO judged (judged, cluster, source, revision, policies, passed, summary, violations, results) \
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
@@ -35,7 +35,7 @@ pub(super) async fn take_in(session: &mut dyn Session, batch: &Batch, now: Times
 }
 
 /// Keeps decisions. What was found after an answer is reported after it, under the same uid: the results are put together.
-async fn keep(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
+async fn keep(session: &mut dyn Session, batch: &Batch, now: Timestamp) -> Stored<()> {
     let mut decisions: BTreeMap<&str, Decision> = BTreeMap::new();
     for decision in &batch.decisions {
         match decisions.entry(&decision.uid) {
@@ -60,10 +60,10 @@ async fn keep(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
         }
     }
     session.run_each("UPDATE decision SET results = $2 WHERE uid = $1", changed).await?;
-    let new = decisions.values().map(|decision| decision_params(decision, batch)).collect::<Stored<_>>()?;
+    let new = decisions.values().map(|decision| decision_params(decision, batch, now)).collect::<Stored<_>>()?;
     let insert = format!(
-        "INSERT INTO decision ({DECISION}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, \
-         $16) ON CONFLICT (uid) DO NOTHING"
+        "INSERT INTO decision ({DECISION}, taken) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
+         $15, $16, $17) ON CONFLICT (uid) DO NOTHING"
     );
     session.run_each(&insert, new).await.map(drop)
 }
@@ -120,7 +120,7 @@ fn cluster_of<'a>(own: &'a str, batch: &'a Batch) -> &'a str {
     if own.is_empty() { &batch.cluster } else { own }
 }
 
-fn decision_params(decision: &Decision, batch: &Batch) -> Stored<Vec<Param>> {
+fn decision_params(decision: &Decision, batch: &Batch, taken: Timestamp) -> Stored<Vec<Param>> {
     Ok(vec![
         (&decision.uid).into(),
         decision.time.into(),
@@ -138,6 +138,7 @@ fn decision_params(decision: &Decision, batch: &Batch) -> Stored<Vec<Param>> {
         decision.duration_us.into(),
         decision.break_glass.as_deref().into(),
         json(&decision.results)?.into(),
+        taken.into(),
     ])
 }
 
@@ -192,6 +193,7 @@ pub(super) async fn decisions(session: &mut dyn Session, query: &PageQuery<()>) 
         select.holds_one("results", &values.iter().map(piece).collect::<Vec<_>>());
     }
     select.since("decided", filter.since);
+    select.came("taken", filter.came);
     select.words(&["name", "results"], filter.text.as_deref());
     let order = Order { tag: "decision", columns: &["decided", "uid"], is_descending: true };
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), decision).await

@@ -6,9 +6,10 @@ use refinery::{Migration, Runner};
 use super::{StoreError, Stored};
 
 /// Every version, by name and text. What has been released is never changed again: the next one mends it.
-const VERSIONS: [(&str, &str); 2] = [
+const VERSIONS: [(&str, &str); 3] = [
     ("V1__start", include_str!("migrations/V1__start.sql")),
     ("V2__history", include_str!("migrations/V2__history.sql")),
+    ("V3__notifications", include_str!("migrations/V3__notifications.sql")),
 ];
 
 /// How a database writes what others write otherwise.

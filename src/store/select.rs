@@ -70,6 +70,14 @@ impl Select {
         }
     }
 
+    /// Keeps rows whose time is after the first and not after the second.
+    pub(super) fn came(&mut self, column: &str, came: Option<(Timestamp, Timestamp)>) {
+        if let Some((after, until)) = came {
+            let (after, until) = (self.bind(after), self.bind(until));
+            self.only(format!("{column} > {after} AND {column} <= {until}"));
+        }
+    }
+
     /// Keeps rows whose text holds one of the pieces, as they are written; none is no condition.
     pub(super) fn holds_one(&mut self, column: &str, pieces: &[String]) {
         let pieces: Vec<String> = pieces.iter().map(|piece| self.bind(holding(piece))).collect();

@@ -117,6 +117,7 @@ on_both! {
     a_batch_is_taken_in_once_and_decisions_are_found,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
+    targets_are_told_from_where_they_were_told_last,
     checks_are_a_history_by_source,
     tokens_are_kept_by_their_hash_until_they_are_revoked,
     what_is_too_old_goes_and_what_stands_stays,
@@ -633,6 +634,36 @@ async fn what_is_too_old_goes_and_what_stands_stays(kept: Kept) {
     assert_eq!(counted, [("open".to_owned(), 1)]);
 }
 
+async fn targets_are_told_from_where_they_were_told_last(kept: Kept) {
+    let store = &kept.store;
+    assert!(store.notified("chat").await.unwrap().is_empty());
+    for (target, event, minute) in
+        [("chat", "findings", 1), ("chat", "denials", 2), ("chat", "findings", 3), ("soc", "x", 4)]
+    {
+        store.set_notified(target, event, at(minute)).await.unwrap();
+    }
+    let told = store.notified("chat").await.unwrap();
+    assert_eq!(told, BTreeMap::from([("denials".to_owned(), at(2)), ("findings".to_owned(), at(3))]));
+
+    let object = object("shop", "web");
+    let old = finding(&object, "a", Severity::High, at(0));
+    let new = finding(&object, "b", Severity::Low, at(0));
+    store.change("main", put(&[old]), at(5)).await.unwrap();
+    store.change("main", put(std::slice::from_ref(&new)), at(6)).await.unwrap();
+    let came = |after, until| Filter { came: Some((at(after), at(until))), ..Filter::default() };
+    let found = store.findings(&query(came(5, 6))).await.unwrap();
+    assert_eq!(found.items.iter().map(|finding| &finding.id).collect::<Vec<_>>(), [&new.id]);
+    assert_eq!(store.facet(&came(5, 6), Facet::Severity, 9).await.unwrap(), [("low".to_owned(), 1)]);
+    assert_eq!(store.facet(&came(4, 6), Facet::Namespace, 9).await.unwrap(), [("shop".to_owned(), 2)]);
+
+    // Taken in now, whenever they were made.
+    let before = Timestamp::now();
+    store.take_in(&batch("k", vec![decision("late", 0, Vec::new())])).await.unwrap();
+    let taken = |after: Timestamp| Filter { came: Some((after, Timestamp::now())), ..Filter::default() };
+    assert_eq!(store.decisions(&query(taken(before))).await.unwrap().items.len(), 1);
+    assert!(store.decisions(&query(taken(Timestamp::now()))).await.unwrap().items.is_empty());
+}
+
 async fn letting_go_of_much_keeps_no_other_writer_waiting(kept: Kept) {
     let store = &kept.store;
     let decisions = (0..20_000).map(|number| decision(&number.to_string(), 0, Vec::new())).collect();
@@ -660,7 +691,7 @@ async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Kept) {
     kept.run(newer).await;
     let error = kept.again().await.unwrap_err();
     assert!(matches!(error, StoreError::Newer { found: 99, .. }), "{error}");
-    assert_eq!(kept.number("SELECT COUNT(*) FROM refinery_schema_history").await, 3);
+    assert_eq!(kept.number("SELECT COUNT(*) FROM refinery_schema_history").await, 4);
 }
 
 async fn several_may_open_it_at_once_and_write(kept: Kept) {

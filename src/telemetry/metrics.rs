@@ -23,6 +23,7 @@ use super::logs::LogMetrics;
 use super::modes::ModeMetrics;
 use super::mutation::MutationMetrics;
 use super::namespaces::NamespaceMetrics;
+use super::notifications::NotificationMetrics;
 use super::otlp::TraceMetrics;
 use super::outbox::OutboxMetrics;
 use super::process::Process;
@@ -63,6 +64,8 @@ pub struct Metrics {
     pub findings: FindingMetrics,
     /// Known namespaces.
     pub namespaces: NamespaceMetrics,
+    /// Notifications.
+    pub notifications: NotificationMetrics,
     /// Decisions on their way to where they are kept.
     pub outbox: OutboxMetrics,
     /// The registration.
@@ -117,6 +120,7 @@ impl Metrics {
             exemptions: ExemptionMetrics::register(ours),
             findings: FindingMetrics::register(ours),
             namespaces: NamespaceMetrics::register(ours),
+            notifications: NotificationMetrics::register(ours),
             outbox: OutboxMetrics::register(ours),
             registration: RegistrationMetrics::register(ours),
             reloads: ReloadMetrics::register(ours),

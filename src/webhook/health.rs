@@ -76,6 +76,18 @@ impl Readiness {
         };
     }
 
+    /// Returns what is wrong, by the part that it is wrong with; not that the process is about to end.
+    pub fn faults(&self) -> BTreeMap<String, String> {
+        let conditions = Condition::ALL.into_iter().filter(|condition| *condition != Condition::Accepting);
+        let failing = conditions.filter(|condition| !self.holds(*condition));
+        let mut faults: BTreeMap<String, String> =
+            failing.map(|condition| (condition.as_str().to_owned(), "is not ready".to_owned())).collect();
+        for (part, lines) in &*self.notes.lock().unwrap_or_else(PoisonError::into_inner) {
+            faults.insert((*part).to_owned(), lines.join("; "));
+        }
+        faults
+    }
+
     fn flag(&self, condition: Condition) -> &AtomicBool {
         match condition {
             Condition::Certificates => &self.certificates,

@@ -1,0 +1,51 @@
+//! Has people told of what happens.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::config::{Config, Settings};
+use crate::notify::{Around, Desk, Links, Notifier};
+use crate::policy::{Exemptions, NamespaceMeta};
+use crate::store::Store;
+use crate::webhook::handlers::App;
+use crate::webhook::health::Readiness;
+
+/// Begins to tell the targets of the configuration.
+pub fn start(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    app: &Arc<App>,
+    readiness: &Arc<Readiness>,
+    stopped: &watch::Receiver<bool>,
+) -> Desk {
+    let links = Links::new(settings.external_url.as_ref().map(ToString::to_string));
+    let around = Arc::new(Process { app: app.clone(), readiness: readiness.clone() });
+    let notifier = Notifier::new(store, around, links, String::new(), app.metrics.notifications.clone());
+    notifier.start(stopped.clone())
+}
+
+/// This process.
+struct Process {
+    app: Arc<App>,
+    readiness: Arc<Readiness>,
+}
+
+impl Around for Process {
+    fn config(&self) -> Arc<Config> {
+        self.app.in_force.load().config.clone()
+    }
+
+    fn namespaces(&self) -> Vec<Arc<NamespaceMeta>> {
+        self.app.known_namespaces(&self.app.in_force.load())
+    }
+
+    fn exemptions(&self) -> Arc<Exemptions> {
+        self.app.in_force.load().exemptions.clone()
+    }
+
+    fn faults(&self) -> BTreeMap<String, String> {
+        self.readiness.faults()
+    }
+}
