@@ -7,7 +7,7 @@ use crate::support::decisions::Decision;
 use crate::support::delivered::{Delivered, runs_pods};
 use crate::support::objects::{Object, config_map, cron_job, deployment, privileged};
 use crate::support::wait::eventually;
-use crate::support::{create, kubectl, patch};
+use crate::support::{create, http, kubectl, patch};
 
 /// A policy that every Application with a certain label breaks.
 const APPLICATIONS: [(&str, &str); 2] = [
@@ -142,6 +142,36 @@ fn status_refreshes_and_finalizers_of_a_bad_application_pass() {
     assert!(since.iter().all(|update| update.allowed && update.reason == "unchanged"), "{since:#?}");
 }
 
+/// Asks a scanner for Applications that are stuck, and has one synced again as it says.
+fn is_listed_with_what_syncs_again(delivered: &Delivered, name: &str) {
+    let mut scanner = delivered.scanner();
+    scanner.launch();
+    let listed = || -> Option<Value> {
+        let answer: Value =
+            serde_json::from_str(&http::body_of(&scanner.http()?, "/api/v1/applications?denied=true")?).ok()?;
+        assert_eq!(answer["unread"], Value::Null);
+        answer["items"].as_array()?.iter().find(|application| application["name"] == name).cloned()
+    };
+    let stuck = eventually("the Application that is stuck", || {
+        listed().filter(|application| application["failedSync"]["retrying"] == false)
+    });
+    assert_eq!((&stuck["namespace"], &stuck["project"]), (&"argocd".into(), &"default".into()));
+    let denied = &stuck["failedSync"]["denied"][0];
+    let expected = json!(["apps", "Deployment", "shop", "web", "container-privileged"]);
+    let told: Vec<&Value> = ["group", "kind", "namespace", "name", "rule"].iter().map(|part| &denied[*part]).collect();
+    assert_eq!(json!(told), expected, "{stuck}");
+    assert_eq!(stuck["failedSync"]["commands"]["argocd"], format!("argocd app sync argocd/{name}"));
+
+    let command = stuck["failedSync"]["commands"]["kubectl"].as_str().expect("a command");
+    let (words, operation) = command.split_once(" -p ").expect("a patch");
+    let words = words.strip_prefix("kubectl -n argocd ").expect("where Argo CD is");
+    delivered.argocd.kubectl().accepts(kubectl(words).with("-p").with(operation.trim_matches('\'')));
+    eventually("Argo CD to try again", || {
+        let again = listed()?;
+        (again["failedSync"]["since"] != stuck["failedSync"]["since"]).then_some(())
+    });
+}
+
 #[test]
 fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
     let Some(delivered) = delivered() else { return };
@@ -168,6 +198,8 @@ fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
     }
     let there = delivered.kubectl().in_namespace("shop");
     assert_eq!(there.accepts(kubectl("get deployments -o name")).stdout, "");
+
+    is_listed_with_what_syncs_again(delivered, "shop");
 
     delivered.repository.commit("shop", [&deployment("web")]);
     argocd.refresh("shop", "normal");

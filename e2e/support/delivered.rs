@@ -78,6 +78,11 @@ impl Delivered {
         });
     }
 
+    /// Returns a scanner that is run as its StatefulSet would run it.
+    pub fn scanner(&self) -> Serving {
+        manifests::scanner("gitops-scanner", &self.control_plane)
+    }
+
     /// Returns what Gatepost's log says it decided, the oldest first.
     pub fn decisions(&self) -> Vec<Decision> {
         self.serving.decisions()

@@ -236,6 +236,7 @@ fn kept(store: Arc<dyn Store>) -> Kept {
         feed: Arc::new(Feed::new(watch::channel(false).1)),
         auditor: Some(Desk::idle()),
         notifier: notify::Desk::default(),
+        applications: None,
     }
 }
 

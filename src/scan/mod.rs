@@ -5,6 +5,7 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
+mod applications;
 mod audits;
 pub mod bearer;
 mod cached;
@@ -53,6 +54,7 @@ use self::problem::Problem;
 use self::rate::Rates;
 use crate::audit;
 use crate::audit::ahead::Reader;
+use crate::cluster::applications::Applications;
 use crate::cluster::identity::Identities;
 use crate::input::document::STACK_BYTES;
 use crate::notify;
@@ -116,6 +118,8 @@ pub struct Kept {
     pub auditor: Option<audit::Desk>,
     /// Who tells people what happens.
     pub notifier: notify::Desk,
+    /// Argo CD's Applications, where there is a cluster.
+    pub applications: Option<Arc<Applications>>,
 }
 
 impl ApiState {
@@ -159,6 +163,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = findings::routes(routes);
     let routes = facets::routes(routes);
     let routes = export::routes(routes);
+    let routes = applications::routes(routes);
     let routes = audits::routes(routes);
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);

@@ -8,6 +8,7 @@ use tokio::sync::{broadcast, watch};
 
 use super::{ServeError, keep, notify, reports};
 use crate::audit::{Auditor, Rules, patient};
+use crate::cluster::applications::Applications;
 use crate::config::{PolicyReports, Settings};
 use crate::scan::Kept;
 use crate::scan::feed::Feed;
@@ -37,6 +38,7 @@ pub async fn start(
     let store = store::open_observed(&settings.data_dir, database, observer).await?;
     keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
     let notifier = notify::start(settings, store.clone(), app, readiness, stopped);
+    let applications = client.clone().map(|client| Arc::new(Applications::new(client)));
     let audited = client.zip(settings.audit_interval.every());
     if audited.is_none() && settings.policy_reports != PolicyReports::Off {
         tracing::warn!("nothing is audited here, so no policy reports are written");
@@ -62,7 +64,7 @@ pub async fn start(
         auditor.start(stopped.clone())
     });
     let feed = Arc::new(Feed::new(stopped.clone()));
-    Ok(Some(Kept { store, feed, auditor, notifier }))
+    Ok(Some(Kept { store, feed, auditor, notifier, applications }))
 }
 
 fn rules(app: &App) -> Rules {

@@ -14,8 +14,8 @@ use super::prune::{self, Step};
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
-    Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History, OpenCount, Page, PageQuery,
-    ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
+    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History, OpenCount,
+    Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
 };
 use super::{audits, change, counts, findings, history, notified, reports, tokens};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
@@ -168,6 +168,12 @@ impl Store for Database {
     async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { findings::resources(session, &query).await }))).await
+    }
+
+    async fn applications(&self, filter: &Filter) -> Stored<Vec<ApplicationCount>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { findings::applications(session, &filter).await })))
+            .await
     }
 
     async fn take_in(&self, batch: &Batch) -> Stored<Taken> {

@@ -1,8 +1,10 @@
 //! Findings: how they are read, listed and narrowed.
 
+use std::collections::BTreeMap;
+
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, unreadable};
-use super::{Filter, FindingSort, Page, PageQuery, ResourceCount, Stored};
+use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, Stored};
 use crate::policy::{RuleId, Severity};
 use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, ObjectKey, State};
 
@@ -241,9 +243,7 @@ pub(super) fn narrow_state(select: &mut Select, filter: &Filter) {
 }
 
 pub(super) async fn resources(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
-    let counts: Vec<String> =
-        (0..5).map(|gravity| format!("COUNT(CASE WHEN gravity = {gravity} THEN 1 END)")).collect();
-    let mut select = Select::new(format!("{OBJECT}, {}", counts.join(", ")), "finding");
+    let mut select = Select::new(format!("{OBJECT}, {}", severities()), "finding");
     select.only("state = 'open'");
     select.any_of("gravity", gravities(&query.filter.severity));
     narrow(&mut select, &query.filter);
@@ -257,14 +257,38 @@ pub(super) async fn resources(session: &mut dyn Session, query: &PageQuery<()>) 
 }
 
 fn resource(cells: &mut Cells) -> Stored<ResourceCount> {
-    let mut counted = ResourceCount { object: object(cells)?, open: std::collections::BTreeMap::new() };
+    Ok(ResourceCount { object: object(cells)?, open: by_severity(cells)? })
+}
+
+/// Returns the columns that count by severity.
+fn severities() -> String {
+    let counts = (0..5).map(|gravity| format!("COUNT(CASE WHEN gravity = {gravity} THEN 1 END)"));
+    counts.collect::<Vec<_>>().join(", ")
+}
+
+fn by_severity(cells: &mut Cells) -> Stored<BTreeMap<String, u64>> {
+    let mut open = BTreeMap::new();
     for gravity in 0..5 {
         let count = cells.count()?;
         if count > 0 {
-            counted.open.insert(severity(gravity)?.to_string(), count);
+            open.insert(severity(gravity)?.to_string(), count);
         }
     }
-    Ok(counted)
+    Ok(open)
+}
+
+pub(super) async fn applications(session: &mut dyn Session, filter: &Filter) -> Stored<Vec<ApplicationCount>> {
+    let columns = "app_kind, app_namespace, application";
+    let mut select = Select::new(format!("{columns}, {}", severities()), "finding");
+    select.only("state = 'open' AND application <> ''");
+    narrow(&mut select, filter);
+    select.group_by(columns);
+    let counts = select.rows(session, &format!("ORDER BY {columns}")).await?.into_iter().map(|row| {
+        let mut cells = row.cells();
+        let (kind, namespace, name) = (cells.text()?, cells.text()?, cells.text()?);
+        Ok(ApplicationCount { application: Application { kind, namespace, name }, open: by_severity(&mut cells)? })
+    });
+    counts.collect()
 }
 
 /// Returns the columns of a finding that a decision brought in.

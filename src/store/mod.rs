@@ -42,7 +42,7 @@ pub use url::DatabaseUrl;
 
 use crate::admission::Action;
 use crate::policy::{RuleId, Severity};
-use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
+use crate::report::finding::{Application, CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -426,6 +426,15 @@ pub struct ResourceCount {
     pub open: BTreeMap<String, u64>,
 }
 
+/// What delivers objects, with how many open findings they have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApplicationCount {
+    /// As the objects name it.
+    pub application: Application,
+    /// Open findings by severity.
+    pub open: BTreeMap<String, u64>,
+}
+
 /// How many findings are open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenCount {
@@ -565,6 +574,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns objects with open findings, in ascending order.
     async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>>;
+
+    /// Returns what delivers objects with open findings, in ascending order.
+    async fn applications(&self, filter: &Filter) -> Stored<Vec<ApplicationCount>>;
 
     /// Takes in a report; who brought an open finding in follows from its decisions.
     async fn take_in(&self, batch: &Batch) -> Stored<Taken>;

@@ -111,6 +111,7 @@ on_both! {
     pages_of_every_order_hold_each_finding_once,
     every_filter_narrows_as_it_says,
     facets_count_what_the_list_would_hold,
+    what_delivers_objects_is_counted_by_kind_namespace_and_name,
     an_unchanged_finding_is_seen_again_without_a_write,
     an_audit_that_never_ended_is_abandoned_by_the_next,
     what_was_open_after_each_audit_is_remembered,
@@ -286,6 +287,29 @@ async fn every_filter_narrows_as_it_says(kept: Kept) {
         assert_eq!(found, BTreeSet::from([closed.0.clone()]), "{state:?}");
     }
     assert!(ids(&**store, Filter { state: words(&["fixed"]), ..Filter::default() }).await.is_empty());
+}
+
+async fn what_delivers_objects_is_counted_by_kind_namespace_and_name(kept: Kept) {
+    let store = &kept.store;
+    let mut findings = filled(&**store).await;
+    let release = Application { kind: "Release".into(), namespace: "shop".into(), name: "shop".into() };
+    findings[0].application = Some(release.clone());
+    findings[10].application = Some(release);
+    store.change("main", put(&findings), at(11)).await.unwrap();
+    let told = async |filter: Filter| -> Vec<String> {
+        let counts = store.applications(&filter).await.unwrap();
+        let line = |ApplicationCount { application: Application { kind, namespace, name }, open }| {
+            format!("{kind}/{namespace}/{name} {open:?}")
+        };
+        counts.into_iter().map(line).collect()
+    };
+    let expected = ["Application/argocd/shop {\"low\": 1}", "Release/shop/shop {\"critical\": 2}"];
+    assert_eq!(told(Filter::default()).await, expected);
+    let seen = Filter { visible: Some(words(&["bank"])), ..Filter::default() };
+    assert_eq!(told(seen).await, expected[..1]);
+    let close = Changes { close: vec![(findings[3].id.clone(), CloseReason::Fixed)], ..Changes::default() };
+    store.change("main", close, at(20)).await.unwrap();
+    assert_eq!(told(Filter::default()).await, expected[1..]);
 }
 
 async fn facets_count_what_the_list_would_hold(kept: Kept) {

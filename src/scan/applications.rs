@@ -1,0 +1,206 @@
+//! `/api/v1/applications`: what delivers objects, with what was found of it; and Argo CD's Applications whose last sync
+//! Gatepost denied, which Argo CD does not try again by itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::{Value as Text, json};
+
+use super::ApiState;
+use super::access::Caller;
+use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
+use super::lists::{self, APPLICATION, PAGES};
+use super::problem::Problem;
+use crate::cluster::applications::sync::FailedSync;
+use crate::cluster::applications::{self, Application as Argo};
+use crate::report::finding::Application;
+use crate::store::{ApplicationCount, Filter};
+
+/// The kind of Argo CD's Applications.
+const ARGO: &str = "Application";
+
+const FILTERS: &[Parameter] =
+    &[APPLICATION, Parameter::new("denied", Values::Flag, "Only those whose last sync Gatepost denied something of")];
+
+const APPLICATIONS: Endpoint = Endpoint {
+    path: "/api/v1/applications",
+    about: "What delivers objects, with its open findings; of Argo CD's Applications also what Gatepost denied of the last \
+            sync, and what syncs again. Those that were denied come first",
+    parameters: &[FILTERS, PAGES],
+    ..Endpoint::GET
+};
+
+/// Adds the path.
+pub fn routes(routes: Routes) -> Routes {
+    routes.add(&APPLICATIONS, applications)
+}
+
+/// What is told of an application.
+#[derive(Debug, PartialEq, Serialize)]
+struct Told {
+    #[serde(flatten)]
+    application: Application,
+    /// Where it is one of Argo CD's and was read.
+    #[serde(flatten)]
+    argo: Option<ToldByArgo>,
+    /// Open findings by severity.
+    open: BTreeMap<String, u64>,
+}
+
+/// What is told of an Application of Argo CD.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ToldByArgo {
+    project: String,
+    sync: String,
+    health: String,
+    failed_sync: Option<FailedSync>,
+}
+
+async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let kept = state.kept()?;
+    let filter = Filter { visible: lists::visible(&state.app, &caller), ..Filter::default() };
+    let counts = kept.store.applications(&filter).await?;
+    let (argo, unread) = match &kept.applications {
+        None => (Arc::default(), None),
+        Some(applications) => match applications.all().await {
+            Ok(all) => (all, None),
+            Err(error) => (Arc::default(), Some(format!("Applications could not be read: {error}"))),
+        },
+    };
+    let (names, denied) = (query.list("application"), query.flag("denied"));
+    let all = told(&argo, counts, |namespace| caller.sees(namespace)).into_iter().filter(|(_, told)| {
+        let is_denied = told.argo.as_ref().is_some_and(|argo| argo.failed_sync.is_some());
+        (names.is_empty() || names.contains(&told.application.name)) && (is_denied || !denied)
+    });
+    let page = lists::part(&query, all)?;
+    Ok(Json(json!({"items": page.items, "next": page.next, "unread": unread})))
+}
+
+/// Puts together what is found and what Argo CD says, as far as somebody sees the namespaces; by a key that orders them.
+fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> bool) -> BTreeMap<String, Told> {
+    let mut found: BTreeMap<Application, BTreeMap<String, u64>> = BTreeMap::new();
+    for count in counts {
+        let mut application = count.application;
+        let is_argo = application.kind == ARGO;
+        let named = applications::named(argo, &application.namespace, &application.name);
+        if let Some(named) = named.filter(|_| is_argo) {
+            application.namespace.clone_from(&named.namespace);
+        }
+        let open = found.entry(application).or_default();
+        for (severity, findings) in count.open {
+            let sum = open.entry(severity).or_default();
+            *sum = sum.saturating_add(findings);
+        }
+    }
+    let mut all = BTreeMap::new();
+    for argo in argo {
+        let (namespace, name) = (argo.namespace.clone(), argo.name.clone());
+        let application = Application { kind: ARGO.to_owned(), namespace, name };
+        let open = found.remove(&application).unwrap_or_default();
+        let failed_sync = argo.failed_sync.as_ref().and_then(|failed| visible(failed, argo, &sees));
+        if open.is_empty() && failed_sync.is_none() && !sees(&argo.destination) {
+            continue;
+        }
+        let key = key(failed_sync.is_some(), &application);
+        let (project, sync, health) = (argo.project.clone(), argo.sync.clone(), argo.health.clone());
+        all.insert(key, Told { application, argo: Some(ToldByArgo { project, sync, health, failed_sync }), open });
+    }
+    for (application, open) in found {
+        all.insert(key(false, &application), Told { application, argo: None, open });
+    }
+    all
+}
+
+/// Returns of a failed sync what was denied in namespaces that somebody sees; nothing when that is nothing.
+fn visible(failed: &FailedSync, argo: &Argo, sees: impl Fn(&str) -> bool) -> Option<FailedSync> {
+    let mut failed = failed.clone();
+    failed.denied.retain(|denied| {
+        let namespace = if denied.namespace.is_empty() { &argo.destination } else { &denied.namespace };
+        sees(namespace)
+    });
+    (!failed.denied.is_empty()).then_some(failed)
+}
+
+/// Those that were denied come first.
+fn key(is_denied: bool, Application { kind, namespace, name }: &Application) -> String {
+    let rank = i32::from(!is_denied);
+    format!("{rank} {kind} {name} {namespace}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::applications::sync::{Commands, Denied};
+
+    fn argo(namespace: &str, name: &str, denied_in: &[&str]) -> Argo {
+        let denied = denied_in.iter().map(|namespace| Denied {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: (*namespace).to_owned(),
+            name: "web".into(),
+            rule: "container-privileged".into(),
+            message: "no".into(),
+        });
+        let failed = FailedSync {
+            since: None,
+            revision: "abc".into(),
+            retrying: false,
+            denied: denied.collect(),
+            commands: Commands { argocd: String::new(), kubectl: String::new() },
+        };
+        Argo {
+            namespace: namespace.into(),
+            name: name.into(),
+            project: "default".into(),
+            destination: name.into(),
+            sync: "Synced".into(),
+            health: "Healthy".into(),
+            failed_sync: (!denied_in.is_empty()).then_some(failed),
+        }
+    }
+
+    fn count(kind: &str, namespace: &str, name: &str, high: u64) -> ApplicationCount {
+        let application = Application { kind: kind.into(), namespace: namespace.into(), name: name.into() };
+        ApplicationCount { application, open: BTreeMap::from([("high".into(), high)]) }
+    }
+
+    fn lines(told: &BTreeMap<String, Told>) -> Vec<String> {
+        let line = |told: &Told| {
+            let Application { kind, namespace, name } = &told.application;
+            let sync = told.argo.as_ref().and_then(|argo| argo.failed_sync.as_ref());
+            let denied = sync.map_or(0, |sync| sync.denied.len());
+            format!("{kind}/{namespace}/{name} {} {denied}", told.open.get("high").unwrap_or(&0))
+        };
+        told.values().map(line).collect()
+    }
+
+    #[test]
+    fn findings_and_syncs_of_one_application_are_told_together_denied_ones_first() {
+        let all = [argo("argocd", "shop", &[]), argo("team", "shop", &[]), argo("argocd", "web", &["web"])];
+        let counts = vec![
+            count("Application", "", "shop", 3),
+            count("Application", "team", "shop", 1),
+            count("Application", "", "gone", 2),
+            count("Release", "", "web", 4),
+        ];
+        let expected = [
+            "Application/argocd/web 0 1",
+            "Application//gone 2 0",
+            "Application/argocd/shop 3 0",
+            "Application/team/shop 1 0",
+            "Release//web 4 0",
+        ];
+        assert_eq!(lines(&told(&all, counts, |_| true)), expected);
+    }
+
+    #[test]
+    fn nobody_is_told_what_was_denied_where_they_do_not_look() {
+        let all = [argo("argocd", "shop", &["shop", "other"]), argo("argocd", "other", &["other", ""])];
+        let seen = told(&all, Vec::new(), |namespace| namespace == "shop");
+        assert_eq!(lines(&seen), ["Application/argocd/shop 0 1"]);
+    }
+}
