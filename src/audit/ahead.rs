@@ -21,6 +21,7 @@ use crate::engine::{Bundle, Machines, ResolvedPolicy, json};
 use crate::input::document::STACK_BYTES;
 use crate::policy::{GroupVersionKind, NamespaceMeta};
 use crate::report::finding::{Application, ObjectKey};
+use crate::telemetry::audit::Cost;
 
 /// So many namespaces are listed one by one; of more, whole kinds are.
 const ONE_BY_ONE: usize = 8;
@@ -122,7 +123,7 @@ impl Reader {
         proposals: BTreeMap<String, Proposal>,
         at: Timestamp,
     ) -> Ahead {
-        let lister = Lister::new(self.qps);
+        let lister = Lister::new(self.qps, Cost::default());
         let served = discover(&self.client, &lister).await;
         let mut ahead = Ahead { unread: served.unread.clone(), ..Ahead::default() };
         let kinds = served.wanted(judging.bundle(), policies, self.secrets);
@@ -169,7 +170,7 @@ impl Reader {
             let page = lister.page(&self.client, url, limit, at.as_deref()).await;
             let text = page.map_err(|error| match error {
                 PageError::Gone(_) => "410: the list grew too old".to_owned(),
-                PageError::Forbidden(cause) | PageError::Unread(cause) => cause,
+                PageError::Missing(cause) | PageError::Forbidden(cause) | PageError::Unread(cause) => cause,
             })?;
             let bytes = text.len();
             let done = on_a_thread(work(text)).await?;

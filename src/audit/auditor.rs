@@ -15,6 +15,7 @@ use super::list::Lister;
 use super::{Memory, Pass, Progress, Rules, StoreSink};
 use crate::policy::exemption::ExemptionName;
 use crate::store::{Audit, AuditState, Store, Stored, Trigger};
+use crate::telemetry::audit::Cost;
 
 /// How long after an audit that could not be kept the next one begins, at most.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -44,6 +45,8 @@ pub struct Auditor {
     pub secrets: bool,
     /// Threads that judge.
     pub threads: usize,
+    /// Counts what that costs the API server.
+    pub cost: Cost,
 }
 
 /// What others may ask of an [`Auditor`].
@@ -100,9 +103,10 @@ impl Auditor {
         running: Arc<AtomicBool>,
         mut stopped: watch::Receiver<bool>,
     ) {
-        let mut memory = Memory::default();
+        let mut memory = Memory::following();
         let judges = Arc::new(Judges::new(self.threads));
         let mut trigger = Trigger::Start;
+        let mut spent = self.cost.spent();
         loop {
             running.store(true, Ordering::Release);
             progress.send_replace(Progress::default());
@@ -110,7 +114,9 @@ impl Auditor {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 audited = self.audit(trigger, &mut memory, &judges, &progress) => audited,
             };
-            tell(&audited);
+            let now = self.cost.spent();
+            tell(&audited, (now.0.saturating_sub(spent.0), now.1.saturating_sub(spent.1)));
+            spent = now;
             if let Ok(audit) = &audited {
                 // Nobody may want to know.
                 let _ = self.ended.send(Arc::new(audit.clone()));
@@ -145,7 +151,7 @@ impl Auditor {
             cluster: self.cluster.clone(),
             rules,
             secrets: self.secrets,
-            lister: Lister::new(self.qps),
+            lister: Lister::new(self.qps, self.cost.clone()),
             judges: judges.clone(),
             memory,
             sink: &mut sink,
@@ -166,8 +172,8 @@ impl Auditor {
     }
 }
 
-/// Logs what an audit came to.
-fn tell(audited: &Stored<Audit>) {
+/// Logs what an audit came to, and what it cost since the one before, watches included.
+fn tell(audited: &Stored<Audit>, (requests, bytes): (u64, u64)) {
     match audited {
         Ok(audit) => {
             for (kind, cause) in &audit.unread {
@@ -182,6 +188,8 @@ fn tell(audited: &Stored<Audit>) {
                 opened,
                 fixed,
                 closed,
+                requests,
+                bytes,
                 "the cluster was audited",
             );
         }

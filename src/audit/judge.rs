@@ -57,6 +57,10 @@ pub struct Seen {
     pub owner: Option<Owner>,
     /// Over everything that could change what is said of it.
     pub hash: u64,
+    /// Over uid and resource version: see [`version`].
+    pub version: u64,
+    /// What judges its namespace's objects.
+    pub place: u64,
     /// What is to be judged by when an exemption ends.
     pub held: Option<Arc<Held>>,
     /// What was said, or that it was said before.
@@ -180,7 +184,18 @@ impl Desk {
             top: if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name).into() } else { owned.top.into() },
             template: Parts::read(item.get(), false).map(|parts| parts.hashes()).unwrap_or_default().into(),
         });
-        Ok(Seen { digest, namespace: meta.namespace, uid: meta.uid, owner: to_others, hash, held: kept, result })
+        let version = version(&meta.uid, &meta.resource_version);
+        Ok(Seen {
+            digest,
+            namespace: meta.namespace,
+            uid: meta.uid,
+            owner: to_others,
+            hash,
+            version,
+            place: place.digest,
+            held: kept,
+            result,
+        })
     }
 
     /// Judges an object; what its rules said before is not asked again, only what has become of exemptions.
@@ -275,7 +290,10 @@ impl Desk {
         let mut by: Vec<_> = entries.iter().filter_map(|entry| Some(entry.exemption.as_ref()?.name.clone())).collect();
         by.sort_unstable();
         by.dedup();
-        (until.is_some() || !by.is_empty()).then(|| Arc::new(Held { until, by, judgements }))
+        (until.is_some() || !by.is_empty()).then(|| {
+            let name = (meta.namespace.clone(), meta.name.clone());
+            Arc::new(Held { name, until, by, judgements })
+        })
     }
 }
 
@@ -285,6 +303,13 @@ fn own(mut said: Judgement, likeness: &Likeness) -> Option<Judgement> {
     let all = violations.len();
     violations.retain(|violation| !likeness.covers(violation.container.as_deref()));
     (all == 0 || !violations.is_empty()).then_some(said)
+}
+
+/// Returns what tells that an object is as it was.
+pub fn version(uid: &str, resource_version: &str) -> u64 {
+    let mut hash = DefaultHasher::new();
+    (uid, resource_version).hash(&mut hash);
+    hash.finish()
 }
 
 fn hash(

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
 use kube::Client;
+use serde::de::DeserializeOwned;
 
-use super::list::Lister;
+use super::list::{Lister, PageError};
 use crate::engine::{Bundle, ResolvedPolicy};
 use crate::policy::{GroupVersionKind, Operation, Origin};
 
@@ -67,13 +68,11 @@ pub struct Served {
 /// Asks a cluster what it serves; a group that does not answer costs only itself.
 pub async fn discover(client: &Client, lister: &Lister) -> Served {
     let mut served = Served::default();
-    lister.turn().await;
-    match client.list_core_api_resources("v1").await {
+    match ask(client, lister, "/api/v1").await {
         Ok(list) => served.add("", "v1", &list),
         Err(error) => served.fail("v1", &error),
     }
-    lister.turn().await;
-    let groups = match client.list_api_groups().await {
+    let groups = match ask::<APIGroupList>(client, lister, "/apis").await {
         Ok(groups) => groups.groups,
         Err(error) => return served.without("apis", &error),
     };
@@ -82,14 +81,18 @@ pub async fn discover(client: &Client, lister: &Lister) -> Served {
         let all = group.versions.iter().map(|version| &version.version);
         for version in preferred.clone().chain(all.filter(|version| Some(*version) != preferred.clone().next())) {
             let name = format!("{}/{version}", group.name);
-            lister.turn().await;
-            match client.list_api_group_resources(&name).await {
+            match ask(client, lister, &format!("/apis/{name}")).await {
                 Ok(list) => served.add(&group.name, version, &list),
                 Err(error) => served.fail(&name, &error),
             }
         }
     }
     served
+}
+
+async fn ask<T: DeserializeOwned>(client: &Client, lister: &Lister, path: &str) -> Result<T, String> {
+    let text = lister.at(client, path).await.map_err(PageError::cause)?;
+    serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
 impl Served {
@@ -105,11 +108,11 @@ impl Served {
         }
     }
 
-    fn fail(&mut self, name: &str, error: &kube::Error) {
+    fn fail(&mut self, name: &str, error: &str) {
         self.unread.insert(name.to_owned(), format!("what it serves could not be read: {error}"));
     }
 
-    fn without(mut self, name: &str, error: &kube::Error) -> Self {
+    fn without(mut self, name: &str, error: &str) -> Self {
         self.fail(name, error);
         self
     }

@@ -1,17 +1,18 @@
 //! Lists, page by page, at a limited rate.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::api::ListParams;
+use kube::api::{GetParams, ListParams};
 use kube::client::Body;
 use kube::core::{Request, Status};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::telemetry::audit::Cost;
 
 /// Longest wait for one page.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -30,6 +31,8 @@ const MOST: usize = 2000;
 pub enum PageError {
     /// The list has grown too old (410); Kubernetes may say where it can go on nevertheless.
     Gone(Option<String>),
+    /// There is no such thing (404), in words.
+    Missing(String),
     /// Our rights do not suffice (403), in words.
     Forbidden(String),
     /// It cannot be had, in words.
@@ -63,6 +66,8 @@ pub struct PageMeta {
     /// What the next page is asked for with; empty or none on the last.
     #[serde(rename = "continue")]
     pub next: Option<String>,
+    /// The cluster's state that the list shows.
+    pub resource_version: String,
     /// How many objects come after this page, as the server guesses.
     pub remaining_item_count: Option<u64>,
 }
@@ -71,27 +76,26 @@ pub struct PageMeta {
 #[derive(Debug)]
 pub struct Lister {
     ticks: Mutex<Interval>,
-    requests: AtomicU64,
-    bytes: AtomicU64,
+    cost: Cost,
 }
 
 impl Lister {
-    /// Asks at most `qps` times a second.
-    pub fn new(qps: u32) -> Self {
+    /// Asks at most `qps` times a second, and counts what that costs.
+    pub fn new(qps: u32, cost: Cost) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / qps.max(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ticks: Mutex::new(ticks), requests: AtomicU64::default(), bytes: AtomicU64::default() }
+        Self { ticks: Mutex::new(ticks), cost }
     }
 
-    /// Returns how many requests were sent, and how many bytes came.
-    pub fn cost(&self) -> (u64, u64) {
-        (self.requests.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+    /// Returns what counts the cost.
+    pub const fn cost(&self) -> &Cost {
+        &self.cost
     }
 
     /// Waits for the next turn.
-    pub async fn turn(&self) {
+    async fn turn(&self) {
         self.ticks.lock().await.tick().await;
-        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.cost.requests.inc();
     }
 
     /// Returns a page as text; what may pass is tried again.
@@ -108,23 +112,57 @@ impl Lister {
         at: Option<&str>,
     ) -> Result<String, PageError> {
         let params = ListParams { limit: Some(limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
+        let request = || match extent {
+            Extent::Whole => Request::new(url).list(&params),
+            Extent::Metadata => Request::new(url).list_metadata(&params),
+        };
+        self.text(client, || request().map_err(|error| error.to_string())).await
+    }
+
+    /// Returns an object as text.
+    pub async fn object(&self, client: &Client, list: &str, name: &str) -> Result<String, PageError> {
+        let request = || Request::new(list).get(name, &GetParams::default());
+        self.text(client, || request().map_err(|error| error.to_string())).await
+    }
+
+    /// Returns what is answered at a path, as text.
+    pub async fn at(&self, client: &Client, path: &str) -> Result<String, PageError> {
+        self.text(client, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
+    }
+
+    async fn text(
+        &self,
+        client: &Client,
+        request: impl Fn() -> Result<http::Request<Vec<u8>>, String>,
+    ) -> Result<String, PageError> {
         let mut wait = Duration::from_millis(200);
         let mut tries = TRIES;
         loop {
             self.turn().await;
             tries = tries.saturating_sub(1);
-            let answer = timeout(PATIENCE, ask(client, (url, extent), &params)).await;
+            let answer = timeout(PATIENCE, ask(client, request().map_err(PageError::Unread)?)).await;
             match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
                 Ok(text) => {
-                    self.bytes.fetch_add(u64::try_from(text.len()).unwrap_or_default(), Ordering::Relaxed);
+                    self.cost.bytes.inc_by(u64::try_from(text.len()).unwrap_or_default());
                     return Ok(text);
                 }
                 Err(failure) if failure.code == 410 => return Err(PageError::Gone(failure.next)),
                 Err(failure) if failure.code == 403 => return Err(PageError::Forbidden(failure.cause)),
+                Err(failure) if failure.code == 404 => return Err(PageError::Missing(failure.cause)),
                 Err(failure) if tries == 0 || !failure.may_pass() => return Err(PageError::Unread(failure.cause)),
                 Err(_) => sleep(wait).await,
             }
             wait = wait.saturating_mul(2);
+        }
+    }
+}
+
+impl PageError {
+    /// Returns why, in words.
+    pub fn cause(self) -> String {
+        match self {
+            Self::Gone(_) => "410: the list grew too old several times".to_owned(),
+            Self::Missing(cause) | Self::Forbidden(cause) | Self::Unread(cause) => cause,
         }
     }
 }
@@ -148,13 +186,8 @@ impl Failure {
     }
 }
 
-async fn ask(client: &Client, (url, extent): (&str, Extent), params: &ListParams) -> Result<String, Failure> {
+async fn ask(client: &Client, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
     let fail = |cause: String| Failure { code: 0, cause, next: None };
-    let request = match extent {
-        Extent::Whole => Request::new(url).list(params),
-        Extent::Metadata => Request::new(url).list_metadata(params),
-    };
-    let request = request.map_err(|error| fail(error.to_string()))?;
     let answer = client.send(request.map(Body::from)).await.map_err(|error| fail(error.to_string()))?;
     let code = answer.status().as_u16();
     let is_success = answer.status().is_success();

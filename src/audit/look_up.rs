@@ -93,13 +93,14 @@ impl<S: Sink> Pass<'_, S> {
         Ok(found.into_iter().map(|(namespace, objects)| (namespace, objects.into_values().collect())).collect())
     }
 
-    /// Hands on each object of a list, page by page. What is handed on twice, because the list began again, counts as it is
+    /// Hands on each object of a list, page by page, and returns which state of the cluster the first page shows. What is handed on twice, because the list began again, counts as it is
     /// the last time.
-    async fn each(
+    pub(super) async fn each(
         &self,
         (url, extent): (&str, Extent),
         mut take: impl FnMut(&str) -> Result<(), String> + Send,
-    ) -> Result<(), String> {
+    ) -> Result<String, String> {
+        let mut version = String::new();
         let (mut at, mut fresh): (Option<String>, u32) = (None, 0);
         loop {
             let page = self.lister.page_of(&self.client, (url, extent), FIRST_PAGE, at.as_deref()).await;
@@ -113,16 +114,18 @@ impl<S: Sink> Pass<'_, S> {
                     (at, fresh) = (None, fresh.saturating_add(1));
                     continue;
                 }
-                Err(PageError::Gone(_)) => return Err("410: the list grew too old several times".to_owned()),
-                Err(PageError::Forbidden(cause) | PageError::Unread(cause)) => return Err(cause),
+                Err(error) => return Err(error.cause()),
             };
             let page: Page<'_> = serde_json::from_str(&text).map_err(words)?;
+            if at.is_none() {
+                version.clone_from(&page.metadata.resource_version);
+            }
             for item in page.items.into_iter().flatten() {
                 take(item.get())?;
             }
             at = page.metadata.next.filter(|next| !next.is_empty());
             if at.is_none() {
-                return Ok(());
+                return Ok(version);
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What one audit leaves for the next: of each object what it was judged by, and what came of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::follow::Followed;
+use super::owner::Owners;
 use crate::engine::Judgement;
 use crate::policy::RuleId;
 use crate::policy::exemption::ExemptionName;
@@ -17,18 +19,27 @@ pub type Counted = (Arc<str>, RuleId, Verdict);
 /// Everything that rules said of an object, by its number: thousands of objects share one.
 pub type OutcomeId = u32;
 
+/// The number of a namespace, or of none.
+pub type NamespaceId = u32;
+
 /// One object, in few bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Remembered {
     /// Over uid, resource version, and what judged it.
     pub hash: u64,
+    /// Over uid and resource version.
+    pub version: u64,
     /// What was said of it.
     pub outcome: OutcomeId,
+    /// The number of its namespace.
+    pub namespace: NamespaceId,
 }
 
 /// What rules found in an object of which exemptions excuse something: when one ends, it is judged by that again.
 #[derive(Debug)]
 pub struct Held {
+    /// The object's namespace and name.
+    pub name: (String, String),
     /// The first instant at which something may count again; none where nothing ends.
     pub until: Option<Timestamp>,
     /// What excuses something.
@@ -44,6 +55,10 @@ pub struct OfKind {
     pub objects: HashMap<u128, Remembered>,
     /// The few of which exemptions excuse something.
     pub held: HashMap<u128, Arc<Held>>,
+    /// What judged each namespace's objects: see [`super::scope::Place`].
+    pub places: HashMap<NamespaceId, u64>,
+    /// Over what judged all of them beside that; none where not all of them were read.
+    pub basis: Option<u64>,
 }
 
 /// What is remembered between audits; losing it costs one evaluation of everything.
@@ -52,15 +67,81 @@ pub struct Memory {
     kinds: HashMap<(String, String), Arc<OfKind>>,
     numbers: HashMap<Arc<[Counted]>, OutcomeId>,
     outcomes: Vec<Arc<[Counted]>>,
+    namespaces: Vec<Arc<str>>,
+    numbered: HashMap<Arc<str>, NamespaceId>,
     policies: String,
+    /// Workloads, for what belongs to them.
+    pub owners: Arc<Owners>,
+    /// Watches of kinds; none are kept where there is no next audit.
+    followed: HashMap<(String, String), Followed>,
+    keeps_watches: bool,
 }
 
 impl Memory {
     /// Forgets everything that was judged by other rules.
     pub fn begin(&mut self, policies: &str) {
         if self.policies != policies {
-            *self = Self { policies: policies.to_owned(), ..Self::default() };
+            *self = Self { policies: policies.to_owned(), keeps_watches: self.keeps_watches, ..Self::default() };
         }
+    }
+
+    /// Keeps watches between audits, so that the next reads only what changed.
+    pub fn following() -> Self {
+        Self { keeps_watches: true, ..Self::default() }
+    }
+
+    /// Returns whether watches are kept.
+    pub const fn keeps_watches(&self) -> bool {
+        self.keeps_watches
+    }
+
+    /// Takes the watch of a kind away; whoever does not [`follow`](Self::follow) it again ends it.
+    pub fn unfollow(&mut self, group: &str, kind: &str) -> Option<Followed> {
+        self.followed.remove(&(group.to_owned(), kind.to_owned()))
+    }
+
+    /// Keeps the watch of a kind.
+    pub fn follow(&mut self, group: &str, kind: &str, followed: Followed) {
+        if self.keeps_watches {
+            self.followed.insert((group.to_owned(), kind.to_owned()), followed);
+        }
+    }
+
+    /// Has every kind be listed as a whole; what is as it was is not judged again.
+    pub fn distrust(&mut self) {
+        self.followed.clear();
+        for known in self.kinds.values_mut() {
+            Arc::make_mut(known).basis = None;
+        }
+    }
+
+    /// Returns the number of a namespace.
+    pub fn number_of(&mut self, namespace: &str) -> NamespaceId {
+        if let Some(number) = self.numbered.get(namespace) {
+            return *number;
+        }
+        let (name, number): (Arc<str>, _) =
+            (namespace.into(), u32::try_from(self.namespaces.len()).unwrap_or(u32::MAX));
+        self.namespaces.push(name.clone());
+        self.numbered.insert(name, number);
+        number
+    }
+
+    /// Returns the namespace of a number.
+    pub fn namespace(&self, number: NamespaceId) -> Arc<str> {
+        let name = usize::try_from(number).ok().and_then(|number| self.namespaces.get(number));
+        name.cloned().unwrap_or_default()
+    }
+
+    /// Adds what was learnt of a kind that was followed, and forgets what is gone.
+    pub fn change(&mut self, group: &str, kind: &str, learnt: OfKind, gone: &HashSet<u128>, basis: Option<u64>) {
+        let known = Arc::make_mut(self.kinds.entry((group.to_owned(), kind.to_owned())).or_default());
+        known.objects.retain(|digest, _| !gone.contains(digest));
+        known.held.retain(|digest, _| !gone.contains(digest) && !learnt.objects.contains_key(digest));
+        known.objects.extend(learnt.objects);
+        known.held.extend(learnt.held);
+        known.places.extend(learnt.places);
+        known.basis = basis;
     }
 
     /// Returns what is known of a kind's objects.
@@ -78,6 +159,7 @@ impl Memory {
             known.held.retain(|digest, _| !learnt.objects.contains_key(digest));
             known.held.extend(learnt.held);
             known.objects.extend(learnt.objects);
+            known.basis = None;
         }
     }
 
@@ -146,9 +228,15 @@ mod tests {
         let mut memory = Memory::default();
         memory.begin("a");
         let one = |digest: u128| {
-            let held =
-                HashMap::from([(digest, Arc::new(Held { until: None, by: Vec::new(), judgements: Vec::new() }))]);
-            OfKind { objects: HashMap::from([(digest, Remembered { hash: 1, outcome: 0 })]), held }
+            let held = HashMap::from([(
+                digest,
+                Arc::new(Held { name: Default::default(), until: None, by: Vec::new(), judgements: Vec::new() }),
+            )]);
+            OfKind {
+                objects: HashMap::from([(digest, Remembered { hash: 1, version: 1, outcome: 0, namespace: 0 })]),
+                held,
+                ..OfKind::default()
+            }
         };
         memory.keep("", "Pod", one(1), true);
         memory.keep("", "Pod", one(2), false);

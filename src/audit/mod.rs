@@ -6,6 +6,7 @@
 
 pub mod ahead;
 pub mod auditor;
+mod follow;
 pub mod judge;
 pub mod kinds;
 pub mod likeness;
@@ -14,6 +15,7 @@ mod look_up;
 pub mod memory;
 pub mod owner;
 pub mod pass;
+mod resume;
 pub mod scope;
 pub mod sink;
 mod sweep;

@@ -12,7 +12,7 @@ use super::judge::Judges;
 use super::kinds::{Listed, discover};
 use super::list::Lister;
 use super::memory::{Memory, OutcomeId};
-use super::owner::Owners;
+use super::owner::{Owner, Owners};
 use super::scope::Rules;
 use super::sink::{Sink, Tally};
 use crate::policy::exemption::ExemptionName;
@@ -50,8 +50,6 @@ pub struct Outcome {
     pub counts: Vec<RuleCount>,
     /// Exemptions that excuse something.
     pub exemptions: BTreeSet<ExemptionName>,
-    /// List requests and bytes.
-    pub cost: (u64, u64),
 }
 
 /// What a pass is made with.
@@ -90,6 +88,25 @@ pub(super) struct Gathered {
     pub(super) refusals: HashMap<String, u32>,
     /// Namespaces that have listed one nevertheless.
     pub(super) given: HashSet<String>,
+    /// Namespaces of workloads that are new, gone, or otherwise than they were: what belongs to them is looked at again.
+    pub(super) stirred: HashSet<String>,
+}
+
+impl Gathered {
+    /// Takes a workload in.
+    pub(super) fn enter(&mut self, uid: String, owner: Owner, namespace: &str) {
+        if self.owners.get(&uid) != Some(&owner) {
+            self.stirred.insert(namespace.to_owned());
+            Arc::make_mut(&mut self.owners).insert(uid, owner);
+        }
+    }
+
+    /// Forgets workloads that are gone.
+    pub(super) fn leave(&mut self, gone: &HashSet<u128>) {
+        if self.owners.values().any(|owner| gone.contains(&owner.digest)) {
+            Arc::make_mut(&mut self.owners).retain(|_, owner| !gone.contains(&owner.digest));
+        }
+    }
 }
 
 /// How listing one kind ended.
@@ -108,7 +125,16 @@ impl<S: Sink> Pass<'_, S> {
     /// Audits; an error is the store's, and leaves the audit unfinished.
     pub async fn run(mut self) -> Stored<Outcome> {
         self.memory.begin(self.rules.bundle.digest());
-        let mut gathered = Gathered::default();
+        let outcome = self.all().await;
+        if !matches!(&outcome, Ok(outcome) if outcome.state != Some(AuditState::Cancelled)) {
+            // What changed at owners has not come to what belongs to them.
+            self.memory.distrust();
+        }
+        outcome
+    }
+
+    async fn all(&mut self) -> Stored<Outcome> {
+        let mut gathered = Gathered { owners: self.memory.owners.clone(), ..Gathered::default() };
         let served = discover(&self.client, &self.lister).await;
         gathered.outcome.unread.clone_from(&served.unread);
         let world = Arc::new(self.world(&served.kinds, &mut gathered.outcome.unread).await);
@@ -140,10 +166,11 @@ impl<S: Sink> Pass<'_, S> {
             let wanted = kinds.iter().map(name).collect();
             gathered.outcome.findings += self.sink.served(&all, &wanted).await?;
         }
+        self.memory.owners = gathered.owners;
         let is_whole = gathered.outcome.unread.is_empty();
         let state = if is_whole { AuditState::Complete } else { AuditState::Partial };
         let counts = self.memory.counts(&gathered.counts);
         let outcome = gathered.outcome;
-        Ok(Outcome { state: outcome.state.or(Some(state)), counts, cost: self.lister.cost(), ..outcome })
+        Ok(Outcome { state: outcome.state.or(Some(state)), counts, ..outcome })
     }
 }

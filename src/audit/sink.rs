@@ -42,6 +42,8 @@ pub enum Present<'a> {
     Only(&'a HashSet<u128>),
     /// In these namespaces these and no others; of the rest nothing is known.
     Within(&'a HashSet<String>, &'a HashSet<u128>),
+    /// All that there were before but these.
+    AllBut(&'a HashSet<u128>),
 }
 
 impl Present<'_> {
@@ -49,6 +51,7 @@ impl Present<'_> {
     pub fn lacks(&self, object: &ObjectKey) -> bool {
         match self {
             Self::Only(seen) => !seen.contains(&digest(object)),
+            Self::AllBut(gone) => gone.contains(&digest(object)),
             Self::Within(namespaces, seen) => namespaces.contains(&object.namespace) && !seen.contains(&digest(object)),
         }
     }

@@ -23,13 +23,15 @@ const NAMED: usize = 3;
 
 /// What was read of one kind so far.
 #[derive(Default)]
-struct Sweep {
-    seen: HashSet<u128>,
-    learnt: OfKind,
+pub(super) struct Sweep {
+    pub(super) seen: HashSet<u128>,
+    pub(super) learnt: OfKind,
+    /// The state of the cluster that the first page shows.
+    version: String,
 }
 
 /// How a list ended.
-enum ListEnd {
+pub(super) enum ListEnd {
     Complete,
     Cancelled,
     Forbidden(String),
@@ -39,6 +41,14 @@ enum ListEnd {
 impl<S: Sink> Pass<'_, S> {
     /// Lists one kind and judges its objects.
     pub(super) async fn kind(&mut self, listed: &Listed, world: &Arc<World>, gathered: &mut Gathered) -> Stored<Ended> {
+        match self.resume(listed, world, gathered).await? {
+            Some(ended) => Ok(ended),
+            None => self.whole(listed, world, gathered).await,
+        }
+    }
+
+    /// Lists all of a kind, and follows it from there.
+    async fn whole(&mut self, listed: &Listed, world: &Arc<World>, gathered: &mut Gathered) -> Stored<Ended> {
         let (group, kind) = (listed.kind.group.as_str(), listed.kind.kind.as_str());
         let mut sweep = Sweep::default();
         let ended = match self.list(listed, &listed.url(), world, &mut sweep, gathered).await? {
@@ -47,6 +57,19 @@ impl<S: Sink> Pass<'_, S> {
             ListEnd::Unread(cause) => Ended::Unread(cause),
             ListEnd::Forbidden(cause) => self.by_namespace(listed, cause, world, &mut sweep, gathered).await?,
         };
+        if matches!(ended, Ended::Complete) {
+            let gone: HashSet<u128> = {
+                let known = self.memory.of_kind(group, kind);
+                known.objects.keys().filter(|digest| !sweep.seen.contains(digest)).copied().collect()
+            };
+            gathered.leave(&gone);
+            // What there is nothing of is listed again for less than a watch.
+            if self.follows(listed) && !sweep.version.is_empty() && !sweep.seen.is_empty() {
+                sweep.learnt.basis = Some(self.basis());
+                let followed = self.start_to_follow(listed, std::mem::take(&mut sweep.version));
+                self.memory.follow(group, kind, followed);
+            }
+        }
         self.memory.keep(group, kind, sweep.learnt, matches!(ended, Ended::Complete));
         match &ended {
             Ended::Complete => {
@@ -107,7 +130,7 @@ impl<S: Sink> Pass<'_, S> {
     }
 
     /// Reads a list page by page, and judges what it holds.
-    async fn list(
+    pub(super) async fn list(
         &mut self,
         listed: &Listed,
         url: &str,
@@ -115,7 +138,6 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<ListEnd> {
-        let known = self.memory.of_kind(&listed.kind.group, &listed.kind.kind);
         let (mut limit, mut at, mut fresh): (u32, Option<String>, u32) = (FIRST_PAGE, None, 0);
         loop {
             if self.cancel.is_cancelled() {
@@ -132,38 +154,54 @@ impl<S: Sink> Pass<'_, S> {
                     (at, fresh) = (None, fresh.saturating_add(1));
                     continue;
                 }
-                Err(PageError::Gone(_)) => {
-                    return Ok(ListEnd::Unread("410: the list grew too old several times".into()));
-                }
                 // Not in the middle of a list: what was read of it already closes nothing.
                 Err(PageError::Forbidden(cause)) if at.is_none() => return Ok(ListEnd::Forbidden(cause)),
-                Err(PageError::Forbidden(cause) | PageError::Unread(cause)) => return Ok(ListEnd::Unread(cause)),
-            };
-            let desk = Desk {
-                world: world.clone(),
-                cluster: self.cluster.clone(),
-                owners: gathered.owners.clone(),
-                known: known.clone(),
-                kind: listed.kind.clone(),
-                namespaced: listed.namespaced,
-                makes_others: self.makes_others(listed),
+                Err(error) => return Ok(ListEnd::Unread(error.cause())),
             };
             let bytes = text.len();
-            let judged = match judge_page(self.judges.clone(), desk, text).await {
+            let judged = match self.judge(listed, text, world, sweep, gathered).await? {
                 Ok(judged) => judged,
                 Err(cause) => return Ok(ListEnd::Unread(cause)),
             };
             limit = next_limit(judged.objects, bytes);
-            self.progress.send_modify(|progress| progress.remaining = judged.remaining);
-            self.take_in(judged.seen, sweep, gathered).await?;
-            if let Some(fault) = judged.faults.first() {
-                return Ok(ListEnd::Unread(fault.clone()));
+            if at.is_none() {
+                sweep.version = judged.version;
             }
+            self.progress.send_modify(|progress| progress.remaining = judged.remaining);
             at = judged.next;
             if at.is_none() {
                 return Ok(ListEnd::Complete);
             }
         }
+    }
+
+    /// Judges the objects of a page, and takes in what is said of them; the inner error says what could not be read.
+    pub(super) async fn judge(
+        &mut self,
+        listed: &Listed,
+        text: String,
+        world: &Arc<World>,
+        sweep: &mut Sweep,
+        gathered: &mut Gathered,
+    ) -> Stored<Result<JudgedPage, String>> {
+        let desk = Desk {
+            world: world.clone(),
+            cluster: self.cluster.clone(),
+            owners: gathered.owners.clone(),
+            known: self.memory.of_kind(&listed.kind.group, &listed.kind.kind),
+            kind: listed.kind.clone(),
+            namespaced: listed.namespaced,
+            makes_others: self.makes_others(listed),
+        };
+        let mut judged = match judge_page(self.judges.clone(), desk, text).await {
+            Ok(judged) => judged,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        self.take_in(std::mem::take(&mut judged.seen), sweep, gathered).await?;
+        Ok(match judged.faults.first() {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(judged),
+        })
     }
 
     fn makes_others(&self, listed: &Listed) -> bool {
@@ -178,8 +216,10 @@ impl<S: Sink> Pass<'_, S> {
         for object in page {
             let is_new = sweep.seen.insert(object.digest);
             if let Some(owner) = object.owner {
-                Arc::make_mut(&mut gathered.owners).insert(object.uid, owner);
+                gathered.enter(object.uid, owner, &object.namespace);
             }
+            let namespace = self.memory.number_of(&object.namespace);
+            sweep.learnt.places.insert(namespace, object.place);
             let outcome = match object.result {
                 Err(known) => known,
                 Ok(result) => {
@@ -196,7 +236,8 @@ impl<S: Sink> Pass<'_, S> {
                 *count = count.saturating_add(1);
                 gathered.outcome.objects = gathered.outcome.objects.saturating_add(1);
             }
-            remembered.push((object.digest, Remembered { hash: object.hash, outcome }, object.held));
+            let one = Remembered { hash: object.hash, version: object.version, outcome, namespace };
+            remembered.push((object.digest, one, object.held));
         }
         let evaluated = said.iter().filter(|said| said.is_evaluated).count();
         let evaluated = u64::try_from(evaluated).unwrap_or(u64::MAX);
@@ -214,12 +255,13 @@ impl<S: Sink> Pass<'_, S> {
 }
 
 /// A page after it was judged.
-struct JudgedPage {
+pub(super) struct JudgedPage {
     seen: Vec<Seen>,
     faults: Vec<String>,
     objects: usize,
     next: Option<String>,
     remaining: u64,
+    version: String,
 }
 
 async fn judge_page(judges: Arc<Judges>, desk: Desk, text: String) -> Result<JudgedPage, String> {
@@ -233,6 +275,7 @@ async fn judge_page(judges: Arc<Judges>, desk: Desk, text: String) -> Result<Jud
             objects: items.len(),
             next: page.metadata.next.filter(|next| !next.is_empty()),
             remaining: page.metadata.remaining_item_count.unwrap_or_default(),
+            version: page.metadata.resource_version,
         })
     });
     judging.await.unwrap_or_else(|_| Err("judging panicked".into()))

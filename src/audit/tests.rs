@@ -23,6 +23,7 @@ use crate::config::Config;
 use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
 use crate::policy::{Exemption, ExemptionTerms, Exemptions, Source};
 use crate::store::{AuditState, Stored};
+use crate::telemetry::audit::Cost;
 
 const RULE: &str = "# METADATA\n# title: T\n# custom:\n#   id: no-latest\n#   severity: high\n\
                     #   category: test\n#   kinds: [workloads]\n#   fix: F\n\
@@ -122,7 +123,7 @@ impl Sink for Notes {
     }
 
     async fn listed(&mut self, _: &str, kind: &str, present: Present<'_>) -> Stored<Tally> {
-        let (Present::Only(seen) | Present::Within(_, seen)) = present;
+        let (Present::Only(seen) | Present::Within(_, seen) | Present::AllBut(seen)) = present;
         self.listed.push((kind.to_owned(), seen.len()));
         Ok(Tally::default())
     }
@@ -168,7 +169,7 @@ async fn run_at(
         cluster: String::new(),
         rules: rules.clone(),
         secrets: false,
-        lister: Lister::new(1000),
+        lister: Lister::new(1000, Cost::default()),
         judges: Arc::new(Judges::new(2)),
         memory,
         sink: notes,
@@ -380,3 +381,5 @@ fn what_is_present_in_some_namespaces_says_nothing_of_others() {
         assert_eq!(lacks, (only, inside), "{namespace}/{name}");
     }
 }
+
+mod following;

@@ -27,6 +27,7 @@ use crate::engine::Bundle;
 use crate::policy::Exemptions;
 use crate::report::{EngineVersion, Fault, FileReport, JsonReport, Tally, TextReport};
 use crate::store::Stored;
+use crate::telemetry::audit::Cost;
 
 /// Where objects outside any namespace are told.
 const OUTSIDE: &str = "outside namespaces";
@@ -119,7 +120,7 @@ impl Run {
                 judge_owned: false,
             },
             secrets: self.secrets,
-            lister: Lister::new(self.qps.get()),
+            lister: Lister::new(self.qps.get(), Cost::default()),
             judges: Arc::new(Judges::new(threads)),
             memory: &mut Memory::default(),
             sink: &mut found,

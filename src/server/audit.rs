@@ -60,6 +60,7 @@ pub async fn start(
             qps: settings.audit_qps.get(),
             secrets: settings.audit_secrets,
             threads: settings.scan_workers.get(),
+            cost: app.metrics.audit.clone(),
         };
         auditor.start(stopped.clone())
     });

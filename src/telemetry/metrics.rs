@@ -13,6 +13,7 @@ use prometheus_client::registry::{Metric, Registry};
 
 use super::admission::AdmissionMetrics;
 use super::api::ApiMetrics;
+use super::audit::Cost as AuditCost;
 use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::certificates::CertificateMetrics;
@@ -78,6 +79,8 @@ pub struct Metrics {
     pub rules: RuleMetrics,
     /// What is kept.
     pub store: StoreMetrics,
+    /// What audits cost.
+    pub audit: AuditCost,
     /// Deliveries of traces.
     pub traces: TraceMetrics,
     /// Users' rules on the VM.
@@ -127,6 +130,7 @@ impl Metrics {
             reports: ReportMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
             store: StoreMetrics::register(ours),
+            audit: AuditCost::register(ours),
             traces: TraceMetrics::register(ours),
             vm: VmMetrics::register(ours),
             series,

@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod api;
+pub mod audit;
 pub mod bundle;
 pub mod by_rule;
 pub mod certificates;

@@ -136,6 +136,14 @@ impl Exemptions {
         }
     }
 
+    /// Adds to a hash what could change the verdict on any object, but for dates.
+    pub fn hash_all(&self, hash: &mut impl Hasher) {
+        (self.skip_annotations, &self.from).hash(hash);
+        for exemption in &self.list {
+            (&exemption.name, &exemption.rules, &exemption.written.spec).hash(hash);
+        }
+    }
+
     /// Returns the first instant after this one at which something that is excused in an object may count again.
     pub fn next_end(&self, subject: &Subject<'_>, now: Timestamp) -> Option<Timestamp> {
         self.about(subject).filter_map(|exemption| exemption.expires).filter(|end| now < *end).min()
