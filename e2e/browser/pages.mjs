@@ -120,6 +120,24 @@ const wrong = await firstFinding("rule=container-image-tag&mode=enforce,warn");
 const [lastAudit] = (await (await fetch(`${base}/api/v1/audits?limit=1`)).json()).items;
 const [lastDecision] = (await (await fetch(`${base}/api/v1/decisions?limit=1&mode=warn`)).json()).items;
 assert.ok(lastDecision, "somebody was warned");
+/** Has a CI job report what it judged. */
+async function checked(commit, passed) {
+  const result = {
+    policies: ["recommended"], rule: "container-image-tag", severity: "high", category: "workload", result: "fail", action: "warn",
+    resource: { apiVersion: "apps/v1", kind: "Deployment", namespace: "shop", name: "web" },
+    source: { file: "deploy/web.yaml", document: 0, line: 17 }, path: "/spec/template/spec/containers/0/image", message: "write a fixed tag, for example nginx:1.27.3",
+  };
+  const check = {
+    time: new Date().toISOString(), source: "ci/shop", policies: "sha256:0123", passed, summary: { objects: 12, pass: 180, fail: passed ? 0 : 1, error: 0, skip: 2, exempt: 1 },
+    violations: passed ? {} : { high: 1 }, results: passed ? [] : [result],
+  };
+  const body = JSON.stringify({ apiVersion: "gatepost.dev/v1", kind: "Report", key: commit, source: "ci/shop", commit, checks: [check] });
+  const answer = await fetch(`${base}/api/v1/reports`, { method: "POST", body, headers: { "content-type": "application/json" } });
+  assert.ok(answer.ok, await answer.text());
+}
+await checked("0f5cc2e", true);
+await checked("77a90c1", false);
+const [failedCheck] = (await (await fetch(`${base}/api/v1/checks?state=failed`)).json()).items;
 const PAGES = [
   ["overview", "/"],
   ["findings", "/findings"],
@@ -142,6 +160,16 @@ const PAGES = [
   ["decisions-none", "/decisions?text=nothing-has-this-name"],
   ["decision", `/decisions/${lastDecision.uid}`],
   ["feed", "/feed"],
+  ["applications", "/applications"],
+  ["application", "/applications/shop-front"],
+  ["resource", `/resources/Deployment.apps/${wrong.resource.namespace}/${wrong.resource.name}`],
+  ["checks", "/checks"],
+  ["check", `/checks/${failedCheck.id}`],
+  ["exemptions", "/exemptions"],
+  ["exemptions-none", "/exemptions?state=refused&text=nothing-has-this-name"],
+  ["playground", "/playground"],
+  ["status", "/status"],
+  ["settings", "/settings"],
   ["styleguide", "/styleguide"],
 ];
 const ERRORS = [
@@ -294,6 +322,19 @@ await test("the feed shows a decision as it is taken, waits while it is paused, 
     await page.locator("#decisions tr").first().locator("text=Pod/later").click();
     await page.waitForURL(/decisions\/feed-2/);
     assert.match(await page.textContent("main"), /it is privileged/);
+  }),
+);
+
+await test("a manifest is judged in the playground without a script", () =>
+  visit("/playground", { ...desktop, javaScriptEnabled: false }, async (page) => {
+    await page.selectOption("#policy", "baseline");
+    await page.click("text=Judge it");
+    await page.waitForSelector("text=container-privileged");
+    await page.fill("#manifest", "kind: <script>alert(1)</script>\napiVersion: v1\nmetadata: {name: </textarea><script>alert(1)</script>}");
+    await page.click("text=Judge it");
+    await page.waitForSelector(".banner");
+    assert.match(await page.inputValue("#manifest"), /<\/textarea><script>/);
+    await page.screenshot({ path: join(screenshots, "playground-judged.png"), fullPage: true });
   }),
 );
 

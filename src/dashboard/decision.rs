@@ -88,7 +88,7 @@ async fn decision(
         when: visit.when(decision.time),
         took: microseconds(decision.duration_us),
         reason: reason(&decision.reason),
-        object_href: object_href(&decision),
+        object_href: super::resources::href(&key(&decision)),
         namespace_href: format!("/namespaces/{}", encoded(&decision.namespace)),
         object,
         user,
@@ -99,14 +99,18 @@ async fn decision(
 }
 
 fn fingerprint(decision: &Decision, result: &DecisionResult) -> Fingerprint {
-    let object = ObjectKey {
+    Fingerprint::new(&key(decision), &result.rule.as_str().into(), &result.place)
+}
+
+/// Returns the object that it was about.
+fn key(decision: &Decision) -> ObjectKey {
+    ObjectKey {
         cluster: decision.cluster.clone(),
         group: decision.group.clone(),
         kind: decision.kind.clone(),
         namespace: decision.namespace.clone(),
         name: decision.name.clone(),
-    };
-    Fingerprint::new(&object, &result.rule.as_str().into(), &result.place)
+    }
 }
 
 impl Told {
@@ -142,9 +146,4 @@ fn reason(reason: &str) -> String {
         other => other,
     };
     words.to_owned()
-}
-
-fn object_href(decision: &Decision) -> String {
-    let [namespace, kind, name] = [&decision.namespace, &decision.kind, &decision.name].map(|text| encoded(text));
-    format!("/decisions?namespace={namespace}&kind={kind}&text={name}")
 }

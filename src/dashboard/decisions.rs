@@ -248,8 +248,8 @@ fn menus(state: &ApiState, caller: &Caller, place: &Place) -> Vec<Menu> {
     ]
 }
 
-/// Returns a menu of which one is chosen at most.
-fn ages(place: &Place) -> Menu {
+/// Returns a menu of how far back one looks, of which one is chosen at most.
+pub fn ages(place: &Place) -> Menu {
     let choices = AGES.iter().map(|(value, label)| {
         let is_chosen = place.has("since", value);
         let at = if is_chosen { place.without("since") } else { place.with("since", value) };

@@ -8,6 +8,7 @@ use axum::response::Response;
 
 use super::code::Code;
 use super::dress::page_of;
+use super::exemptions::{Beside, beside};
 use super::findings::{Row, action, of_rule, place};
 use super::links::encoded;
 use super::manifest;
@@ -57,6 +58,9 @@ struct FindingPage {
     namespace_href: String,
     object_href: String,
     kubectl: String,
+    exemptions: Vec<Beside>,
+    resource_href: String,
+    application_href: String,
 }
 
 /// What a rule says of itself.
@@ -94,6 +98,7 @@ struct Event {
     tone: &'static str,
     what: String,
     when: Option<When>,
+    /// The page of the decision; empty where there is none.
     decision: String,
 }
 
@@ -121,6 +126,7 @@ async fn finding(
     let in_force = state.app.in_force.load();
     let rule = in_force.bundle.catalogue().rule(finding.rule.as_str()).ok().map(|rule| Explained::of(rule));
     let object = object(kept, &finding).await?;
+    let exemptions = beside(&state, &finding, object.as_ref(), &visit);
     let is_missing = object.as_ref().is_some_and(|object| object.pointer(&finding.path).is_none());
     let manifest =
         object.map(|object| Code::new("The object as it was judged", manifest::lines(&object, &finding.path)));
@@ -141,6 +147,13 @@ async fn finding(
         namespace_href: format!("/findings?namespace={}", encoded(&finding.object.namespace)),
         object_href: object_href(&finding),
         kubectl: kubectl(&finding),
+        exemptions,
+        resource_href: super::resources::href(&finding.object),
+        application_href: finding
+            .application
+            .as_ref()
+            .map(|app| super::applications::href(&app.name))
+            .unwrap_or_default(),
         row,
         finding,
     };
@@ -157,7 +170,10 @@ fn events(finding: &Finding, visit: &Visit) -> Vec<Event> {
     let mut events = Vec::new();
     if let Some(by) = &finding.brought_in {
         let what = format!("Brought in by {}", by.user);
-        events.push(Event { decision: by.decision.clone(), ..event("warn", what, Some(visit.when(by.time))) });
+        events.push(Event {
+            decision: super::decisions::href(&by.decision),
+            ..event("warn", what, Some(visit.when(by.time)))
+        });
     }
     events.push(event("bad", "First found by an audit".to_owned(), Some(visit.when(finding.first_seen))));
     if finding.reopened > 0 {

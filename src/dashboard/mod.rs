@@ -4,14 +4,17 @@
 //! gets, `templates/components.html` what pages are made of. A page reads the store and what is in force, decides
 //! nothing, and reads well without a script. Every value is escaped where it is written.
 
+mod applications;
 mod assets;
 mod audits;
 mod chart;
+mod checks;
 mod code;
 mod decision;
 mod decisions;
 mod dress;
 mod enforce;
+mod exemptions;
 mod facets;
 mod feed;
 mod finding;
@@ -21,10 +24,14 @@ mod manifest;
 mod modes;
 mod namespaces;
 mod overview;
+mod playground;
 mod policies;
+mod resources;
 mod rules;
+mod settings;
 mod shell;
 mod sign_in;
+mod status;
 mod styleguide;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
@@ -55,8 +62,15 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = decisions::routes(routes);
     let routes = decision::routes(routes);
     let routes = feed::routes(routes);
+    let routes = checks::routes(routes);
+    let routes = applications::routes(routes);
+    let routes = resources::routes(routes);
+    let routes = exemptions::routes(routes);
     let routes = enforce::routes(routes);
     let routes = modes::routes(routes);
+    let routes = playground::routes(routes);
+    let routes = status::routes(routes);
+    let routes = settings::routes(routes);
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
     let routes = sign_in::routes(routes);

@@ -16,7 +16,9 @@ use super::rules::Row as RuleRow;
 use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, nothing_yet, progress};
 use super::words::number;
 use crate::policy::{Effort, Mode, Severity};
+use crate::report::score::Score;
 use crate::scan::access::Caller;
+use crate::scan::audits::{BySeverity, Point as AuditPoint};
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
@@ -76,6 +78,7 @@ struct Standing {
     severities: Vec<(&'static str, String)>,
     opened: Changed,
     fixed: Changed,
+    score: Scored,
     trend: Option<Trend>,
     categories: Vec<String>,
     heat: Vec<Heat>,
@@ -84,6 +87,14 @@ struct Standing {
     audit: Option<AuditRow>,
     unread: usize,
     progress: Option<(String, usize, usize)>,
+}
+
+/// The score in words.
+#[derive(Default)]
+struct Scored {
+    value: String,
+    note: String,
+    tone: &'static str,
 }
 
 /// What came or went in the last audit, and in the last week.
@@ -175,7 +186,9 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
     let (categories, heat) = heat(&pairs);
     let audits = last_audits(kept, AUDITS).await?;
     let ended: Vec<&Audit> = audits.iter().filter(|audit| has_ended(audit)).collect();
-    let sees_all = caller.globs().is_none();
+    let recent = ended.iter().filter(|audit| visit.now.duration_since(audit.started) <= PAST);
+    let recent: Vec<Audit> = recent.map(|audit| (*audit).clone()).collect();
+    let points = crate::scan::audits::trend(state, kept, &open, &recent).await?;
     let (worst, wins) = ranked(state, &rules);
     Ok(Standing {
         told: number(of(&actions, &["deny", "warn"])),
@@ -183,8 +196,8 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
         severities: words.map(|word| (word, number(of(&severities, &[word])))).collect(),
         opened: changed(&ended, visit.now, |audit| audit.opened),
         fixed: changed(&ended, visit.now, |audit| audit.fixed),
-        // Audits tell of every namespace, so a reader of some sees no trend rather than a wrong one.
-        trend: sees_all.then(|| trend(&ended, of(&actions, &["deny", "warn", "record"]), visit)).flatten(),
+        score: score(&points, visit.now),
+        trend: trend(&points, visit),
         categories,
         heat,
         worst,
@@ -208,25 +221,37 @@ fn changed(ended: &[&Audit], now: Timestamp, of: impl Fn(&Audit) -> u64) -> Chan
     }
 }
 
-/// Returns what was open after each audit, worked out backwards from what is open now.
-fn trend(ended: &[&Audit], open: u64, visit: &Visit) -> Option<Trend> {
-    let mut standing = open;
-    let mut points = Vec::new();
-    for audit in ended.iter().filter(|audit| visit.now.duration_since(audit.started) <= PAST) {
-        let when = visit.when(audit.finished.unwrap_or(audit.started));
-        points.push(Point {
-            second: audit.finished.unwrap_or(audit.started).as_second(),
-            label: when.words,
-            open: standing,
-            // The first audit of all finds what stood there before anybody looked.
-            opened: if audit.id > 1 { audit.opened } else { 0 },
-            fixed: audit.fixed,
-        });
-        let gone = audit.fixed.saturating_add(audit.closed);
-        standing = standing.saturating_add(gone).saturating_sub(audit.opened);
-    }
-    points.reverse();
-    Trend::new(points)
+/// Returns what was open after each audit.
+fn trend(points: &[AuditPoint], visit: &Visit) -> Option<Trend> {
+    let sum = |counts: &BySeverity| counts.values().sum();
+    let point = |point: &AuditPoint| Point {
+        second: point.time.as_second(),
+        label: visit.when(point.time).words,
+        open: sum(&point.open),
+        // The first audit of all finds what stood there before anybody looked.
+        opened: if point.audit > 1 { sum(&point.new) } else { 0 },
+        fixed: sum(&point.fixed),
+    };
+    Trend::new(points.iter().rev().map(point).collect())
+}
+
+/// Returns the score after the last audit, and how it changed since the first one of the last week.
+fn score(points: &[AuditPoint], now: Timestamp) -> Scored {
+    let of_week = points.iter().filter(|point| now.duration_since(point.time) <= WEEK);
+    let scores: Vec<f64> = of_week.filter_map(|point| point.score.map(Score::points)).collect();
+    let last = points.first().and_then(|point| point.score).map(Score::points);
+    let Some(last) = last else {
+        return Scored { value: "–".to_owned(), note: "nothing judged yet".to_owned(), tone: "" };
+    };
+    let change = scores.last().map_or(0.0, |first| last - first);
+    let (tone, note) = match change {
+        change if change >= 0.05 => ("better", format!("+{change:.1} in 7 days")),
+        change if change <= -0.05 => ("worse", format!("−{:.1} in 7 days", change.abs())),
+        _ => ("", "as 7 days ago".to_owned()),
+    };
+    // One audit cannot have changed anything.
+    let note = if scores.len() < 2 { "of 100".to_owned() } else { note };
+    Scored { value: format!("{last:.1}"), note, tone }
 }
 
 fn heat(pairs: &[(String, String, u64)]) -> (Vec<String>, Vec<Heat>) {

@@ -19,11 +19,22 @@ use crate::store::{Audit, AuditState, Filter, Page, PageQuery};
 
 /// The routes, group by group: a heading, then path and name of each.
 const ROUTES: &[(&str, &[(&str, &str)])] = &[
-    ("Now", &[("/", "Overview"), ("/findings", "Findings"), ("/namespaces", "Namespaces")]),
+    (
+        "Now",
+        &[
+            ("/", "Overview"),
+            ("/findings", "Findings"),
+            ("/applications", "Applications"),
+            ("/namespaces", "Namespaces"),
+        ],
+    ),
     ("From warn to enforce", &[("/enforce", "Ready to enforce"), ("/modes", "Change modes")]),
-    ("Judged by", &[("/rules", "Rules"), ("/policies", "Policies")]),
-    ("Past", &[("/feed", "Live feed"), ("/decisions", "Decisions"), ("/audits", "Audits")]),
-    ("Gatepost", &[("/styleguide", "Style guide")]),
+    (
+        "Judged by",
+        &[("/rules", "Rules"), ("/policies", "Policies"), ("/exemptions", "Exemptions"), ("/playground", "Playground")],
+    ),
+    ("Past", &[("/feed", "Live feed"), ("/decisions", "Decisions"), ("/checks", "Checks"), ("/audits", "Audits")]),
+    ("Gatepost", &[("/status", "Status"), ("/settings", "Settings"), ("/styleguide", "Style guide")]),
 ];
 
 const THEMES: &[&str] = &["system", "light", "dark"];

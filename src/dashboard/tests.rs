@@ -33,7 +33,7 @@ use crate::scan::feed::Feed;
 use crate::scan::guard::Door;
 use crate::scan::tokens::{self, Wanted};
 use crate::scan::{self, ApiState, Kept};
-use crate::store::{self, AuditState, Batch, Changes, Decision, DecisionResult, Store, Trigger};
+use crate::store::{self, AuditState, Batch, Changes, Check, Decision, DecisionResult, Store, Trigger};
 use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World};
 use crate::webhook::in_force::{InForce, Live};
@@ -62,6 +62,7 @@ fn app(directory: &TempDir) -> Arc<App> {
         judge_owned: false,
         limits: Limits { time: Duration::from_secs(5), instructions: 5_000_000 },
         max_body: 1 << 20,
+        written: Arc::default(),
     };
     Arc::new(App {
         in_force: Live::new(in_force),
@@ -149,6 +150,8 @@ impl Dashboard {
             store.end_audit(&audit, &[], &[]).await.unwrap();
         }
         store.take_in(&report()).await.unwrap();
+        let wanted = Wanted { label: SCRIPT.into(), scopes: vec![Scope::Read], namespaces: Vec::new(), expires: None };
+        store.put_token(&tokens::make(wanted, now).unwrap().token).await.unwrap();
         Self::new(directory, Door::Open, Some(kept(store)))
     }
 
@@ -226,7 +229,27 @@ fn report() -> Batch {
         source: SCRIPT.into(),
         commit: SCRIPT.into(),
         decisions: vec![decision],
-        checks: Vec::new(),
+        checks: vec![check()],
+    }
+}
+
+fn check() -> Check {
+    let resource = json!({"kind": SCRIPT, "namespace": SCRIPT, "name": SCRIPT});
+    let source = json!({"file": SCRIPT, "line": 7});
+    Check {
+        id: 0,
+        time: Timestamp::now(),
+        cluster: SCRIPT.into(),
+        source: SCRIPT.into(),
+        commit: SCRIPT.into(),
+        policies: SCRIPT.into(),
+        passed: false,
+        summary: BTreeMap::from([("objects".to_owned(), 3), ("exempt".to_owned(), 1)]),
+        violations: BTreeMap::from([("high".to_owned(), 1)]),
+        results: vec![
+            json!({"rule": SCRIPT, "severity": SCRIPT, "result": SCRIPT, "message": SCRIPT, "resource": resource, "source": source}),
+            json!("nonsense"),
+        ],
     }
 }
 
@@ -285,7 +308,24 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
     let groups = ["rule", "namespace", "owner", "application", "kind"];
     paths.extend(groups.map(|group| format!("/findings?group={group}&mode=enforce,warn,audit")));
     let encoded = "/namespaces/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
-    paths.extend([encoded, "/namespaces", "/audits/1", "/decisions", "/feed"].map(str::to_owned));
+    paths.extend(
+        [
+            encoded,
+            "/namespaces",
+            "/audits/1",
+            "/decisions",
+            "/feed",
+            "/checks",
+            "/checks/1",
+            "/applications",
+            "/settings",
+            "/status",
+        ]
+        .map(str::to_owned),
+    );
+    let script = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    paths.push(format!("/applications/{script}"));
+    paths.push(format!("/resources/{script}.{script}/{script}/{script}"));
     paths.push("/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned());
     for path in &paths {
         let page = dashboard.page(path).await;
@@ -333,6 +373,11 @@ async fn pages_keep_to_themselves_and_so_do_errors() {
         ("/decisions/nothing", 404),
         ("/decisions?state=maybe", 400),
         ("/feed?state=maybe", 400),
+        ("/checks/7", 404),
+        ("/checks/one", 404),
+        ("/applications/nothing", 404),
+        ("/resources/Pod/shop/nothing", 404),
+        ("/exemptions?state=maybe", 400),
         ("/styleguide", 200),
     ] {
         let (status, headers, body) = dashboard.ask(Method::GET, path, &[]).await;
@@ -366,6 +411,9 @@ async fn a_page_says_why_it_is_empty() {
     let dashboard = Dashboard::empty(Door::Open);
     assert!(dashboard.page("/decisions").await.contains("Nothing is kept here"));
     assert!(dashboard.page("/feed").await.contains("Nothing is taken in here"));
+    assert!(dashboard.page("/checks").await.contains("Nothing is kept here"));
+    assert!(dashboard.page("/exemptions").await.contains("Nobody is exempt"));
+    assert!(dashboard.page("/exemptions?state=unused").await.contains("No exemption is like that"));
     let dashboard = Dashboard::empty(Door::Tokens);
     let (status, _, body) = dashboard.ask(Method::GET, "/findings", &[]).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
@@ -392,7 +440,13 @@ async fn decisions_are_shown_to_whoever_sees_their_namespace() {
     store.put_token(&made.token).await.unwrap();
     let dashboard = Dashboard::new(directory, Door::Tokens, Some(kept(store)));
     let cookie = format!("__Host-gatepost={}", made.secret);
-    for path in ["/decisions", "/feed"] {
+    let (_, _, body) = dashboard.ask(Method::GET, "/checks", &[("cookie", &cookie)]).await;
+    assert!(body.contains("Your token does not show checks") && !body.contains("alert(1)"), "{body}");
+    let (status, ..) = dashboard.ask(Method::GET, "/checks/1", &[("cookie", &cookie)]).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (_, _, body) = dashboard.ask(Method::GET, "/settings", &[("cookie", &cookie)]).await;
+    assert!(body.contains("Your token does not show settings") && !body.contains(&made.token.id), "{body}");
+    for path in ["/decisions", "/feed", "/exemptions"] {
         let (status, _, body) = dashboard.ask(Method::GET, path, &[("cookie", &cookie)]).await;
         assert_eq!(status, StatusCode::OK, "{path}");
         assert!(body.contains("Your token sees the namespaces shop") && !body.contains("alert(1)"), "{path}: {body}");
@@ -400,6 +454,28 @@ async fn decisions_are_shown_to_whoever_sees_their_namespace() {
     let one = "/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
     let (status, ..) = dashboard.ask(Method::GET, one, &[("cookie", &cookie)]).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_manifest_is_judged_and_nothing_of_it_runs() {
+    let dashboard = Dashboard::empty(Door::Open);
+    assert!(dashboard.page("/playground").await.contains("Nothing judged yet"));
+    let ours = [(ORIGIN.as_str(), "http://localhost:8080"), ("content-type", "application/x-www-form-urlencoded")];
+    let pod = "kind%3A+Pod%0AapiVersion%3A+v1%0Ametadata%3A+%7Bname%3A+%22%3C/textarea%3E%3Cscript%3Ealert(1)%22%7D%0A\
+               spec%3A+%7Bcontainers%3A+%5B%7Bname%3A+a%2C+image%3A+nginx%7D%5D%7D";
+    let body = |policy: &str| format!("manifest={pod}&policy={policy}&namespace=shop");
+    let (status, _, page) = dashboard.send(Method::POST, "/playground", &ours, body("recommended")).await;
+    assert_eq!(status, StatusCode::OK, "{page}");
+    assert!(page.contains("container-image-tag") && page.contains("&#60;/textarea&#62;&#60;script&#62;"), "{page}");
+    assert!(!page.contains("<script>alert"), "{page}");
+    let (status, ..) = dashboard.send(Method::POST, "/playground", &ours, body("recommendet")).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    let (status, ..) =
+        dashboard.send(Method::POST, "/playground", &ours, format!("manifest={}", "a".repeat((1 << 20) + 1))).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    let foreign = [(ORIGIN.as_str(), "https://evil.example"), ("content-type", "application/x-www-form-urlencoded")];
+    let (status, ..) = dashboard.send(Method::POST, "/playground", &foreign, body("baseline")).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
 }
 
 #[tokio::test]

@@ -11,11 +11,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Text, json};
 
-use super::ApiState;
 use super::access::{Caller, Scope};
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::lists::{self, EFFORT, NAMESPACE, PAGES, POLICY, RULE, SEVERITY};
 use super::problem::Problem;
+use super::{ApiState, Kept};
 use crate::audit;
 use crate::policy::{Group, RuleId, Severity};
 use crate::report::Score;
@@ -120,19 +120,26 @@ async fn audit(
     Ok(Json(Told { audit, counts }))
 }
 
-type BySeverity = BTreeMap<Severity, u64>;
+/// Findings by severity; none where there is none.
+pub type BySeverity = BTreeMap<Severity, u64>;
 
 /// How things stood when an audit had ended.
 #[derive(Debug, PartialEq, Serialize)]
-struct Point {
-    audit: i64,
-    time: Timestamp,
-    state: AuditState,
-    open: BySeverity,
-    new: BySeverity,
-    fixed: BySeverity,
+pub struct Point {
+    /// The audit.
+    pub audit: i64,
+    /// When it ended.
+    pub time: Timestamp,
+    /// How.
+    pub state: AuditState,
+    /// What was open.
+    pub open: BySeverity,
+    /// What came.
+    pub new: BySeverity,
+    /// What was fixed.
+    pub fixed: BySeverity,
     /// None where nothing had been judged.
-    score: Option<Score>,
+    pub score: Option<Score>,
 }
 
 async fn trends(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
@@ -155,6 +162,14 @@ async fn trends(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
             && (filter.severity.is_empty() || filter.severity.iter().any(|name| name == severity))
     };
     Ok(lists::answer(Page { items: points(&audits, &history, is_scored, is_told), next }))
+}
+
+/// Returns how things stood after each of some audits, which are the newest first, as far as a filter goes.
+pub async fn trend(state: &ApiState, kept: &Kept, filter: &Filter, audits: &[Audit]) -> Result<Vec<Point>, Problem> {
+    let (Some(newest), Some(oldest)) = (audits.first(), audits.last()) else { return Ok(Vec::new()) };
+    let history = kept.store.history(filter, oldest.id, newest.id).await?;
+    let own = state.app.own_namespace.as_deref();
+    Ok(points(audits, &history, |name| is_scored(name, own), |_| true))
 }
 
 /// Returns whether a namespace counts for the cluster's score.

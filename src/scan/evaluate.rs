@@ -66,6 +66,30 @@ pub fn routes(routes: Routes) -> Routes {
     routes.add(&SCAN, scan)
 }
 
+/// What documents are to be judged by, in words.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Policies; recommended if neither a policy nor a rule is named.
+    pub policies: Vec<String>,
+    /// Rules.
+    pub rules: Vec<String>,
+    /// The namespace of objects that name none.
+    pub namespace: Option<String>,
+    /// Whether passes are results, too.
+    pub shows_passed: bool,
+}
+
+impl Asked {
+    fn of(query: &Query) -> Self {
+        Self {
+            policies: query.list("policy").to_vec(),
+            rules: query.list("rule").to_vec(),
+            namespace: query.text("namespace").map(str::to_owned),
+            shows_passed: query.flag("showPassed"),
+        }
+    }
+}
+
 /// What documents are judged by: everything that one request needs, whatever is reloaded meanwhile.
 pub struct Plan {
     app: Arc<App>,
@@ -84,9 +108,8 @@ async fn scan(
     request: Request,
 ) -> Result<Response, Problem> {
     let kind = media_type(request.headers())?;
-    let plan = Plan::new(&state, &caller, &query)?;
-    let permit = state.scans.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Problem::too_many("as many scans as there is room for are under way"))?;
+    let plan = Plan::new(&state, &caller, &Asked::of(&query))?;
+    let permit = permit(&state)?;
     let wants_lines = accepts_lines(request.headers());
     if wants_lines {
         return stream::answer(&state, plan, kind == LINES, request.into_body(), permit);
@@ -95,21 +118,39 @@ async fn scan(
     whole(&state, plan, body, kind == LINES, permit).await
 }
 
+/// Returns leave for one more scan, as long as there is room.
+fn permit(state: &ApiState) -> Result<OwnedSemaphorePermit, Problem> {
+    let permit = state.scans.clone().try_acquire_owned();
+    permit.map_err(|_| Problem::too_many("as many scans as there is room for are under way"))
+}
+
+/// Judges documents as this endpoint does, for whoever shows the results otherwise.
+pub async fn judged(
+    state: &ApiState,
+    caller: &Caller,
+    asked: &Asked,
+    documents: Bytes,
+) -> Result<(FileReport, Tally), Problem> {
+    let plan = Plan::new(state, caller, asked)?;
+    let permit = permit(state)?;
+    in_pool(state, plan, documents, false, permit, |_, report, tally| (report, tally)).await
+}
+
 impl Plan {
-    fn new(state: &ApiState, caller: &Caller, query: &Query) -> Result<Self, Problem> {
+    fn new(state: &ApiState, caller: &Caller, wanted: &Asked) -> Result<Self, Problem> {
         let in_force = state.app.in_force.load();
         let flaw = |error: crate::report::judge::UnknownName| {
             let of = if error.0.starts_with("there is no policy") { "policy" } else { "rule" };
             Problem::query(vec![Flaw::of_parameter(of, error.0)])
         };
-        let policies = asked(&in_force.bundle, query.list("policy"), query.list("rule")).map_err(flaw)?;
+        let policies = asked(&in_force.bundle, &wanted.policies, &wanted.rules).map_err(flaw)?;
         let mut surroundings = (*in_force.surroundings).clone();
         for namespace in state.app.known_namespaces(&in_force) {
             surroundings.add_namespace(namespace);
         }
         // Modes and neighbours of a namespace that the caller may not see are none of their business.
         surroundings.retain(|name| name.is_empty() || caller.sees(name));
-        let namespace = query.text("namespace").map(|name| {
+        let namespace = wanted.namespace.as_deref().map(|name| {
             let unknown = || Problem::not_found(format!("there is no namespace \"{name}\""));
             surroundings.namespace(name).cloned().ok_or_else(unknown)
         });
@@ -118,7 +159,7 @@ impl Plan {
             policies,
             namespace: namespace.transpose()?,
             surroundings,
-            shows_passed: query.flag("showPassed"),
+            shows_passed: wanted.shows_passed,
             in_force,
         })
     }
@@ -196,11 +237,32 @@ pub async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
 
 async fn whole(
     state: &ApiState,
-    mut plan: Plan,
+    plan: Plan,
     body: Bytes,
     is_lines: bool,
     permit: OwnedSemaphorePermit,
 ) -> Result<Response, Problem> {
+    let write = |plan: &Plan, report: FileReport, tally: Tally| {
+        let mut json = JsonReport::default();
+        let start = JsonReport::start(&EngineVersion::of(&plan.in_force.bundle));
+        let text = [start, json.file(&report), json.end(&tally)].concat();
+        (tally, text)
+    };
+    let (tally, text) = in_pool(state, plan, body, is_lines, permit, write).await?;
+    let is_judged = tally.summary.objects > 0 || tally.faults == 0;
+    let status = if is_judged { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
+    Ok((status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response())
+}
+
+/// Judges documents on a thread of the pool, where the answer is made of them, too.
+async fn in_pool<T: Send + 'static>(
+    state: &ApiState,
+    mut plan: Plan,
+    body: Bytes,
+    is_lines: bool,
+    permit: OwnedSemaphorePermit,
+    answer: impl FnOnce(&Plan, FileReport, Tally) -> T + Send + 'static,
+) -> Result<T, Problem> {
     let job = move |machines: &mut Machines| {
         let _permit = permit;
         let mut report = FileReport { file: STDIN.into(), ..FileReport::default() };
@@ -213,20 +275,15 @@ async fn whole(
         }
         plan.look_through(&chunks);
         plan.with_scanner(|scanner| chunks.iter().for_each(|chunk| scanner.document(chunk, machines, &mut report)));
-        let (mut tally, mut json) = (Tally::default(), JsonReport::default());
+        let mut tally = Tally::default();
         tally.add(&report);
-        let start = JsonReport::start(&EngineVersion::of(&plan.in_force.bundle));
-        let text = [start, json.file(&report), json.end(&tally)].concat();
-        (tally, text)
+        answer(&plan, report, tally)
     };
     let answer = state.pool.try_submit(job).map_err(|_| Problem::unavailable("too many scans wait for a thread"))?;
-    let (tally, text) = answer.await.map_err(|panicked| {
+    answer.await.map_err(|panicked| {
         tracing::error!(%panicked, "a scan ended without an answer");
         Problem::internal("judging the documents failed")
-    })?;
-    let is_judged = tally.summary.objects > 0 || tally.faults == 0;
-    let status = if is_judged { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
-    Ok((status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response())
+    })
 }
 
 type Chunks<'a> = Box<dyn Iterator<Item = Result<Chunk, crate::input::Fault>> + 'a>;

@@ -20,7 +20,8 @@ use crate::policy::exemption::{ExemptionName, ExemptionSpec, ExemptionState, Wri
 use crate::store::Page;
 use crate::webhook::in_force::InForce;
 
-const FILTERS: &[Parameter] = &[
+/// What exemptions are narrowed to.
+pub const FILTERS: &[Parameter] = &[
     NAMESPACE,
     RULE,
     Parameter::new("owner", Values::List, "Who answers for them"),
@@ -45,31 +46,51 @@ pub fn routes(routes: Routes) -> Routes {
     routes.add(&EXEMPTIONS, exemptions)
 }
 
+/// An exemption, with how it stands.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Item {
+pub struct Item {
+    /// Its name.
     #[serde(flatten)]
-    name: ExemptionName,
-    state: ExemptionState,
+    pub name: ExemptionName,
+    /// How it stands.
+    pub state: ExemptionState,
+    /// Why it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
+    pub cause: Option<String>,
+    /// The instant from which it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ends: Option<Timestamp>,
+    pub ends: Option<Timestamp>,
+    /// When it last excused something, since this process began.
     #[serde(skip_serializing_if = "Option::is_none")]
-    last_used: Option<Timestamp>,
+    pub last_used: Option<Timestamp>,
     /// Ids of the rules that it excuses.
-    excuses: Vec<RuleId>,
-    spec: ExemptionSpec,
-    source: Arc<str>,
+    pub excuses: Vec<RuleId>,
+    /// What was written.
+    pub spec: ExemptionSpec,
+    /// Where that stands.
+    pub source: Arc<str>,
 }
 
 async fn exemptions(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let seen = visible(&state, &caller, Timestamp::now());
+    Ok(lists::answer(page(asked_for(&state, seen, &query), &query)?))
+}
+
+/// Returns every exemption that somebody may see, by namespace and name.
+pub fn visible(state: &ApiState, caller: &Caller, now: Timestamp) -> Vec<Item> {
     let in_force = state.app.in_force.load();
     let last_used = |name: &ExemptionName| state.app.in_force.uses().last(name);
-    let mut items = items(&in_force, last_used, Timestamp::now());
-    let rules = lists::rules(&state.app, &query);
-    items.retain(|item| caller.sees(&item.name.namespace) && is_asked_for(item, &query, &rules));
-    Ok(lists::answer(page(items, &query)?))
+    let mut items = items(&in_force, last_used, now);
+    items.retain(|item| caller.sees(&item.name.namespace));
+    items
+}
+
+/// Returns those of exemptions that a query asks for.
+pub fn asked_for(state: &ApiState, mut items: Vec<Item>, query: &Query) -> Vec<Item> {
+    let rules = lists::rules(&state.app, query);
+    items.retain(|item| is_asked_for(item, query, &rules));
+    items
 }
 
 fn items(in_force: &InForce, last_used: impl Fn(&ExemptionName) -> Option<Timestamp>, now: Timestamp) -> Vec<Item> {
@@ -106,7 +127,8 @@ impl Item {
         URL_SAFE_NO_PAD.encode(self.key().join("\n"))
     }
 
-    fn is_in(&self, state: &str) -> bool {
+    /// Returns whether it is in a state of the filter.
+    pub fn is_in(&self, state: &str) -> bool {
         let is_in_force = matches!(self.state, ExemptionState::Active | ExemptionState::Ending);
         match state {
             "active" => is_in_force,
@@ -132,7 +154,8 @@ fn is_asked_for(item: &Item, query: &Query, rules: &[String]) -> bool {
         && query.text("text").is_none_or(|text| text.split_whitespace().all(says))
 }
 
-fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
+/// Returns the part of exemptions that a query asks for.
+pub fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
     let after = query.text("cursor").map(|cursor| {
         let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let parts: Option<Vec<Arc<str>>> = text.map(|text| text.split('\n').map(Arc::from).collect());

@@ -6,7 +6,7 @@
 
 pub mod access;
 mod applications;
-mod audits;
+pub mod audits;
 pub mod bearer;
 mod cached;
 mod catalogue;
@@ -14,8 +14,8 @@ pub mod client;
 pub mod decisions;
 pub mod documents;
 pub mod endpoint;
-mod evaluate;
-mod exemptions;
+pub mod evaluate;
+pub mod exemptions;
 mod export;
 mod facets;
 pub mod feed;

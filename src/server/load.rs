@@ -88,7 +88,8 @@ impl Contents {
             surroundings = manifests::read(settings.manifests.as_deref(), inventory_kinds(&bundle))?;
             surroundings.add_namespaces(&config.static_namespaces);
         }
-        Ok(InForce::new(bundle, config.clone(), surroundings, settings))
+        let in_force = InForce::new(bundle, config.clone(), surroundings, settings);
+        Ok(InForce { written: self.read.to_yaml().into(), ..in_force })
     }
 }
 

@@ -31,6 +31,8 @@ pub struct InForce {
     pub limits: Limits,
     /// Largest body that is judged, in bytes.
     pub max_body: usize,
+    /// Every setting with where it comes from, as `--print-config` writes it; empty where nobody said.
+    pub written: Arc<str>,
 }
 
 impl InForce {
@@ -45,6 +47,7 @@ impl InForce {
             judge_owned: settings.judge_owned,
             limits: Limits { time: settings.rule_timeout(), instructions: settings.rule_instructions },
             max_body: settings.max_body_bytes,
+            written: Arc::default(),
         }
     }
 

@@ -47,6 +47,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
         judge_owned: false,
         limits: Limits { time: Duration::from_millis(500), instructions: 5_000_000 },
         max_body: 1 << 20,
+        written: Arc::default(),
     };
     Arc::new(App {
         in_force: Live::new(in_force),

@@ -48,6 +48,7 @@ fn app(queue: usize) -> Arc<App> {
         judge_owned: false,
         limits: Limits { time: Duration::from_secs(5), instructions: 5_000_000 },
         max_body: LARGEST,
+        written: Arc::default(),
     };
     Arc::new(App {
         in_force: Live::new(in_force),
