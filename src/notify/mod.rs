@@ -1,8 +1,8 @@
 //! Tells people what happens: new findings, denials, audits, what fails, exemptions that end, and a digest once a week.
 //!
 //! What is told is read from the store, from where a target was told last: so a target that is away for an hour, or a
-//! process that restarts, hears later and of everything at once, in one message. [`collect`] says what there is to tell,
-//! [`route`] to whom, [`teller`] when; a file for each way says how. Only what nobody takes for a day is let go of, and
+//! process that restarts, hears later and of everything at once, in one message. `collect` says what there is to tell,
+//! `route` to whom, `teller` when; a file for each way says how. Only what nobody takes for a day is let go of, and
 //! counted.
 
 mod alertmanager;
