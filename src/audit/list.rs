@@ -39,6 +39,33 @@ pub enum PageError {
     Unread(String),
 }
 
+/// Lists that are begun anew, at most: a cluster that is faster than this is not read in pages.
+const FRESH_LISTS: u32 = 3;
+
+/// How far a list was read, page by page.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// Where the next page begins; none: at the beginning.
+    pub at: Option<String>,
+    fresh: u32,
+}
+
+impl Reached {
+    /// Goes on after a list grew too old: where Kubernetes says, else from the beginning; gives back any other error, and
+    /// this one when it has come too often.
+    pub fn go_on(&mut self, error: PageError) -> Result<(), PageError> {
+        match error {
+            PageError::Gone(Some(token)) if self.at.as_ref() != Some(&token) => self.at = Some(token),
+            PageError::Gone(_) if self.fresh < FRESH_LISTS => {
+                self.at = None;
+                self.fresh = self.fresh.saturating_add(1);
+            }
+            error => return Err(error),
+        }
+        Ok(())
+    }
+}
+
 /// How much is asked for of each object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::kinds::Listed;
-use super::list::{Extent, FIRST_PAGE, Page, PageError};
+use super::list::{Extent, FIRST_PAGE, Page, PageError, Reached};
 use super::pass::Pass;
 use super::scope::{Looked, World};
 use super::sink::Sink;
@@ -15,9 +15,6 @@ use crate::policy::NamespaceMeta;
 
 /// Where namespaces are listed.
 const NAMESPACES: &str = "/api/v1/namespaces";
-
-/// How often a list that grew too old is begun again.
-const FRESH_LISTS: u32 = 3;
 
 #[derive(Deserialize)]
 struct Named {
@@ -93,38 +90,33 @@ impl<S: Sink> Pass<'_, S> {
         Ok(found.into_iter().map(|(namespace, objects)| (namespace, objects.into_values().collect())).collect())
     }
 
-    /// Hands on each object of a list, page by page, and returns which state of the cluster the first page shows. What is handed on twice, because the list began again, counts as it is
-    /// the last time.
+    /// Hands on each object of a list, page by page, and returns which state of the cluster the first page shows. What is
+    /// handed on twice, because the list began again, counts as it is the last time.
     pub(super) async fn each(
         &self,
         (url, extent): (&str, Extent),
         mut take: impl FnMut(&str) -> Result<(), String> + Send,
     ) -> Result<String, String> {
         let mut version = String::new();
-        let (mut at, mut fresh): (Option<String>, u32) = (None, 0);
+        let mut reached = Reached::default();
         loop {
-            let page = self.lister.page_of(&self.client, (url, extent), FIRST_PAGE, at.as_deref()).await;
+            let page = self.lister.page_of(&self.client, (url, extent), FIRST_PAGE, reached.at.as_deref()).await;
             let text = match page {
                 Ok(text) => text,
-                Err(PageError::Gone(Some(token))) if at.as_ref() != Some(&token) => {
-                    at = Some(token);
+                Err(error) => {
+                    reached.go_on(error).map_err(PageError::cause)?;
                     continue;
                 }
-                Err(PageError::Gone(_)) if fresh < FRESH_LISTS => {
-                    (at, fresh) = (None, fresh.saturating_add(1));
-                    continue;
-                }
-                Err(error) => return Err(error.cause()),
             };
             let page: Page<'_> = serde_json::from_str(&text).map_err(words)?;
-            if at.is_none() {
+            if reached.at.is_none() {
                 version.clone_from(&page.metadata.resource_version);
             }
             for item in page.items.into_iter().flatten() {
                 take(item.get())?;
             }
-            at = page.metadata.next.filter(|next| !next.is_empty());
-            if at.is_none() {
+            reached.at = page.metadata.next.filter(|next| !next.is_empty());
+            if reached.at.is_none() {
                 return Ok(version);
             }
         }

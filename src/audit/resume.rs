@@ -84,14 +84,10 @@ impl<S: Sink> Pass<'_, S> {
                 .filter(|(digest, object)| numbers.contains(&object.namespace) && !sweep.seen.contains(*digest));
             gone.extend(left.map(|(digest, _)| *digest));
         }
-        for (name, number) in stale.iter().zip(stale.iter().map(|name| self.memory.number_of(name)).collect::<Vec<_>>())
-        {
-            sweep.learnt.places.insert(number, world.place(&place(name)).digest);
+        for name in &stale {
+            sweep.learnt.places.insert(self.memory.number_of(name), world.place(&place(name)).digest);
         }
-        let outcome = match cause {
-            None => Ended::Complete,
-            Some(ended) => ended,
-        };
+        let outcome = cause.unwrap_or(Ended::Complete);
         let basis = basis.filter(|_| matches!(outcome, Ended::Complete));
         drop(known);
         self.memory.change(group, kind, std::mem::take(&mut sweep.learnt), &gone, basis);

@@ -5,15 +5,12 @@ use std::sync::Arc;
 
 use super::judge::{Desk, Judges, Said, Seen};
 use super::kinds::Listed;
-use super::list::{FIRST_PAGE, Page, PageError, next_limit};
+use super::list::{FIRST_PAGE, Page, PageError, Reached, next_limit};
 use super::memory::{OfKind, Remembered};
 use super::pass::{Ended, Gathered, Pass};
 use super::scope::World;
 use super::sink::{Present, Sink};
 use crate::store::Stored;
-
-/// How often a list that grew too old is begun again.
-const FRESH_LISTS: u32 = 3;
 
 /// Kinds that a namespace refuses before it is not asked any more; most allow nothing or what all others do.
 const REFUSALS: u32 = 3;
@@ -138,25 +135,20 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<ListEnd> {
-        let (mut limit, mut at, mut fresh): (u32, Option<String>, u32) = (FIRST_PAGE, None, 0);
+        let (mut limit, mut reached) = (FIRST_PAGE, Reached::default());
         loop {
             if self.cancel.is_cancelled() {
                 return Ok(ListEnd::Cancelled);
             }
-            let text = match self.lister.page(&self.client, url, limit, at.as_deref()).await {
+            let text = match self.lister.page(&self.client, url, limit, reached.at.as_deref()).await {
                 Ok(text) => text,
-                // What comes after is read as it is now: enough, for each object is judged by itself.
-                Err(PageError::Gone(Some(token))) if at.as_ref() != Some(&token) => {
-                    at = Some(token);
-                    continue;
-                }
-                Err(PageError::Gone(_)) if fresh < FRESH_LISTS => {
-                    (at, fresh) = (None, fresh.saturating_add(1));
-                    continue;
-                }
-                // Not in the middle of a list: what was read of it already closes nothing.
-                Err(PageError::Forbidden(cause)) if at.is_none() => return Ok(ListEnd::Forbidden(cause)),
-                Err(error) => return Ok(ListEnd::Unread(error.cause())),
+                // What comes after a list that grew too old is read as it is now: enough, for each object is judged by itself.
+                Err(error) => match reached.go_on(error) {
+                    Ok(()) => continue,
+                    // Not in the middle of a list: what was read of it already closes nothing.
+                    Err(PageError::Forbidden(cause)) if reached.at.is_none() => return Ok(ListEnd::Forbidden(cause)),
+                    Err(error) => return Ok(ListEnd::Unread(error.cause())),
+                },
             };
             let bytes = text.len();
             let judged = match self.judge(listed, text, world, sweep, gathered).await? {
@@ -164,12 +156,12 @@ impl<S: Sink> Pass<'_, S> {
                 Err(cause) => return Ok(ListEnd::Unread(cause)),
             };
             limit = next_limit(judged.objects, bytes);
-            if at.is_none() {
+            if reached.at.is_none() {
                 sweep.version = judged.version;
             }
             self.progress.send_modify(|progress| progress.remaining = judged.remaining);
-            at = judged.next;
-            if at.is_none() {
+            reached.at = judged.next;
+            if reached.at.is_none() {
                 return Ok(ListEnd::Complete);
             }
         }
