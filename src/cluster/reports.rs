@@ -18,7 +18,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use self::pictures::Pictures;
 use self::target::{Put, Target};
 use crate::report::policy_report::{Dialect, Picture, Report, Severities, reports};
-use crate::store::{Audit, AuditState, Store, StoreError};
+use crate::store::{Audit, Store, StoreError};
 use crate::telemetry::reports::{Outcome, ReportMetrics};
 
 /// Why reports were not written.
@@ -118,7 +118,7 @@ impl Writer {
         loop {
             match audits.recv().await {
                 // What an audit did not look at to its end says nothing new of what it did not come to.
-                Ok(audit) if matches!(audit.state, AuditState::Complete | AuditState::Partial) => {
+                Ok(audit) if audit.state.is_through() => {
                     let written = self.write(&audit).await;
                     self.tell(&audit, written);
                 }

@@ -181,7 +181,7 @@ async fn checks(
     let sources: Vec<&str> = sources.into_iter().collect();
     page_of(&ChecksPage {
         shell,
-        tabs: tabs(&place),
+        tabs: facets::states(&[("Failed", "failed"), ("Passed", "passed")], &place),
         menus: vec![facets::names("Source", "source", &sources, &place), ages(&place)],
         chips: facets::chips(&place, &[("source", "Source"), ("since", "Since")]),
         api: place.on_path("/api/v1/checks"),
@@ -190,20 +190,6 @@ async fn checks(
         next: next.map(|cursor| place.on(&cursor).href()),
         first: query.text("cursor").map(|_| place.without("cursor").href()),
     })
-}
-
-fn tabs(place: &Place) -> Vec<Choice> {
-    let tab = |label: &str, at: Place| Choice {
-        label: label.to_owned(),
-        count: String::new(),
-        is_chosen: at.list("state") == place.list("state"),
-        href: at.href(),
-    };
-    vec![
-        tab("All", place.without("state")),
-        tab("Failed", place.with("state", "failed")),
-        tab("Passed", place.with("state", "passed")),
-    ]
 }
 
 async fn check(

@@ -122,6 +122,18 @@ pub fn names(label: &'static str, parameter: &'static str, names: &[&str], place
     Menu { label, chosen: place.list(parameter).len(), choices: choices.collect() }
 }
 
+/// Returns a tab for each state, and one for all of them before.
+pub fn states(states: &[(&str, &str)], place: &Place) -> Vec<Choice> {
+    let tab = |label: &str, at: Place| Choice {
+        label: label.to_owned(),
+        count: String::new(),
+        is_chosen: at.list("state") == place.list("state"),
+        href: at.href(),
+    };
+    let each = states.iter().map(|(label, state)| tab(label, place.with("state", state)));
+    std::iter::once(tab("All", place.without("state"))).chain(each).collect()
+}
+
 /// Returns the filters in force.
 pub fn chips(place: &Place, names: &[(&'static str, &'static str)]) -> Vec<Chip> {
     let of = |(parameter, name): &(&'static str, &'static str)| {

@@ -76,24 +76,10 @@ async fn feed(
         is_kept: state.kept.is_some(),
         limits: limits(&caller),
         as_of: visit.when(visit.now),
-        tabs: tabs(&place),
+        tabs: facets::states(&[("Denied", "denied"), ("Allowed", "allowed")], &place),
         menu: facets::names("Namespace", "namespace", &names, &place),
         chips: facets::chips(&place, &[("namespace", "Namespace")]),
         stream: place.on_path("/api/v1/decisions/stream"),
         rows,
     })
-}
-
-fn tabs(place: &Place) -> Vec<Choice> {
-    let tab = |label: &str, at: Place| Choice {
-        label: label.to_owned(),
-        count: String::new(),
-        is_chosen: at.list("state") == place.list("state"),
-        href: at.href(),
-    };
-    vec![
-        tab("All", place.without("state")),
-        tab("Denied", place.with("state", "denied")),
-        tab("Allowed", place.with("state", "allowed")),
-    ]
 }

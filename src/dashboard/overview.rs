@@ -23,7 +23,7 @@ use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Audit, AuditState, Facet, Filter};
+use crate::store::{Audit, Facet, Filter};
 
 /// Audits that the trend is drawn from, at most.
 const AUDITS: usize = 300;
@@ -209,7 +209,7 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
 }
 
 fn has_ended(audit: &Audit) -> bool {
-    matches!(audit.state, AuditState::Complete | AuditState::Partial)
+    audit.state.is_through()
 }
 
 fn changed(ended: &[&Audit], now: Timestamp, of: impl Fn(&Audit) -> u64) -> Changed {

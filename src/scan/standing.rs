@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::RuleId;
 use crate::report::suggest::RuleStanding;
-use crate::store::{Audit, AuditState, Filter, FindingSort, OpenChange, PageQuery, Store, Stored};
+use crate::store::{Audit, Filter, FindingSort, OpenChange, PageQuery, Store, Stored};
 
 /// How far back is looked, at least.
 const WINDOW_DAYS: u32 = 30;
@@ -46,7 +46,7 @@ impl Looked<'_> {
     /// Reads how rules stand.
     pub async fn standings(&self) -> Stored<Standings> {
         let audits = self.audits().await?;
-        let has_ended = |audit: &&Audit| matches!(audit.state, AuditState::Complete | AuditState::Partial);
+        let has_ended = |audit: &&Audit| audit.state.is_through();
         let Some(last) = audits.iter().find(has_ended) else {
             return Ok(Standings { audit: None, rules: BTreeMap::new() });
         };

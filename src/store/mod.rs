@@ -107,6 +107,13 @@ pub enum AuditState {
     Abandoned,
 }
 
+impl AuditState {
+    /// Returns whether an audit went through, though something may not have been read.
+    pub const fn is_through(self) -> bool {
+        matches!(self, Self::Complete | Self::Partial)
+    }
+}
+
 /// One pass over a cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
