@@ -40,6 +40,47 @@ fn documents_are_judged_as_on_the_command_line() {
 }
 
 #[test]
+fn a_scan_is_kept_as_a_check_only_where_that_is_asked_for() {
+    let server = server();
+    let checks =
+        || read(&server.ask("GET", "/api/v1/checks", "", "").1)["items"].as_array().cloned().unwrap_or_default();
+    assert_eq!(server.ask("POST", TAG, "", POD).0, 200);
+    assert_eq!(checks(), Vec::<Json>::new(), "nobody asked for it");
+    let kept = |more: &str| {
+        let (status, body) = server.ask("POST", &format!("{TAG}&record=true&source=ci/shop{more}"), "", POD);
+        assert_eq!((status, &read(&body)["summary"]["fail"]), (200, &json!(1)), "{body}");
+        let (_, told) = server.ask("GET", &format!("/api/v1/checks/{}", checks()[0]["id"]), "", "");
+        read(&told)
+    };
+    let check = kept("&commit=0f5cc2e");
+    assert_eq!((&check["source"], &check["commit"]), (&json!("ci/shop"), &json!("0f5cc2e")), "{check}");
+    assert_eq!((&check["passed"], &check["violations"]), (&json!(false), &json!({"high": 1})), "{check}");
+    assert_eq!(check["results"][0]["rule"], "container-image-tag", "{check}");
+    assert!(check["policies"].as_str().is_some_and(|digest| digest.starts_with("sha256:")), "{check}");
+    assert_eq!(kept("&failOn=critical")["passed"], true);
+    assert_eq!(checks().len(), 2);
+    for (query, header, said) in [
+        ("record=true", "", "record=true needs a source"),
+        ("source=ci/shop", "", "source means nothing without record=true"),
+        ("record=false&commit=0f5", "", "commit means nothing without record=true"),
+        ("failOn=low", "", "failOn means nothing without record=true"),
+        ("record=true&source=a%0Ab", "", "source holds control characters"),
+        ("record=true&source=ci&failOn=hgih", "", "did you mean \\\"high\\\"?"),
+        ("record=true&source=ci", "Accept: application/x-ndjson\r\n", "a stream of lines is not kept"),
+    ] {
+        let (status, answer) = server.ask("POST", &format!("/api/v1/scan?{query}"), header, POD);
+        assert_eq!(status, 400, "{query}: {answer}");
+        assert!(answer.contains(said), "{query}: {answer}");
+    }
+    let (_, text) = tokens(&server, &["create", "--label", "a job", "--scope", "read", "-o", "json"]);
+    let header = format!("Authorization: Bearer {}\r\n", read(&text)["token"].as_str().expect("a token"));
+    let (status, answer) = server.ask("POST", &format!("{TAG}&record=true&source=ci/shop"), &header, POD);
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer.contains("scope report"), "{answer}");
+    assert_eq!(checks().len(), 2);
+}
+
+#[test]
 fn a_stream_is_answered_line_by_line() {
     let server = server();
     let pod = |name: usize| {
@@ -192,8 +233,10 @@ fn takes(server: &Server, method: &str, path: &str, parameter: &Json) {
         (None, Some("boolean")) => ("false".to_owned(), Some("perhaps")),
         _ => (if name == "since" { "1d" } else { "" }.to_owned(), None),
     };
+    // What says how a scan is kept means nothing where none is.
+    let with = if name == "failOn" { "&record=true&source=ci" } else { "" };
     if name != "cursor" && !right.is_empty() {
-        let (status, answer) = server.ask(method, &format!("{path}?{name}={right}"), "", POD);
+        let (status, answer) = server.ask(method, &format!("{path}?{name}={right}{with}"), "", POD);
         assert!((200..300).contains(&status) || status == 409, "{method} {path}?{name}={right}: {status} {answer}");
     }
     if let Some(wrong) = wrong {

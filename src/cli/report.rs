@@ -1,24 +1,18 @@
 //! `gatepost scan --report`: sends what was judged to a Gatepost that remembers it.
 
-use std::collections::BTreeMap;
 use std::env;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use serde_json::Value as Json;
 
 use super::UsageError;
 use crate::config::Receiver;
-use crate::report::{FileReport, Tally, Verdict};
+use crate::policy::Severity;
+use crate::report::Tally;
 use crate::scan::client::{Client, NotTaken};
-use crate::scan::random;
-use crate::store::{Batch, Check};
+use crate::scan::record::{self, Gathered, Judged};
 
-/// Results that go with a check, and their bytes; the verdict counts all.
-const RESULTS: usize = 1000;
-const RESULT_BYTES: usize = 6 << 20;
 /// How often a report is sent that nobody takes.
 const ATTEMPTS: u32 = 3;
 /// The wait after the first attempt; it doubles.
@@ -67,31 +61,6 @@ pub struct ReportArgs {
     report_ca: Option<PathBuf>,
 }
 
-/// Gathers what is sent.
-#[derive(Debug, Default)]
-pub struct Gathered {
-    results: Vec<Json>,
-    bytes: usize,
-}
-
-impl Gathered {
-    /// Takes in what was found in a file, as far as there is room.
-    pub fn add(&mut self, report: &FileReport) {
-        let found = report.entries.iter().filter(|entry| matches!(entry.result, Verdict::Fail | Verdict::Error));
-        for entry in found {
-            if self.results.len() >= RESULTS {
-                return;
-            }
-            let Ok(text) = serde_json::to_string(entry) else { continue };
-            self.bytes = self.bytes.saturating_add(text.len());
-            if self.bytes > RESULT_BYTES {
-                return;
-            }
-            self.results.extend(serde_json::from_str::<Json>(&text));
-        }
-    }
-}
-
 impl ReportArgs {
     /// Returns whether there is anywhere to send to.
     pub fn is_asked_for(&self) -> bool {
@@ -99,9 +68,15 @@ impl ReportArgs {
     }
 
     /// Sends a verdict; the error says why it was not taken in.
-    pub fn send(&self, gathered: Gathered, tally: &Tally, policies: &str, passed: bool) -> anyhow::Result<()> {
+    pub fn send(
+        &self,
+        gathered: Gathered,
+        tally: &Tally,
+        policies: &str,
+        fail_on: Option<Severity>,
+    ) -> anyhow::Result<()> {
         let Some(receiver) = &self.report else { return Ok(()) };
-        let batch = self.batch(gathered, tally, policies, passed);
+        let batch = record::batch(self.judged(policies, fail_on), gathered, tally);
         let body = Bytes::from(serde_json::to_vec(&batch)?);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -111,35 +86,12 @@ impl ReportArgs {
         })
     }
 
-    fn batch(&self, gathered: Gathered, tally: &Tally, policies: &str, passed: bool) -> Batch {
-        let source = self.report_source.clone().unwrap_or_else(|| source(&variable));
-        let commit = self.report_commit.clone().or_else(|| first(&COMMITS, &variable)).unwrap_or_default();
-        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let summary = serde_json::to_value(tally.summary).and_then(serde_json::from_value).unwrap_or_default();
-        let violations: BTreeMap<String, u64> =
-            tally.violations.iter().map(|(severity, number)| (severity.as_str().to_owned(), count(*number))).collect();
-        let check = Check {
-            id: 0,
-            time: Timestamp::now(),
-            cluster: String::new(),
-            source: source.clone(),
-            commit: commit.clone(),
+    fn judged(&self, policies: &str, fail_on: Option<Severity>) -> Judged {
+        Judged {
+            source: self.report_source.clone().unwrap_or_else(|| source(&variable)),
+            commit: self.report_commit.clone().or_else(|| first(&COMMITS, &variable)).unwrap_or_default(),
             policies: policies.to_owned(),
-            passed,
-            summary,
-            violations,
-            results: gathered.results,
-        };
-        Batch {
-            api_version: "gatepost.dev/v1".into(),
-            kind: "Report".into(),
-            // Another run is another check; only the attempts of one are the same.
-            key: random::hex::<16>(),
-            cluster: String::new(),
-            source,
-            commit,
-            decisions: Vec::new(),
-            checks: vec![check],
+            fail_on,
         }
     }
 }

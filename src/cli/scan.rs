@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 use super::catalogue::PolicyArgs;
 use super::output::{self, Colour, Format};
-use super::report::{Gathered, ReportArgs};
+use super::report::ReportArgs;
 use super::{UsageError, exit};
 use crate::config::Config;
 use crate::engine::{Bundle, Limits, Machines, ResolvedPolicy, Value};
@@ -23,6 +23,7 @@ use crate::policy::{Exemptions, Modes, Severity};
 use crate::report::judge::{Judge, asked};
 use crate::report::{EngineVersion, FileReport, JsonReport, Tally, TextReport};
 use crate::scan::documents::Scanner;
+use crate::scan::record::Gathered;
 
 /// What one rule may cost on one object.
 pub const LIMITS: Limits = Limits { time: Duration::from_secs(1), instructions: 10_000_000 };
@@ -124,7 +125,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         output::tell("warning: nothing was judged: there are no Kubernetes objects in what was named");
     }
     let code = exit_code(&tally, args.fail_on.0);
-    match args.report.send(gathered, &tally, bundle.digest(), code == 0) {
+    match args.report.send(gathered, &tally, bundle.digest(), args.fail_on.0) {
         Ok(()) => Ok(ExitCode::from(code)),
         Err(error) if error.is::<UsageError>() => Err(error),
         Err(error) => {
@@ -248,7 +249,7 @@ pub fn exit_code(tally: &Tally, fail_on: Option<Severity>) -> u8 {
         exit::NOT_EVALUATED
     } else if tally.faults > 0 {
         exit::UNREADABLE
-    } else if tally.total() > tally.below(fail_on) {
+    } else if !tally.passes(fail_on) {
         exit::VIOLATIONS
     } else {
         0

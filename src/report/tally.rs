@@ -80,6 +80,11 @@ impl Tally {
         let is_below = |severity: &Severity| fail_on.is_none_or(|least| *severity < least);
         self.violations.iter().filter(|(severity, _)| is_below(severity)).map(|(_, count)| count).sum()
     }
+
+    /// Returns whether everything could be read and judged, and all violations lie below a severity.
+    pub fn passes(&self, fail_on: Option<Severity>) -> bool {
+        self.summary.error == 0 && self.faults == 0 && self.total() == self.below(fail_on)
+    }
 }
 
 #[cfg(test)]
@@ -122,5 +127,10 @@ mod tests {
         assert_eq!((tally.total(), tally.denied, tally.violators), (3, 1, 2));
         let below = [None, Some(Severity::High), Some(Severity::Low), Some(Severity::Critical)];
         assert_eq!(below.map(|least| tally.below(least)), [3, 2, 0, 3]);
+        assert_eq!(below.map(|least| tally.passes(least)), [false; 4], "a file could not be read");
+        tally.faults = 0;
+        assert_eq!(below.map(|least| tally.passes(least)), [true, false, false, true]);
+        tally.summary.error = 1;
+        assert!(!tally.passes(None), "what was not judged did not pass");
     }
 }

@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiState;
-use super::access::Caller;
+use super::access::{Caller, Scope};
 use super::documents::Scanner;
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::problem::{Flaw, Problem};
-use super::stream;
+use super::{record, reports, stream};
 use crate::engine::review::Inventory;
 use crate::engine::value::Fields;
 use crate::engine::{Machines, ResolvedPolicy, Value};
@@ -48,16 +48,19 @@ pub const LINES: &str = "application/x-ndjson";
 const SCAN: Endpoint = Endpoint {
     method: Method::Post,
     path: "/api/v1/scan",
-    about: "Judges YAML or JSON documents; nothing is kept",
-    parameters: &[&[
-        Parameter::new("policy", Values::List, "Policies to judge by; recommended if none is named"),
-        Parameter::new("rule", Values::List, "Rules to judge by, given by id or another name"),
-        Parameter::new("namespace", Values::Text, "Namespace of objects that name none; it must be known"),
-        Parameter::new("showPassed", Values::Flag, "Whether passes are results, too"),
-    ]],
+    about: "Judges YAML or JSON documents; only with record=true something is kept, as a check in the history",
+    parameters: &[
+        &[
+            Parameter::new("policy", Values::List, "Policies to judge by; recommended if none is named"),
+            Parameter::new("rule", Values::List, "Rules to judge by, given by id or another name"),
+            Parameter::new("namespace", Values::Text, "Namespace of objects that name none; it must be known"),
+            Parameter::new("showPassed", Values::Flag, "Whether passes are results, too"),
+        ],
+        record::PARAMETERS,
+    ],
     takes: &["application/yaml", "application/json", LINES],
     gives: &["application/json", LINES],
-    statuses: &[200, 413, 415, 422, 429],
+    statuses: &[200, 409, 413, 415, 422, 429],
     ..Endpoint::GET
 };
 
@@ -108,14 +111,21 @@ async fn scan(
     request: Request,
 ) -> Result<Response, Problem> {
     let kind = media_type(request.headers())?;
+    let wants_lines = accepts_lines(request.headers());
+    let wish = record::Wish::of(&query, wants_lines)?;
+    if wish.is_some() {
+        state.kept()?;
+        if !caller.may(Scope::Report) {
+            return Err(Problem::forbidden(Scope::Report));
+        }
+    }
     let plan = Plan::new(&state, &caller, &Asked::of(&query))?;
     let permit = permit(&state)?;
-    let wants_lines = accepts_lines(request.headers());
     if wants_lines {
         return stream::answer(&state, plan, kind == LINES, request.into_body(), permit);
     }
     let body = read(request, state.max_scan_bytes).await?;
-    whole(&state, plan, body, kind == LINES, permit).await
+    whole(&state, plan, body, kind == LINES, permit, wish).await
 }
 
 /// Returns leave for one more scan, as long as there is room.
@@ -241,14 +251,20 @@ async fn whole(
     body: Bytes,
     is_lines: bool,
     permit: OwnedSemaphorePermit,
+    wish: Option<record::Wish>,
 ) -> Result<Response, Problem> {
     let write = |plan: &Plan, report: FileReport, tally: Tally| {
         let mut json = JsonReport::default();
         let start = JsonReport::start(&EngineVersion::of(&plan.in_force.bundle));
         let text = [start, json.file(&report), json.end(&tally)].concat();
-        (tally, text)
+        let batch = wish.map(|wish| wish.batch(plan.in_force.bundle.digest(), &report, &tally));
+        (tally, text, batch)
     };
-    let (tally, text) = in_pool(state, plan, body, is_lines, permit, write).await?;
+    let (tally, text, batch) = in_pool(state, plan, body, is_lines, permit, write).await?;
+    if let Some(batch) = batch {
+        let _turn = reports::turn(state)?;
+        reports::take_in(state, &batch).await?;
+    }
     let is_judged = tally.summary.objects > 0 || tally.faults == 0;
     let status = if is_judged { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, [(CONTENT_TYPE, "application/json")], Body::from(text)).into_response())

@@ -30,6 +30,7 @@ pub mod preview;
 pub mod problem;
 pub mod random;
 mod rate;
+pub mod record;
 mod reports;
 pub mod requests;
 pub mod standing;

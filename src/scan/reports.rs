@@ -12,6 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiState;
 use super::access::{Caller, Scope};
@@ -41,24 +42,40 @@ pub fn routes(routes: Routes) -> Routes {
 }
 
 async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Request) -> Result<Response, Problem> {
-    let kept = state.kept()?;
+    state.kept()?;
     check_type(&request)?;
-    let turn = state.reports.clone().try_acquire_owned();
-    let _turn = turn.map_err(|_| Problem::too_many("as many reports as there is room for are being taken in"))?;
+    let _turn = turn(&state)?;
     let body = read(request, REPORT_BYTES).await?;
     let batch = parse(&body)?;
     let flaws = check::flaws(&batch, &caller, Timestamp::now());
     if !flaws.is_empty() {
         return Err(Problem::body(flaws));
     }
-    let taken = tokio::time::timeout(PATIENCE, kept.feed.take_in(&*kept.store, &batch)).await;
-    let taken = taken.map_err(|_| Problem::unavailable("the store is slow: send the same report again"))??;
-    let (status, word) = match taken {
+    let (status, word) = match take_in(&state, &batch).await? {
         Taken::Stored => (StatusCode::CREATED, "stored"),
         Taken::Known => (StatusCode::OK, "known"),
     };
     let answer = json!({"state": word, "decisions": batch.decisions.len(), "checks": batch.checks.len()});
     Ok((status, Json(answer)).into_response())
+}
+
+/// Returns leave to take one more report in, as long as there is room.
+pub fn turn(state: &ApiState) -> Result<OwnedSemaphorePermit, Problem> {
+    let turn = state.reports.clone().try_acquire_owned();
+    turn.map_err(|_| Problem::too_many("as many reports as there is room for are being taken in"))
+}
+
+/// Returns what is wrong with names that a report would carry, given as query parameters.
+pub fn flaws_of_names(names: &[(&str, &str)]) -> Vec<Flaw> {
+    let wrong = names.iter().filter_map(|(name, text)| Some((*name, check::flaw_of_text(text)?)));
+    wrong.map(|(name, cause)| Flaw::of_parameter(name, format!("{name} {cause}"))).collect()
+}
+
+/// Takes a report in that nothing is wrong with.
+pub async fn take_in(state: &ApiState, batch: &Batch) -> Result<Taken, Problem> {
+    let kept = state.kept()?;
+    let taken = tokio::time::timeout(PATIENCE, kept.feed.take_in(&*kept.store, batch)).await;
+    Ok(taken.map_err(|_| Problem::unavailable("the store is slow: send the same again"))??)
 }
 
 fn check_type(request: &Request) -> Result<(), Problem> {

@@ -130,10 +130,9 @@ impl Flaws {
     fn name(&mut self, at: &str, text: &str) {
         if text.is_empty() {
             self.push(at, "is empty");
-        } else if text.chars().any(char::is_control) {
-            self.push(at, "holds control characters");
+        } else if let Some(cause) = flaw_of_text(text) {
+            self.push(at, cause);
         }
-        self.at_most(at, text, NAME_BYTES);
     }
 
     fn at_most(&mut self, at: &str, text: &str, most: usize) {
@@ -165,6 +164,14 @@ impl Flaws {
             self.push(at, "lies before 2000: is a clock wrong?");
         }
     }
+}
+
+/// Returns what is wrong with a text that stands for somebody or something.
+pub fn flaw_of_text(text: &str) -> Option<String> {
+    if text.chars().any(char::is_control) {
+        return Some("holds control characters".into());
+    }
+    (text.len() > NAME_BYTES).then(|| format!("is longer than {NAME_BYTES} bytes"))
 }
 
 /// Returns a place that an error names as a JSON Pointer.
