@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::objects::{self, CONTAINER, Object, deployment, untagged};
 use crate::support::skip::skip;
 use crate::support::wait::eventually;
-use crate::support::{Gatepost, Options, apply};
+use crate::support::{Gatepost, Options, apply, kubectl};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -87,6 +87,7 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
     });
     let output = Command::new("node")
         .arg("pages.mjs")
+        .env("KUBE_TOKEN", administrator(&gatepost))
         .current_dir(&folder)
         .env("GATEPOST_URL", format!("http://{address}"))
         .env("SCREENSHOTS", screenshots())
@@ -94,6 +95,16 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
         .expect("node runs");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{errors}");
+}
+
+/// Returns the token of somebody who may do everything in the cluster, made for Gatepost and for the API server.
+fn administrator(gatepost: &Gatepost) -> String {
+    let people = gatepost.namespace("people", &[]);
+    people.accepts(kubectl("create serviceaccount ann"));
+    let bind = format!("create clusterrolebinding ann-{} --clusterrole=cluster-admin", people.name);
+    gatepost.kubectl().accepts(kubectl(&format!("{bind} --serviceaccount={}:ann", people.name)));
+    let audiences = "--audience=gatepost --audience=https://kubernetes.default.svc";
+    people.accepts(kubectl(&format!("create token ann {audiences}"))).stdout.trim().to_owned()
 }
 
 /// Returns where screenshots are kept.

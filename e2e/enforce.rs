@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::objects::{deployment, privileged, untagged};
+use crate::support::objects::{Object, deployment, privileged, untagged};
 use crate::support::wait::eventually;
 use crate::support::{Gatepost, Options, apply, create, http, kubectl};
 
@@ -94,4 +94,74 @@ fn what_a_preview_says_is_what_the_api_server_denies_at_the_next_change() {
     shop.rejects(touch("root")).denies_for("container-privileged");
     shop.accepts(touch("web"));
     shop.accepts(touch("good"));
+}
+
+#[test]
+fn modes_are_written_by_the_viewers_own_token_and_taken_back() {
+    let Some(gatepost) = Gatepost::start(&Options::default()) else { return };
+    let address = gatepost.serving().http().expect("an address");
+    let shop = gatepost.namespace("written", &[]);
+    for object in [privileged("root"), deployment("good")] {
+        shop.accepts(apply(&object));
+    }
+    shop.accepts(kubectl("create serviceaccount writer"));
+    let token =
+        |audiences: &str| shop.accepts(kubectl(&format!("create token writer {audiences}"))).stdout.trim().to_owned();
+    let role = |name: &str, rules: Value| {
+        let name = format!("{name}-{}", shop.name);
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name},
+            "rules": rules,
+        });
+        gatepost.kubectl().accepts(apply(&Object(role)));
+        let account = format!("--serviceaccount={}:writer", shop.name);
+        gatepost
+            .kubectl()
+            .accepts(kubectl(&format!("create clusterrolebinding {name} --clusterrole={name} {account}")));
+    };
+    role(
+        "reads",
+        json!([
+            {"apiGroups": ["gatepost.dev"], "resources": ["findings"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["patch", "get"]},
+        ]),
+    );
+    let of_us = token("--audience=gatepost");
+    let both = token("--audience=gatepost --audience=https://kubernetes.default.svc");
+    let asked = json!({
+        "namespace": shop.name, "enforce": "recommended", "severity": "critical", "scope": "all", "reason": "it is clean",
+    });
+    let post = |path: &str, token: &str, kind: &str, body: &str| {
+        http::posted_to(&address, path, token, (kind, body)).expect("an answer")
+    };
+    let write = |token: &str, body: &Value| post("/api/v1/mode-changes", token, "application/json", &body.to_string());
+    eventually("its role to count", || (write(&of_us, &json!({"reason": ""})).0 != 403).then_some(()));
+    let (status, told) = write(&of_us, &asked);
+    assert!(status == 403 && told.contains("both audiences"), "{status} {told}");
+    let (status, told) = write(&both, &asked);
+    assert_eq!(status, 201, "{told}");
+    let touch = |name: &str| kubectl(&format!("annotate --overwrite deployment/{name} touched=yes"));
+    eventually("it to be enforced", || shop.run(touch("root").dry_run()).denial().map(drop));
+    shop.accepts(touch("good"));
+
+    // Taking it back weakens, which takes a role of its own; then one click does it.
+    let history = || -> Value {
+        let path = format!("/api/v1/mode-changes?namespace={}", shop.name);
+        serde_json::from_str(&http::body_of(&address, &path).expect("an answer")).expect("JSON")
+    };
+    let made = history()["items"][0].clone();
+    assert_eq!(
+        (&made["reason"], &made["after"]["labels"]["gatepost.dev/enforce"]),
+        (&"it is clean".into(), &"recommended".into())
+    );
+    assert_eq!(made["user"], format!("system:serviceaccount:{}:writer", shop.name));
+    let form = ("application/x-www-form-urlencoded", format!("id={}", made["id"]));
+    let (status, told) = post("/modes/back", &both, form.0, &form.1);
+    assert!(status == 403 && told.contains("weakens enforce"), "{status} {told}");
+    role("weakens", json!([{"apiGroups": ["gatepost.dev"], "resources": ["modes"], "verbs": ["weaken"]}]));
+    eventually("it to be taken back", || (post("/modes/back", &both, form.0, &form.1).0 == 303).then_some(()));
+    eventually("it to be enforced no more", || shop.run(touch("root").dry_run()).succeeded().then_some(()));
+    let last = history()["items"][0].clone();
+    assert_eq!((&last["takesBack"], &last["after"]), (&made["id"], &made["before"]));
+    assert_eq!(post("/modes/back", &both, form.0, &form.1).0, 409, "it has been changed since");
 }

@@ -294,6 +294,39 @@ await test("an audit is begun by a button, and followed", () =>
   }),
 );
 
+const signedIn = { extraHTTPHeaders: { authorization: `Bearer ${process.env.KUBE_TOKEN}` } };
+
+await test("modes are written with the viewer's own token, stand in the history, and are taken back by one click", async () => {
+  const { items: namespaces } = await (await fetch(`${base}/api/v1/namespaces?limit=1000`)).json();
+  const shop = namespaces.find(({ name }) => name.startsWith("shop-")).name;
+  const path = `/modes?namespace=${shop}&enforce=baseline&severity=critical&scope=all&from=2099-01-01`;
+  await visit(path, { ...desktop, ...signedIn, javaScriptEnabled: false }, async (page) => {
+    await page.fill("#reason", "nothing critical was found <b>for a month</b>");
+    await page.screenshot({ path: join(screenshots, "modes-write.png"), fullPage: true });
+    await page.click(`text=Write it to ${shop}`);
+    await page.waitForURL(/modes\?namespace=shop/);
+    const [row] = await page.$$eval("#history >> xpath=../.. >> tbody tr", (rows) => rows.map((row) => row.textContent));
+    assert.match(row, /enforce=baseline.*enforce-from=2099-01-01.*:ann.*nothing critical was found <b>for a month<\/b>/s);
+  });
+  const history = `/modes?namespace=${shop}`;
+  for (const look of LOOKS) {
+    await visit(history, { ...look, ...signedIn }, async (page) => {
+      await page.screenshot({ path: join(screenshots, `modes-history-${look.name}.png`), fullPage: true });
+      await fits(page, look.viewport.width);
+      await accessible(page);
+    });
+  }
+  await visit(history, desktop, async (page) => assert.equal(await page.locator("button:has-text('Take back')").count(), 0, "without a token"));
+  await visit(history, { ...desktop, ...signedIn }, async (page) => {
+    await page.click("button:has-text('Take back')");
+    await page.waitForURL(/#history/);
+    const rows = await page.$$eval("#history >> xpath=../.. >> tbody tr", (found) => found.map((row) => row.textContent));
+    assert.equal(rows.length, 2);
+    assert.match(rows[0], /nothing of its own.*takes back change/s);
+    assert.equal(await page.locator("button:has-text('Take back')").count(), 1, "only what was changed last is taken back");
+  });
+});
+
 /** Has somebody's request be denied, as a webhook reports it. */
 async function denied(uid, name) {
   const result = { rule: "container-privileged", policy: "baseline", severity: "critical", result: "fail", action: "deny", message: "it is privileged" };

@@ -7,6 +7,7 @@ pub mod exemptions;
 pub mod identity;
 pub mod installation;
 pub mod inventory;
+pub mod modes;
 pub mod namespaces;
 pub mod registration;
 pub mod reports;
@@ -49,13 +50,19 @@ pub enum ConnectError {
 /// Connects by a kubeconfig, or in a Pod by its ServiceAccount; neither means that there is no cluster, and none is
 /// looked for elsewhere.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Client>, ConnectError> {
+    let Some(config) = config(kubeconfig).await? else { return Ok(None) };
+    Client::try_from(config).map(Some).map_err(ConnectError::Client)
+}
+
+/// Returns where the cluster is, and who we are there.
+async fn config(kubeconfig: Option<&Path>) -> Result<Option<Config>, ConnectError> {
     let mut config = match kubeconfig {
         Some(path) => from_file(path).await?,
         None if is_in_pod() => Config::incluster().map_err(ConnectError::ServiceAccount)?,
         None => return Ok(None),
     };
     config.connect_timeout = Some(Duration::from_secs(5));
-    Client::try_from(config).map(Some).map_err(ConnectError::Client)
+    Ok(Some(config))
 }
 
 async fn from_file(path: &Path) -> Result<Config, ConnectError> {

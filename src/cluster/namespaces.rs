@@ -146,7 +146,7 @@ impl Namespaces {
     }
 }
 
-fn meta(namespace: PartialObjectMeta<Namespace>) -> NamespaceMeta {
+pub(super) fn meta(namespace: PartialObjectMeta<Namespace>) -> NamespaceMeta {
     let metadata = namespace.metadata;
     NamespaceMeta {
         name: metadata.name.unwrap_or_default(),

@@ -46,6 +46,8 @@ struct ProblemPage {
     detail: String,
     flaws: Vec<String>,
     advice: &'static str,
+    /// Where to go on, and what that is called.
+    next: (&'static str, &'static str),
 }
 
 /// Gives an answer its headers, and turns a problem into a page.
@@ -84,6 +86,11 @@ async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Resp
         detail: problem.detail().to_owned(),
         flaws: problem.flaws().iter().skip(1).map(|flaw| flaw.detail.clone()).collect(),
         advice: advice(status),
+        next: if visit.here.starts_with("/modes") {
+            ("/modes", "Back to the modes")
+        } else {
+            ("/findings", "To the findings")
+        },
     };
     let mut response = page_of(&page).unwrap_or_else(|problem| problem.into_answer(None));
     *response.status_mut() = status;

@@ -21,6 +21,7 @@ mod finding;
 mod findings;
 mod links;
 mod manifest;
+mod mode_changes;
 mod modes;
 mod namespaces;
 mod overview;
@@ -68,6 +69,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = exemptions::routes(routes);
     let routes = enforce::routes(routes);
     let routes = modes::routes(routes);
+    let routes = mode_changes::routes(routes);
     let routes = playground::routes(routes);
     let routes = status::routes(routes);
     let routes = settings::routes(routes);

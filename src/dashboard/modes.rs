@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::dress::page_of;
 use super::links::{Place, encoded};
+use super::mode_changes::Past;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::{When, count, number};
 use crate::policy::modes::OFF;
@@ -16,6 +18,7 @@ use crate::report::finding::Application;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Query, Routes};
+use crate::scan::mode_changes::{kubernetes_token, last};
 use crate::scan::preview::{
     ChangeTold, Counted, ENFORCEMENT, FROM_SEVERITY, ObjectTold, ObjectsTold, Preview, enforcement, preview,
 };
@@ -50,6 +53,11 @@ struct ModesPage {
     fields: Fields,
     /// What would be denied; none as long as nothing is asked.
     ahead: Option<Look>,
+    /// Whether the viewer shows a token to write with.
+    may_write: bool,
+    /// Whether there is a cluster to write to.
+    has_writer: bool,
+    history: Vec<Past>,
 }
 
 /// What was asked, as the form shows it.
@@ -67,6 +75,9 @@ struct Look {
     title: String,
     from: Option<When>,
     changes: Vec<ChangeTold>,
+    /// Namespaces that nobody delivers and that are otherwise now.
+    writable: Vec<String>,
+    enforce: String,
     managed: usize,
     commands: String,
     manifests: String,
@@ -192,11 +203,32 @@ impl Look {
             from: (at.as_second() > visit.now.as_second().saturating_add(60)).then(|| visit.when(at)),
             commands: lines(&|change| &change.command, "\n"),
             manifests: lines(&|change| &change.manifest, "---\n"),
+            writable: {
+                let others = changes.iter().filter(|change| !change.is_so && change.managed_by.is_none());
+                others.map(|change| change.namespace.clone()).collect()
+            },
+            enforce,
             managed: changes.iter().filter(|change| change.managed_by.is_some()).count(),
             changes,
             objects: objects.map(Objects::from),
             requests: requests.map(|told| Requests::of(told, visit)),
             api,
+        }
+    }
+}
+
+impl ModesPage {
+    fn severity(&self) -> &'static str {
+        self.fields.severities.iter().find(|(_, is_chosen)| *is_chosen).map_or("any", |(severity, _)| severity)
+    }
+}
+
+impl Look {
+    /// Returns where it is written, in words.
+    fn writable_words(&self) -> String {
+        match self.writable.as_slice() {
+            few if few.len() <= 3 => few.join(", "),
+            many => count(u64::try_from(many.len()).unwrap_or(u64::MAX), "namespace", "namespaces"),
         }
     }
 }
@@ -216,11 +248,13 @@ async fn modes(
     caller: Caller,
     visit: Visit,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let in_force = state.app.in_force.load();
+    let chosen = Chosen::of(&state, &caller, &in_force, &query)?;
+    let shown = chosen.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     let ahead = match enforcement(&in_force.bundle, &query)? {
         Some(wanted) => {
-            let chosen = Chosen::of(&state, &caller, &in_force, &query)?;
             let preview = preview(&state, &in_force, &wanted, &chosen).await?;
             Some(Look::of(preview, &visit, Place::of(&MODES, &query).on_path("/api/v1/preview")))
         }
@@ -231,5 +265,8 @@ async fn modes(
         shell: Shell::new(&state, &visit, title, &[Crumb::here(title)]).await,
         fields: Fields::of(&query, &in_force),
         ahead,
+        may_write: state.writer.is_some() && kubernetes_token(&state, &headers).is_some(),
+        has_writer: state.writer.is_some(),
+        history: Past::all(last(&state, shown, SHOWN).await?, &visit),
     })
 }

@@ -9,6 +9,7 @@ use axum::http::header::{LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::dress::page_of;
 use super::shell::{Crumb, Shell, Visit, plain};
@@ -79,7 +80,7 @@ pub async fn ask(state: &ApiState, visit: &Visit, fault: String, next: &str) -> 
 }
 
 async fn enter(State(state): State<Arc<ApiState>>, visit: Visit, body: Bytes) -> Result<Response, Problem> {
-    let Form { token, next } = read(&body)?;
+    let Form { token, next } = form(&body)?;
     match check(&state, token.trim()).await {
         Ok(token) => {
             let cookie = format!("{SESSION}={token}; Path=/; Max-Age={SHOWN}; Secure; HttpOnly; SameSite=Lax");
@@ -107,7 +108,7 @@ async fn check<'a>(state: &ApiState, token: &'a str) -> Result<&'a str, Problem>
 }
 
 /// Reads a form, which is written as a query is.
-fn read(body: &[u8]) -> Result<Form, Problem> {
+pub fn form<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let malformed = || Problem::malformed("the form cannot be read");
     let text = std::str::from_utf8(body).ok().filter(|text| text.len() <= LONGEST).ok_or_else(malformed)?;
     let uri: Uri = format!("/?{text}").parse().map_err(|_| malformed())?;

@@ -41,6 +41,8 @@ use crate::webhook::journal::Journal;
 use crate::webhook::memory::RequestMemory;
 use crate::webhook::workers::Workers;
 
+mod writing;
+
 const SCRIPT: &str = "<script>alert(1)</script>";
 
 fn app(directory: &TempDir) -> Arc<App> {
@@ -152,6 +154,7 @@ impl Dashboard {
         store.take_in(&report()).await.unwrap();
         let wanted = Wanted { label: SCRIPT.into(), scopes: vec![Scope::Read], namespaces: Vec::new(), expires: None };
         store.put_token(&tokens::make(wanted, now).unwrap().token).await.unwrap();
+        store.put_mode_change(&writing::change()).await.unwrap();
         Self::new(directory, Door::Open, Some(kept(store)))
     }
 
@@ -315,6 +318,7 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
             "/audits/1",
             "/decisions",
             "/feed",
+            "/modes",
             "/checks",
             "/checks/1",
             "/applications",

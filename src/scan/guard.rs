@@ -83,6 +83,20 @@ async fn admit(state: &ApiState, endpoint: &'static Endpoint, request: Request) 
     Ok(Request::from_parts(parts, body))
 }
 
+/// Returns the token that a request shows: in its header, or in the cookie where a browser shows one by itself.
+pub fn shown(door: Door, headers: &HeaderMap) -> Option<&str> {
+    match (headers.get(AUTHORIZATION), door) {
+        (Some(value), _) => bearer(value),
+        (None, Door::Tokens) => cookie(headers, SESSION),
+        (None, Door::Open) => None,
+    }
+}
+
+fn bearer(value: &HeaderValue) -> Option<&str> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
 async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem> {
     let shown = headers.get(AUTHORIZATION);
     match (shown, state.door) {
@@ -92,11 +106,7 @@ async fn caller(state: &ApiState, headers: &HeaderMap) -> Result<Caller, Problem
             None => Err(Problem::unauthorized("this address needs a token: gatepost tokens create makes one")),
         },
         (Some(value), _) => {
-            let token = value.to_str().ok().and_then(|text| {
-                let (scheme, token) = text.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
-            });
-            let token = token.ok_or_else(|| Problem::unauthorized("Authorization must be: Bearer TOKEN"))?;
+            let token = bearer(value).ok_or_else(|| Problem::unauthorized("Authorization must be: Bearer TOKEN"))?;
             state.bearer(token).await
         }
     }
@@ -237,6 +247,9 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, HeaderValue::from_static("__Host-gatepostx=1; theme=dark;__Host-gatepost=gp_a_b"));
         assert_eq!(cookie(&headers, SESSION), Some("gp_a_b"));
+        assert_eq!((super::shown(Door::Tokens, &headers), super::shown(Door::Open, &headers)), (Some("gp_a_b"), None));
+        headers.insert(AUTHORIZATION, HeaderValue::from_static("bearer abc"));
+        assert_eq!(super::shown(Door::Tokens, &headers), Some("abc"), "what is shown on purpose counts");
     }
 
     #[test]

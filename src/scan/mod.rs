@@ -23,6 +23,7 @@ pub mod findings;
 pub mod guard;
 mod lines;
 pub(crate) mod lists;
+pub mod mode_changes;
 mod namespaces;
 mod notifications;
 mod openapi;
@@ -57,6 +58,7 @@ use crate::audit;
 use crate::audit::ahead::Reader;
 use crate::cluster::applications::Applications;
 use crate::cluster::identity::Identities;
+use crate::cluster::modes::ModeWriter;
 use crate::input::document::STACK_BYTES;
 use crate::notify;
 use crate::store::Store;
@@ -104,6 +106,8 @@ pub struct ApiState {
     pub kept: Option<Kept>,
     /// What reads the cluster for previews, where this process may.
     pub reader: Option<Reader>,
+    /// What writes modes as others, where there is a cluster.
+    pub writer: Option<ModeWriter>,
     /// Previews that may read it at a time.
     pub previews: Arc<Semaphore>,
 }
@@ -138,8 +142,22 @@ impl ApiState {
         let [scans, reports, streams] = [most, REPORTS, STREAMS].map(|most| Arc::new(Semaphore::new(most)));
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
         let rates = Rates::new(per_second);
-        let (reader, previews) = (None, Arc::new(Semaphore::new(PREVIEWS)));
-        Ok(Self { app, door, pool, scans, reports, streams, max_scan_bytes, rates, bearers, kept, reader, previews })
+        let (reader, writer, previews) = (None, None, Arc::new(Semaphore::new(PREVIEWS)));
+        Ok(Self {
+            app,
+            door,
+            pool,
+            scans,
+            reports,
+            streams,
+            max_scan_bytes,
+            rates,
+            bearers,
+            kept,
+            reader,
+            writer,
+            previews,
+        })
     }
 
     /// Returns what is kept; a problem where nothing is.
@@ -170,6 +188,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = catalogue::routes(routes);
     let routes = suggestions::routes(routes);
     let routes = preview::routes(routes);
+    let routes = mode_changes::routes(routes);
     let routes = decisions::routes(routes);
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);

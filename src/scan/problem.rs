@@ -111,6 +111,16 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not reach that far", detail)
     }
 
+    /// The cluster does not let the caller do it.
+    pub fn refused(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "refused", "The cluster does not let you", detail)
+    }
+
+    /// What is asked for stands in a repository, and would be undone from there.
+    pub fn delivered(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "delivered", "It is changed where it comes from", detail)
+    }
+
     /// The request came through a name or page that is not ours.
     pub fn foreign(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from elsewhere", detail)

@@ -22,6 +22,7 @@ use super::reload::{self, Reloader};
 use super::{Given, ServeError, bundle, outbox, registration};
 use crate::audit::ahead::Reader;
 use crate::cluster::identity::Identities;
+use crate::cluster::modes::ModeWriter;
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::Settings;
@@ -93,7 +94,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     outbox::deliver(&settings, &app, kept.as_ref())?;
     let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);
     let reader = reader.filter(|_| settings.role.audits());
-    let api = Arc::new(ApiState { reader, ..api.map_err(ServeError::System)? });
+    let writer = ModeWriter::new(settings.kubeconfig.as_deref()).await?;
+    let api = Arc::new(ApiState { reader, writer, ..api.map_err(ServeError::System)? });
     let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
     let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));

@@ -14,10 +14,10 @@ use super::prune::{self, Step};
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
-    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History, OpenCount,
-    Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
+    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History,
+    ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
 };
-use super::{audits, change, counts, findings, history, notified, reports, tokens};
+use super::{audits, change, counts, findings, history, mode_changes, notified, reports, tokens};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -214,6 +214,20 @@ impl Store for Database {
             Box::pin(async move { notified::put(session, (&target, &event), through).await })
         }))
         .await
+    }
+
+    async fn put_mode_change(&self, change: &ModeChanged) -> Stored<()> {
+        let change = change.clone();
+        self.write(Box::new(move |session| Box::pin(async move { mode_changes::put(session, &change).await }))).await
+    }
+
+    async fn mode_changes(&self, query: &PageQuery<()>) -> Stored<Page<ModeChanged>> {
+        let query = query.clone();
+        self.read(Box::new(move |session| Box::pin(async move { mode_changes::list(session, &query).await }))).await
+    }
+
+    async fn mode_change(&self, id: i64) -> Stored<Option<ModeChanged>> {
+        self.read(Box::new(move |session| Box::pin(async move { mode_changes::one(session, id).await }))).await
     }
 
     async fn put_token(&self, token: &Token) -> Stored<()> {

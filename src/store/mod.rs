@@ -9,6 +9,7 @@ mod counts;
 mod database;
 mod findings;
 mod history;
+mod mode_changes;
 mod notified;
 mod observe;
 pub mod open;
@@ -36,6 +37,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use mode_changes::{ModeChanged, ModeKeys};
 pub use observe::{Observer, Operation};
 pub use open::{Address, Remote, open, open_observed};
 pub use url::DatabaseUrl;
@@ -605,6 +607,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Remembers that a target has been told of an event up to a time.
     async fn set_notified(&self, target: &str, event: &str, through: Timestamp) -> Stored<()>;
+
+    /// Remembers a change of modes; its number is given here.
+    async fn put_mode_change(&self, change: &ModeChanged) -> Stored<()>;
+
+    /// Returns changes of modes, the newest first.
+    async fn mode_changes(&self, query: &PageQuery<()>) -> Stored<Page<ModeChanged>>;
+
+    /// Returns one change of modes.
+    async fn mode_change(&self, id: i64) -> Stored<Option<ModeChanged>>;
 
     /// Keeps a token.
     async fn put_token(&self, token: &Token) -> Stored<()>;

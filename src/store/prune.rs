@@ -22,12 +22,21 @@ pub(super) enum Step {
     Checks,
     Counts,
     Audits,
+    Modes,
 }
 
 impl Step {
     /// In the order in which they are taken.
-    pub(super) const ALL: [Self; 7] =
-        [Self::Decisions, Self::Batches, Self::Memories, Self::Findings, Self::Checks, Self::Counts, Self::Audits];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Decisions,
+        Self::Batches,
+        Self::Memories,
+        Self::Findings,
+        Self::Checks,
+        Self::Counts,
+        Self::Audits,
+        Self::Modes,
+    ];
 
     /// Takes one step; returns whether more of the kind may be left.
     pub(super) async fn take(self, session: &mut dyn Session, retention: Retention, now: Timestamp) -> Stored<bool> {
@@ -46,6 +55,7 @@ impl Step {
             Self::Checks => delete(session, ("judged", "id", "judged"), history).await,
             Self::Counts => counts(session, history).await,
             Self::Audits => delete(session, ("audit", "id", "finished"), history).await,
+            Self::Modes => delete(session, ("mode_change", "id", "changed"), history).await,
         }
     }
 }

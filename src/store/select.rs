@@ -173,7 +173,8 @@ impl Order {
 
 /// Columns of orders that hold numbers.
 fn is_number(column: &str) -> bool {
-    ["gravity", "first_seen", "audit.id", "decided", "judged", "judged.id"].contains(&column)
+    ["gravity", "first_seen", "audit.id", "decided", "judged", "judged.id", "changed", "mode_change.id"]
+        .contains(&column)
 }
 
 impl From<&Param> for Param {
