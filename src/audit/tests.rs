@@ -383,3 +383,4 @@ fn what_is_present_in_some_namespaces_says_nothing_of_others() {
 }
 
 mod following;
+mod killed;
