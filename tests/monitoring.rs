@@ -61,7 +61,7 @@ fn component(file: &str) -> Json {
 fn known() -> Metrics {
     let policy = "apiVersion: gatepost.dev/v1alpha1\nkind: Policy\nmetadata: {name: mine}\nspec:\n  rules: [{id: container-image-tag}, {id: faulty}, {id: cronjob-starting-deadline, mutate: true}]\n";
     let faulty = "# METADATA\n# title: t\n# custom:\n#   id: faulty\n#   severity: high\n#   category: test\n#   kinds: [core/Pod]\n#   fix: mend it\npackage gatepost.rules.faulty\n\nviolation contains {\"path\": []}\n";
-    let config = "static:\n  shop: {labels: {gatepost.dev/enforce: mine}}\n";
+    let config = "static:\n  shop: {labels: {gatepost.dev/enforce: mine}}\nnotifications:\n- {name: soc, kind: webhook, url: 'http://127.0.0.1:9/'}\n";
     let files = [("policies/mine.yaml", policy), ("policies/faulty.rego", faulty), ("config.yaml", config)];
     let server = Server::start(&files, &["--config", "config.yaml", "--policies", "policies"], &[]);
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"},
