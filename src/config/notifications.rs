@@ -9,8 +9,11 @@ use globset::{Glob, GlobMatcher};
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
+use self::template::{Template, Writing};
 use super::Lifetime;
 use crate::policy::Severity;
+
+pub mod template;
 
 /// The least time between two messages of one kind, where nothing is said.
 const PAUSE: Duration = Duration::from_mins(1);
@@ -173,6 +176,10 @@ pub struct Target {
     pub reach: Reach,
     /// The least time between two messages of one kind.
     pub pause: Duration,
+    /// The headline that it is sent instead of the usual one.
+    pub title: Option<Template>,
+    /// The text that it is sent instead of the usual one; to a webhook the whole document.
+    pub text: Option<Template>,
     /// What was written, to see whether it changed.
     written: TargetText,
 }
@@ -221,6 +228,10 @@ pub(super) struct TargetText {
     namespaces: Reach,
     #[serde(default)]
     every: Option<String>,
+    #[serde(default)]
+    title: Option<String>,
+    #[serde(default)]
+    text: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -261,6 +272,8 @@ impl TargetText {
         let severity = severity.map_err(|cause| format!("severity: {cause}"))?;
         let pause = self.every.as_deref().map(str::parse::<Lifetime>).transpose();
         let pause = pause.map_err(|cause| format!("every: {cause}"))?;
+        let title = template("title", self.title.as_deref(), Writing::Plain)?;
+        let text = template("text", self.text.as_deref(), self.writing())?;
         Ok(Target {
             way: self.way()?,
             name: self.name,
@@ -269,6 +282,8 @@ impl TargetText {
             severity: severity.unwrap_or(Severity::Info),
             reach: self.namespaces,
             pause: pause.map_or(PAUSE, |pause| Duration::from_secs(pause.seconds().unsigned_abs())),
+            title,
+            text,
             written,
         })
     }
@@ -289,12 +304,23 @@ impl TargetText {
             ("from", self.from.is_some(), is_mail),
             ("to", !self.to.is_empty(), is_mail),
             ("allow", !self.allow.is_empty(), is_mail),
+            ("title", self.title.is_some(), matches!(self.kind, Kind::Slack | Kind::Email)),
+            ("text", self.text.is_some(), self.kind != Kind::Alertmanager),
         ] {
             if is_given && !is_own {
                 return Err(format!("{key}: means nothing to this kind of target"));
             }
         }
         Ok(())
+    }
+
+    /// Returns how its text writes values down.
+    const fn writing(&self) -> Writing {
+        match self.kind {
+            Kind::Slack => Writing::Slack,
+            Kind::Webhook | Kind::Alertmanager => Writing::Json,
+            Kind::Email => Writing::Plain,
+        }
     }
 
     fn way(&self) -> Result<Way, String> {
@@ -354,6 +380,11 @@ impl TargetText {
         let allow = self.allow.iter().map(glob).collect::<Result<_, _>>().map_err(|cause| format!("allow: {cause}"))?;
         Ok(Mail { host, port, tls, sign_in, from, to: self.to.clone(), allow })
     }
+}
+
+fn template(key: &str, source: Option<&str>, writing: Writing) -> Result<Option<Template>, String> {
+    let template = source.map(|source| Template::new(source, writing)).transpose();
+    template.map_err(|cause| format!("{key}: {cause}"))
 }
 
 /// Returns host and port of `HOST`, `HOST:PORT` or `[ADDRESS]:PORT`.

@@ -15,6 +15,7 @@ use lettre::{Address, AsyncTransport as _, Tokio1Executor};
 
 use super::notice::Notice;
 use super::send::{NotSent, secret};
+use super::words::Words;
 use crate::config::notifications::{Mail, MailTls};
 
 /// How long the server may take for each answer.
@@ -27,7 +28,13 @@ const LINE: usize = 76;
 const WORD: usize = 39;
 
 /// Sends a notice to whom the namespaces' annotation names, or else to whom the target does.
-pub(super) async fn send(mail: &Mail, authorities: Option<&Path>, notice: &Notice, id: &str) -> Result<(), NotSent> {
+pub(super) async fn send(
+    mail: &Mail,
+    authorities: Option<&Path>,
+    notice: &Notice,
+    words: &Words,
+    id: &str,
+) -> Result<(), NotSent> {
     let to = match &notice.recipient {
         Some(named) => named.split(',').map(str::to_owned).collect(),
         None => mail.to.clone(),
@@ -39,7 +46,7 @@ pub(super) async fn send(mail: &Mail, authorities: Option<&Path>, notice: &Notic
     let envelope = Envelope::new(Some(from), addresses.map_err(refused)?);
     let envelope = envelope.map_err(|_| refused("there is nobody to send to: the target has no `to`".to_owned()))?;
     let transport = transport(mail, authorities)?;
-    let sent = transport.send_raw(&envelope, message(mail, &to, notice, id).as_bytes()).await;
+    let sent = transport.send_raw(&envelope, message(mail, &to, notice, words, id).as_bytes()).await;
     sent.map(drop).map_err(|error| {
         let cause = crate::scan::client::chain(&error);
         if error.is_permanent() { refused(cause) } else { NotSent::later(cause) }
@@ -76,19 +83,26 @@ fn parameters(host: &str, authorities: Option<&Path>) -> Result<TlsParameters, S
 }
 
 /// Returns the message. Addresses were checked to hold nothing that ends a line; everything else is in base64.
-fn message(mail: &Mail, to: &[String], notice: &Notice, id: &str) -> String {
+fn message(mail: &Mail, to: &[String], notice: &Notice, words: &Words, id: &str) -> String {
     let host = mail.from.rsplit_once('@').map_or("gatepost", |(_, host)| host);
     let date = rfc2822::to_string(&notice.time.to_zoned(jiff::tz::TimeZone::UTC)).unwrap_or_default();
-    let text = STANDARD.encode(format!("{}\n\n{}", notice.headline(), notice.plain()));
+    let headline = words.title.clone().unwrap_or_else(|| notice.headline());
+    let usual = || format!("{headline}\n\n{}", notice.plain());
+    let text = STANDARD.encode(words.text.clone().unwrap_or_else(usual));
     let body: Vec<&str> =
         (0..text.len()).step_by(LINE).filter_map(|at| text.get(at..text.len().min(at.saturating_add(LINE)))).collect();
+    let subject = match &words.title {
+        // A header is one line.
+        Some(title) => title.split_whitespace().collect::<Vec<_>>().join(" "),
+        None => format!("[Gatepost] {headline}"),
+    };
     format!(
         "From: Gatepost <{from}>\r\nTo: {to}\r\nSubject: {subject}\r\nDate: {date}\r\nMessage-ID: <{id}@{host}>\r\n\
          Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
          Content-Transfer-Encoding: base64\r\n\r\n{body}\r\n",
         from = mail.from,
         to = to.join(", "),
-        subject = encoded(&format!("[Gatepost] {}", notice.headline())),
+        subject = encoded(&subject),
         body = body.join("\r\n"),
     )
 }

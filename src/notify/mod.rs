@@ -30,6 +30,7 @@ mod teller;
 )]
 mod tests;
 mod webhook;
+mod words;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

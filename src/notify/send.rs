@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::notifications::{Place, Target, Way};
 
 use super::notice::Notice;
+use super::words::Words;
 use super::{alertmanager, email, http, slack, webhook};
 
 /// Why a notice did not arrive.
@@ -37,11 +38,12 @@ impl NotSent {
 
 /// Sends a notice; the id is the same however often it is sent.
 pub(super) async fn send(target: &Target, notice: &Notice, id: &str) -> Result<(), NotSent> {
-    let authorities = target.authorities.as_deref();
+    let (authorities, words) = (target.authorities.as_deref(), Words::of(target, notice, id));
     match &target.way {
-        Way::Slack { url } => http::post(&address(url)?, authorities, None, &[], slack::body(notice)).await,
+        Way::Slack { url } => http::post(&address(url)?, authorities, None, &[], slack::body(notice, &words)).await,
         Way::Webhook { url, secret, token } => {
-            let body = webhook::body(&target.name, notice, id);
+            let usual = || webhook::body(&target.name, notice, id);
+            let body = words.text.map_or_else(usual, String::into_bytes);
             let headers = webhook::headers(secret.as_deref(), id, &body)?;
             http::post(&address(url)?, authorities, token.as_deref(), &headers, body).await
         }
@@ -49,7 +51,7 @@ pub(super) async fn send(target: &Target, notice: &Notice, id: &str) -> Result<(
             let url = format!("{}{}", address(url)?.trim_end_matches('/'), alertmanager::PATH);
             http::post(&url, authorities, token.as_deref(), &[], alertmanager::body(notice)).await
         }
-        Way::Email(mail) => email::send(mail, authorities, notice, id).await,
+        Way::Email(mail) => email::send(mail, authorities, notice, &words, id).await,
     }
 }
 

@@ -4,11 +4,15 @@ mod mail;
 mod post;
 mod scene;
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 
 use self::post::Post;
 use self::scene::Scene;
+use super::notice::{Item, Notice};
+use super::webhook;
 use crate::config::notifications::Event;
 use crate::policy::Severity;
 
@@ -76,6 +80,51 @@ async fn namespaces_say_by_their_annotation_who_hears_of_them() {
         assert!(got.text("/blocks/1/elements/0/text").starts_with("<https://gate.example/"), "{}", got.body);
     }
     post.nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_is_told_in_words_of_its_own() {
+    let (chat, soc) = (Post::open().await, Post::open().await);
+    let scene = Scene::new().await;
+    // What the first audit of a store finds is told as a summary.
+    scene.audit(&[("old", "web".to_owned(), Severity::Low)]).await;
+    let url = scene.file("url", &chat.address);
+    scene.notify(&format!(
+        "- name: chat\n  kind: slack\n  urlFile: {url}\n  title: 'Look: {{{{ count }}}}'\n  text: |\n    \
+         {{% for item in items %}}{{{{ item.namespace }}}}/{{{{ item.text }}}}{{% endfor %}}\n\
+         - name: soc\n  kind: webhook\n  url: '{}/'\n  text: '{{\"msg\": {{{{ title }}}}, \"by\": {{{{ target }}}}, \"all\": {{{{ items | tojson }}}}}}'\n",
+        soc.address,
+    ));
+    scene.audit(&[("shop", "<!channel>\"".to_owned(), Severity::High)]).await;
+    let got = chat.next().await;
+    assert_eq!(got.text("/text"), "Look: 1");
+    let text = got.text("/blocks/0/text/text");
+    assert!(text.starts_with("shop/") && text.contains("&lt;!channel&gt;\""), "{text}");
+    let got = soc.next().await;
+    assert!(got.text("/msg").starts_with("1 new finding") && got.text("/by") == "soc", "{}", got.body);
+    assert!(got.text("/all/0/text").contains("<!channel>\""), "{}", got.body);
+}
+
+/// What templates are tried on must have what messages have, and nothing else.
+#[test]
+fn templates_are_tried_on_all_that_a_message_has() {
+    let mut notice = Notice::new(Event::Findings, Timestamp::UNIX_EPOCH, "prod");
+    notice.severities.insert(Severity::High, 1);
+    notice.namespaces.push("shop".into());
+    (notice.recipient, notice.owner, notice.url) = (Some("a".into()), Some("b".into()), Some("c".into()));
+    let some = || Some("x".to_owned());
+    notice.items.push(Item {
+        severity: Some(Severity::Low),
+        namespace: some(),
+        rule: some(),
+        url: some(),
+        ..Item::new("x")
+    });
+    let document = serde_json::to_value(webhook::Document::new("chat", &notice, "msg_1")).unwrap();
+    let keys = |value: &Json| -> BTreeSet<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let sample = crate::config::notifications::template::sample();
+    assert_eq!(keys(&document), keys(&sample));
+    assert_eq!(keys(&document["items"][0]), keys(&sample["items"][0]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

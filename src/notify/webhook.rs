@@ -17,9 +17,10 @@ use super::send::{NotSent, secret};
 /// What a secret may begin with; the rest is then base64.
 const PREFIX: &str = "whsec_";
 
+/// What is told, as a document.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Document<'a> {
+pub(super) struct Document<'a> {
     api_version: &'static str,
     kind: &'static str,
     id: &'a str,
@@ -28,10 +29,15 @@ struct Document<'a> {
     notice: &'a Notice,
 }
 
+impl<'a> Document<'a> {
+    pub fn new(target: &'a str, notice: &'a Notice, id: &'a str) -> Self {
+        Self { api_version: "gatepost.dev/v1", kind: "Notification", id, target, notice }
+    }
+}
+
 /// Returns the document.
 pub(super) fn body(target: &str, notice: &Notice, id: &str) -> Vec<u8> {
-    let document = Document { api_version: "gatepost.dev/v1", kind: "Notification", id, target, notice };
-    serde_json::to_vec(&document).unwrap_or_default()
+    serde_json::to_vec(&Document::new(target, notice, id)).unwrap_or_default()
 }
 
 /// Returns the headers that tell what a document is, and with a secret its signature.
