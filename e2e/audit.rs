@@ -47,6 +47,53 @@ fn an_audit_finds_what_stands_and_tells_mended_from_deleted() {
     });
 }
 
+const OWN: (&str, &str) = (
+    "own.yaml",
+    "apiVersion: gatepost.dev/v1alpha1\nkind: Policy\nmetadata: {name: own}\nspec: {rules: [{id: container-image-tag}]}\n",
+);
+
+#[test]
+fn the_audit_judges_by_the_policies_that_the_configuration_names() {
+    let (arguments, policies) = (&["--audit-interval", "2s"], &[OWN]);
+    let config = "audit: {policies: [own]}\n";
+    let Some(gatepost) = Gatepost::start(&Options { arguments, policies, config, ..Options::default() }) else {
+        return;
+    };
+    let quiet = gatepost.namespace("unasked", &["warn=off", "audit=off"]);
+    quiet.accepts(apply(&untagged("web")));
+    let rules = |state: &str| -> Option<Vec<String>> {
+        let found = items(&gatepost, &format!("/api/v1/findings?namespace={}&state={state}", quiet.name))?;
+        Some(found.iter().map(|finding| finding["rule"].as_str().unwrap_or_default().to_owned()).collect())
+    };
+    let reach = |policy: &str| -> Option<Value> {
+        let found = items(&gatepost, &format!("/api/v1/suggestions?namespace={}{policy}", quiet.name))?;
+        found.into_iter().find(|rule| rule["rule"] == "container-privileged" || rule["rule"] == "container-image-tag")
+    };
+    eventually("what the named policy finds, and nothing else", || {
+        (rules("open")? == ["container-image-tag"]).then_some(())
+    });
+    let own = reach("").expect("the first of the named policies");
+    assert_eq!((&own["rule"], &own["reach"]), (&"container-image-tag".into(), &"nearly".into()));
+    let strict = reach("&policy=strict").expect("the gravest rule of strict");
+    assert_eq!((&strict["rule"], &strict["reach"]), (&"container-privileged".into(), &"unjudged".into()), "{strict}");
+
+    gatepost.mount_config("audit: {policies: [ownn]}\n");
+    let told = eventually("the refusal", || {
+        let ready = gatepost.health("/readyz?verbose");
+        ready.lines().find(|line| line.starts_with("[!]reload refused")).map(str::to_owned)
+    });
+    assert!(
+        told.contains("config.yaml:1: audit.policies[0]: there is no policy \"ownn\", did you mean \"own\"?"),
+        "{told}"
+    );
+    gatepost.mount_config("audit: {policies: []}\n");
+    eventually("what nothing asks for any more to be out of scope", || {
+        (rules("outOfScope")? == ["container-image-tag"] && rules("open")?.is_empty()).then_some(())
+    });
+    gatepost.mount_config("audit: {policies: [strict]}\n");
+    eventually("it to be found again", || rules("open")?.contains(&"container-image-tag".to_owned()).then_some(()));
+}
+
 #[test]
 fn a_cluster_is_audited_once_from_a_laptop() {
     let Some(control_plane) = ControlPlane::own("laptop") else { return };

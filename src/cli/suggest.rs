@@ -1,5 +1,6 @@
 //! `gatepost policies suggest`: the policy of what nothing breaks, from what audits found.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -30,7 +31,7 @@ pub struct Args {
     /// By what audits found, in the store of a `gatepost serve`
     #[arg(long, required = true)]
     from_audit: bool,
-    /// The policy whose rules are looked at
+    /// The policy whose rules are looked at; the audit judges everything by it if `audit.policies` names it
     #[arg(long, value_name = "NAME", default_value = "strict")]
     policy: String,
     /// A policy that is taken over whole, for what is enforced already
@@ -75,7 +76,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         };
         let (now, days, few) = (Timestamp::now(), args.days, args.few);
         let filter = Filter::default();
-        let looked = Looked { store: &*store, filter, is_meant: &is_meant, few, days, now };
+        // What namespaces ask for is not known here, but what was counted there is.
+        let asked = |_: &str, counted: &BTreeSet<String>| bundle.rules_of(counted.iter().map(String::as_str));
+        let rules = &bundle.rules_of([&*named.name]);
+        let looked = Looked { store: &*store, filter, is_meant: &is_meant, rules, asked: &asked, few, days, now };
         let Standings { audit, rules } = looked.standings().await?;
         let Some(audit) = audit else {
             output::tell("error: no audit has ended yet, so nothing is known of what breaks which rule");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use super::audit::{AuditTerms, AuditText};
 use super::authority::AuthorityText;
 use super::exemptions::ExemptionsText;
 use super::notifications::{self, Target, TargetText};
@@ -43,6 +44,7 @@ pub(super) struct Sections {
     controllers: BTreeMap<String, Spanned<Vec<String>>>,
     modes: Option<Spanned<AuthorityText>>,
     exemptions: Option<Spanned<ExemptionsText>>,
+    audit: Option<AuditText>,
     notifications: Option<Spanned<Vec<TargetText>>>,
 }
 
@@ -82,6 +84,7 @@ pub(super) struct Converted {
     pub static_namespaces: BTreeMap<String, NamespaceMeta>,
     pub controllers: Controllers,
     pub exemptions: ExemptionTerms,
+    pub audit: AuditTerms,
     pub notifications: Vec<Target>,
     /// The line of each policy that is named: `namespaces[0].set.enforce`.
     pub lines: BTreeMap<String, u64>,
@@ -126,7 +129,8 @@ impl Sections {
             controllers.0.insert(kind, users.value);
         }
         let (exemptions, notifications) = (exemptions(self.exemptions)?, targets(self.notifications)?);
-        Ok(Converted { modes, static_namespaces, controllers, exemptions, notifications, lines })
+        let audit = self.audit.unwrap_or_default().convert(&mut lines);
+        Ok(Converted { modes, static_namespaces, controllers, exemptions, audit, notifications, lines })
     }
 }
 

@@ -178,6 +178,7 @@ impl Layers {
             static_namespaces: converted.static_namespaces,
             controllers: converted.controllers,
             exemptions: converted.exemptions,
+            audit: converted.audit,
             notifications: converted.notifications.into(),
             places,
         })

@@ -1,5 +1,6 @@
 //! The configuration: file and settings, checked, and turned into what the core understands.
 
+mod audit;
 mod authority;
 mod exemptions;
 mod file;
@@ -28,6 +29,7 @@ use crate::policy::modes::PolicyNames;
 use crate::policy::mutation::SLOT_LABELS;
 use crate::policy::{Exemption, ExemptionTerms, Modes, NamespaceMeta, nearest};
 
+pub use audit::AuditTerms;
 pub use layers::{Layers, Pod, Read, Value};
 pub use lifetime::Lifetime;
 pub use origin::{ConfigError, Origin};
@@ -50,6 +52,8 @@ pub struct Config {
     pub controllers: Controllers,
     /// Which exemptions count.
     pub exemptions: ExemptionTerms,
+    /// What the audit judges by beside what namespaces ask for.
+    pub audit: AuditTerms,
     /// Who is told of what.
     pub notifications: Arc<[notifications::Target]>,
     /// Where each policy is named: `namespaces[0].set.enforce`, `defaults.warn`, and the sections as a whole.
@@ -78,7 +82,7 @@ impl Config {
             };
             SLOT_LABELS.into_iter().filter_map(named)
         });
-        let named = self.modes.named_policies().into_iter().chain(of_static);
+        let named = self.modes.named_policies().into_iter().chain(self.audit.named_policies()).chain(of_static);
         let unknown = named.into_iter().find(|(_, name)| !policies.has_policy(name));
         let Some((place, name)) = unknown else { return Ok(()) };
         let hint =

@@ -11,13 +11,14 @@ use super::slots::GROUPS;
 use crate::policy::nearest;
 
 /// Top-level keys that are read elsewhere, each with what stands for its absence.
-pub(super) const SECTIONS: [(&str, &str); 7] = [
+pub(super) const SECTIONS: [(&str, &str); 8] = [
     ("namespaces", "[]"),
     ("floors", "[]"),
     ("static", "{}"),
     ("controllers", "{}"),
     ("modes", "{}"),
     ("exemptions", "{}"),
+    ("audit", "{policies: [strict]}"),
     ("notifications", "[]"),
 ];
 

@@ -231,6 +231,7 @@ fn what_is_printed_says_the_same_again() {
                 namespaces:\n- match: {names: [\"team-*\"], labels: {env: \"yes\"}}\n  set: {enforce: baseline}\n\
                 floors:\n- match: {labels: {env: prod}}\n  set: {enforce: baseline, scope: all}\n\
                 static: {shop: {labels: {a: \"1\"}}}\ncontrollers: {apps/ReplicaSet: [\"system:x\"]}\n\
+                audit: {policies: [baseline]}\n\
                 modes: {admins: {users: [ann]}, mayNotWeaken: [\"system:serviceaccount:argocd:*\"]}\n";
     let first = read(&["--queue=3"], &[("GATEPOST_DATA_DIR", "/a b")], file).unwrap();
     let printed = first.to_yaml();
@@ -242,6 +243,7 @@ fn what_is_printed_says_the_same_again() {
     assert_eq!(format!("{:?}", first.config.modes), format!("{:?}", again.config.modes));
     assert_eq!(first.config.static_namespaces, again.config.static_namespaces);
     assert_eq!(first.config.controllers.0, again.config.controllers.0);
+    assert_eq!((first.config.audit.first(), &first.config.audit), ("baseline", &again.config.audit));
     for line in ["namespaces:", "floors:", "modes:", "  apps/ReplicaSet: [\"system:x\"]"] {
         let found = printed.lines().find(|found| found.starts_with(line)).unwrap();
         assert!(found.contains(&format!("# {FILE}:")), "{found}");
@@ -263,6 +265,11 @@ fn policies_that_do_not_exist_are_named_with_their_place() {
             &[],
             "static:\n  shop: {labels: {gatepost.dev/warn: x}}\n",
             "/etc/gatepost/config.yaml:2: static.shop.labels: there is no policy \"x\"",
+        ),
+        (
+            &[],
+            "audit:\n  policies:\n  - strict\n  - strct\n",
+            "/etc/gatepost/config.yaml:4: audit.policies[1]: there is no policy \"strct\", did you mean \"strict\"?",
         ),
         (&[("GATEPOST_DEFAULTS_AUDIT", "y")], "", "GATEPOST_DEFAULTS_AUDIT: defaults.audit: there is no policy \"y\""),
     ] {

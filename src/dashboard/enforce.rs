@@ -81,6 +81,7 @@ struct Row {
     exempt: u64,
     clean_since: Option<When>,
     left: Vec<String>,
+    unjudged: u64,
 }
 
 /// Returns the heading of rules that are equally near, what it means, and its colour.
@@ -90,6 +91,11 @@ const fn heading(reach: Reach) -> (&'static str, &'static str, &'static str) {
         Reach::Soon => ("Soon", "Nothing breaks these, but not for as long as you ask.", "low"),
         Reach::Nearly => ("Nearly", "Little is left to mend.", "warn"),
         Reach::Far => ("Far", "Much is left to mend: warn, and tell their owners.", "high"),
+        Reach::Unjudged => (
+            "Not judged everywhere",
+            "Nothing asks for these in some of the namespaces, so nobody knows what breaks them there: put the policy into audit.policies.",
+            "",
+        ),
         Reach::Untried => ("Untried", "No object was there that these look at, so nothing is known of them.", ""),
     }
 }
@@ -106,6 +112,7 @@ impl Row {
             exempt: standing.exempt,
             clean_since: standing.clean_since.map(|since| visit.when(since)),
             left: standing.left.clone(),
+            unjudged: standing.unjudged,
         }
     }
 }
@@ -118,7 +125,7 @@ impl Fields {
             each.map(|policy| (policy.to_string(), **policy == *chosen)).collect()
         };
         Self {
-            policies: chosen("policy", "strict"),
+            policies: chosen("policy", in_force.config.audit.first()),
             besides: chosen("beside", ""),
             namespace: query.list("namespace").join(","),
             label: query.list("label").join(","),

@@ -13,9 +13,8 @@ use super::links::encoded;
 use super::rules::Share;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::number;
-use crate::engine::Bundle;
 use crate::policy::modes::Grants;
-use crate::policy::{Grant, GrantOrigin, Mode, NamespaceMeta, Scope};
+use crate::policy::{Grant, GrantOrigin, Mode, NamespaceMeta, RuleId, Scope};
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
@@ -85,6 +84,8 @@ struct Row {
     total: String,
     denied: u64,
     ahead: u64,
+    /// Whether all of the rules that are looked ahead to are asked for there.
+    is_judged: bool,
     has_notices: bool,
 }
 
@@ -101,6 +102,8 @@ struct Ahead {
     policy: &'static str,
     findings: u64,
     rules: usize,
+    /// How many of its rules nothing asks for there.
+    unjudged: usize,
     is_enforced: bool,
     command: String,
 }
@@ -177,17 +180,11 @@ impl Counts {
     }
 
     /// Returns how many findings of a namespace a policy's rules have, and how many of the rules have any.
-    fn ahead(&self, namespace: &str, rules: &BTreeSet<String>) -> (u64, usize) {
-        let found = self.rules.get(namespace).into_iter().flatten().filter(|(rule, _)| rules.contains(*rule));
+    fn ahead(&self, namespace: &str, rules: &BTreeSet<RuleId>) -> (u64, usize) {
+        let found = self.rules.get(namespace).into_iter().flatten();
+        let found = found.filter(|(rule, _)| rules.contains(&RuleId::from(rule.as_str())));
         found.fold((0, 0), |(findings, rules), (_, count)| (findings.saturating_add(*count), rules.saturating_add(1)))
     }
-}
-
-/// Returns the rules that a policy has.
-fn rules_of(bundle: &Bundle, policy: &str) -> Option<BTreeSet<String>> {
-    let policy = bundle.policy(policy)?;
-    let checks = policy.entries.keys().filter_map(|check| bundle.checks().get(*check));
-    Some(checks.map(|check| check.rule_id().to_string()).collect())
 }
 
 fn open(state: &ApiState, caller: &Caller) -> Filter {
@@ -202,7 +199,7 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, visit: V
     let in_force = state.app.in_force.load();
     let known = state.app.known_namespaces(&in_force);
     let ladder = LADDER.first().copied().unwrap_or_default();
-    let first = rules_of(&in_force.bundle, ladder).unwrap_or_default();
+    let first = in_force.bundle.rules_of([ladder]);
     let mut rows: Vec<Row> = known
         .iter()
         .filter(|namespace| caller.sees(&namespace.name))
@@ -218,7 +215,7 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, visit: V
     })
 }
 
-fn row(namespace: &NamespaceMeta, in_force: &InForce, counts: &Counts, first: &BTreeSet<String>) -> Row {
+fn row(namespace: &NamespaceMeta, in_force: &InForce, counts: &Counts, first: &BTreeSet<RuleId>) -> Row {
     let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
     let severities = counts.severities.get(&namespace.name).cloned().unwrap_or_default();
     let (bar, bar_words) = worded(&severities);
@@ -232,6 +229,7 @@ fn row(namespace: &NamespaceMeta, in_force: &InForce, counts: &Counts, first: &B
         total: number(severities.values().sum()),
         denied: denied.unwrap_or_default(),
         ahead: counts.ahead(&namespace.name, first).0,
+        is_judged: first.is_subset(&in_force.audited_rules(namespace)),
         has_notices: !notices.is_empty(),
     }
 }
@@ -269,7 +267,7 @@ async fn namespace(
         shell: Shell::new(&state, &visit, &name, &[Crumb::to("/namespaces", "Namespaces"), Crumb::here(&name)]).await,
         slots: grants.iter().map(Slot::of).collect(),
         notices: notices.iter().map(ToString::to_string).collect(),
-        ahead: ahead(&in_force.bundle, &counts, &name, &grants),
+        ahead: ahead(&in_force, &counts, namespace, &grants),
         total: number(severities.values().sum()),
         bar,
         bar_words,
@@ -284,12 +282,16 @@ async fn namespace(
 }
 
 /// Returns what each policy of the ladder would deny in a namespace if it were enforced.
-fn ahead(bundle: &Bundle, counts: &Counts, namespace: &str, grants: &[Grant]) -> Vec<Ahead> {
+fn ahead(in_force: &InForce, counts: &Counts, namespace: &NamespaceMeta, grants: &[Grant]) -> Vec<Ahead> {
+    let (name, audited) = (&namespace.name, in_force.audited_rules(namespace));
     let of = |policy: &'static str| {
-        let (findings, rules) = counts.ahead(namespace, &rules_of(bundle, policy)?);
+        in_force.bundle.policy(policy)?;
+        let wanted = in_force.bundle.rules_of([policy]);
+        let (findings, rules) = counts.ahead(name, &wanted);
+        let unjudged = wanted.difference(&audited).count();
         let is_enforced = grants.iter().any(|grant| grant.mode == Mode::Enforce && &*grant.policy == policy);
-        let command = format!("kubectl label namespace {namespace} gatepost.dev/enforce={policy} --overwrite");
-        Some(Ahead { policy, findings, rules, is_enforced, command })
+        let command = format!("kubectl label namespace {name} gatepost.dev/enforce={policy} --overwrite");
+        Some(Ahead { policy, findings, rules, unjudged, is_enforced, command })
     };
     LADDER.into_iter().filter_map(of).collect()
 }

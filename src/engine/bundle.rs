@@ -128,6 +128,13 @@ impl Bundle {
         self.policies.get(name)
     }
 
+    /// Returns the rules that policies have; a name that no policy has adds none.
+    pub fn rules_of<'n>(&self, policies: impl IntoIterator<Item = &'n str>) -> BTreeSet<RuleId> {
+        let policies = policies.into_iter().filter_map(|name| self.policies.get(name));
+        let checks = policies.flat_map(|policy| policy.entries.keys()).filter_map(|check| self.checks.get(*check));
+        checks.map(|check| check.rule_id().clone()).collect()
+    }
+
     /// Returns every policy by name.
     pub fn policies(&self) -> &BTreeMap<Arc<str>, Arc<ResolvedPolicy>> {
         &self.policies

@@ -28,6 +28,8 @@ pub struct RuleStanding {
     pub clean_since: Option<Timestamp>,
     /// Objects with open findings, where they are few: `shop Deployment/web`.
     pub left: Vec<String>,
+    /// In how many namespaces nothing asks for it, so that nobody knows what breaks it there.
+    pub unjudged: u64,
 }
 
 /// How near a rule is to being enforced.
@@ -42,13 +44,15 @@ pub enum Reach {
     Nearly,
     /// Many are.
     Far,
+    /// Somewhere nothing asks for it, so that nobody knows how much is left.
+    Unjudged,
     /// No object was there that it looks at.
     Untried,
 }
 
 impl Reach {
     /// Every reach, the nearest first.
-    pub const ALL: [Self; 5] = [Self::Ready, Self::Soon, Self::Nearly, Self::Far, Self::Untried];
+    pub const ALL: [Self; 6] = [Self::Ready, Self::Soon, Self::Nearly, Self::Far, Self::Unjudged, Self::Untried];
 
     /// Returns the word of the API.
     pub const fn as_str(self) -> &'static str {
@@ -57,6 +61,7 @@ impl Reach {
             Self::Soon => "soon",
             Self::Nearly => "nearly",
             Self::Far => "far",
+            Self::Unjudged => "unjudged",
             Self::Untried => "untried",
         }
     }
@@ -113,6 +118,7 @@ fn reach(standing: &RuleStanding, wanted: Wanted) -> Reach {
     let age = SignedDuration::from_hours(i64::from(wanted.days).saturating_mul(24));
     let is_old_enough = standing.clean_since.is_some_and(|since| wanted.now.duration_since(since) >= age);
     match standing {
+        RuleStanding { findings, unjudged: 1.., .. } if *findings <= wanted.few => Reach::Unjudged,
         RuleStanding { findings: 0, passed: 0, exempt: 0, .. } => Reach::Untried,
         RuleStanding { findings: 0, .. } if wanted.days == 0 || is_old_enough => Reach::Ready,
         RuleStanding { findings: 0, .. } => Reach::Soon,
@@ -166,6 +172,7 @@ pub fn policy_yaml(about: About<'_>, candidates: &[Candidate<'_>]) -> String {
         (Reach::Soon, "Nothing breaks these, but not for long enough"),
         (Reach::Nearly, "Little is left of these"),
         (Reach::Far, "Much is left of these"),
+        (Reach::Unjudged, "Nothing asks for these everywhere (`audit.policies` would), so what is left is not known"),
         (Reach::Untried, "No object was there that these look at"),
     ] {
         let mut rules = of(reach).peekable();
@@ -214,7 +221,7 @@ fn entry(candidate: &Candidate<'_>, text: &mut String) {
 /// Returns severity and counts in words.
 fn told(candidate: &Candidate<'_>) -> String {
     let Candidate { entry, standing, .. } = candidate;
-    let RuleStanding { passed, exempt, findings, clean_since, left } = standing;
+    let RuleStanding { passed, exempt, findings, clean_since, left, unjudged } = standing;
     let count = |count: u64, of: &str| format!("{count} {of}{}", if count == 1 { "" } else { "s" });
     let mut parts: Vec<String> = vec![entry.severity.to_string()];
     if *findings > 0 {
@@ -224,7 +231,10 @@ fn told(candidate: &Candidate<'_>) -> String {
     if *exempt > 0 {
         parts.push(format!("{exempt} exempt"));
     }
-    if let Some(since) = clean_since.filter(|_| *findings == 0) {
+    if *unjudged > 0 {
+        parts.push(format!("not judged in {}", count(*unjudged, "namespace")));
+    }
+    if let Some(since) = clean_since.filter(|_| *findings == 0 && *unjudged == 0) {
         parts.push(format!("clean since {}", since.to_zoned(TimeZone::UTC).date()));
     }
     let mut text = parts.join(", ");
@@ -266,6 +276,7 @@ pub struct CandidateTold<'a> {
     findings: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     clean_since: Option<Timestamp>,
+    unjudged_namespaces: u64,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     objects: &'a [String],
 }
@@ -282,6 +293,7 @@ impl<'a> From<&'a Candidate<'_>> for CandidateTold<'a> {
             exempt: standing.exempt,
             findings: standing.findings,
             clean_since: standing.clean_since,
+            unjudged_namespaces: standing.unjudged,
             objects: &standing.left,
         }
     }
@@ -325,6 +337,9 @@ mod tests {
             (standing(0, 0, ""), 0, Reach::Untried),
             (standing(0, 1, ""), 0, Reach::Nearly),
             (RuleStanding { exempt: 1, ..RuleStanding::default() }, 0, Reach::Ready),
+            (RuleStanding { unjudged: 1, ..standing(3, 0, "2026-11-01T00:00:00Z") }, 7, Reach::Unjudged),
+            (RuleStanding { unjudged: 1, ..standing(3, 5, "") }, 0, Reach::Unjudged),
+            (RuleStanding { unjudged: 1, ..standing(3, 6, "") }, 0, Reach::Far),
         ] {
             assert_eq!(reach(&standing, wanted(days)), expected, "{standing:?} for {days} days");
         }

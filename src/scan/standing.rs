@@ -1,6 +1,6 @@
 //! How rules stand in some namespaces: what the last audit counted, what is open, and since when nothing is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -34,6 +34,10 @@ pub struct Looked<'a> {
     pub filter: Filter,
     /// Which namespaces count.
     pub is_meant: &'a (dyn Fn(&str) -> bool + Sync),
+    /// The rules that are looked at.
+    pub rules: &'a BTreeSet<RuleId>,
+    /// Returns the rules that something asks for in a namespace, given the policies that an audit counted there.
+    pub asked: &'a (dyn Fn(&str, &BTreeSet<String>) -> BTreeSet<RuleId> + Sync),
     /// Findings up to which the objects of a rule are named.
     pub few: u64,
     /// For how many days nothing must have been open.
@@ -82,8 +86,10 @@ impl Looked<'_> {
     /// Adds what an audit counted; of several policies that ask for a rule, what the one says that looked at most.
     async fn count(&self, audit: &Audit, rules: &mut BTreeMap<RuleId, RuleStanding>) -> Stored<()> {
         let mut most: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
+        let mut policies: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for count in self.store.counts(audit.id).await? {
             if self.counts(&count.namespace) {
+                policies.entry(count.namespace.clone()).or_default().insert(count.policy);
                 let known = most.entry((count.rule, count.namespace)).or_default();
                 *known = (*known).max((count.passed, count.exempt));
             }
@@ -92,6 +98,13 @@ impl Looked<'_> {
             let standing = rules.entry(rule.as_str().into()).or_default();
             standing.passed = standing.passed.saturating_add(passed);
             standing.exempt = standing.exempt.saturating_add(exempt);
+        }
+        for (namespace, policies) in &policies {
+            let asked = (self.asked)(namespace, policies);
+            for rule in self.rules.difference(&asked) {
+                let standing = rules.entry(rule.clone()).or_default();
+                standing.unjudged = standing.unjudged.saturating_add(1);
+            }
         }
         Ok(())
     }

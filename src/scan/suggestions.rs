@@ -1,6 +1,6 @@
 //! `/api/v1/suggestions`: which rules of a policy can be enforced, and the policy that follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -37,7 +37,11 @@ pub const SELECTOR: &[Parameter] = &[
 
 /// What is suggested.
 pub const PARAMETERS: &[Parameter] = &[
-    Parameter::new("policy", Values::Text, "The policy whose rules are looked at; strict if nobody says"),
+    Parameter::new(
+        "policy",
+        Values::Text,
+        "The policy whose rules are looked at; if nobody says, the first of audit.policies",
+    ),
     Parameter::new("beside", Values::Text, "A policy that is taken over whole, for what is enforced already"),
     Parameter::new(
         "days",
@@ -117,7 +121,13 @@ impl Chosen {
 
     /// Returns whether a namespace is among them.
     pub fn has(&self, name: &str) -> bool {
-        self.namespaces.binary_search_by(|known| known.name.as_str().cmp(name)).is_ok()
+        self.get(name).is_some()
+    }
+
+    /// Returns the one of that name.
+    pub fn get(&self, name: &str) -> Option<&NamespaceMeta> {
+        let at = self.namespaces.binary_search_by(|known| known.name.as_str().cmp(name)).ok()?;
+        self.namespaces.get(at).map(AsRef::as_ref)
     }
 }
 
@@ -144,7 +154,7 @@ pub async fn suggested<'a>(
     let unknown = |error: crate::report::judge::UnknownName| Problem::not_found(error.0);
     // What a form leaves empty is not said.
     let said = |name: &str| query.text(name).filter(|text| !text.is_empty());
-    let named = policy(bundle, said("policy").unwrap_or("strict")).map_err(unknown)?;
+    let named = policy(bundle, said("policy").unwrap_or(in_force.config.audit.first())).map_err(unknown)?;
     let beside = said("beside").map(|name| policy(bundle, name).map_err(unknown)).transpose()?;
     let name = said("name").unwrap_or("ready");
     if !is_name(name) || bundle.has_policy(name) {
@@ -155,10 +165,15 @@ pub async fn suggested<'a>(
     let few = u64::try_from(query.number("few").unwrap_or(FEW)).unwrap_or(u64::MAX);
     let now = Timestamp::now();
     let is_meant = |namespace: &str| chosen.has(namespace);
+    let asked = |name: &str, _: &BTreeSet<String>| {
+        chosen.get(name).map(|namespace| in_force.audited_rules(namespace)).unwrap_or_default()
+    };
     let looked = Looked {
         store: &*state.kept()?.store,
         filter: Filter { visible: lists::visible(&state.app, caller), ..Filter::default() },
         is_meant: &is_meant,
+        rules: &bundle.rules_of([&*named.name]),
+        asked: &asked,
         few,
         days,
         now,

@@ -16,9 +16,6 @@ use crate::store;
 use crate::webhook::handlers::App;
 use crate::webhook::health::Readiness;
 
-/// The policies that everything is judged by, beside what namespaces ask for: what could be enforced is then known.
-const POLICIES: [&str; 1] = ["strict"];
-
 /// Audits that may have ended before somebody who follows them looks.
 const AUDITS: usize = 8;
 
@@ -74,7 +71,7 @@ fn rules(app: &App) -> Rules {
         bundle: in_force.bundle.clone(),
         config: in_force.config.clone(),
         exemptions: in_force.exemptions.clone(),
-        policies: POLICIES.into_iter().map(Arc::from).collect(),
+        policies: in_force.config.audit.policies.clone(),
         limits: patient(in_force.limits),
         judge_owned: in_force.judge_owned,
     }

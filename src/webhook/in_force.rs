@@ -1,6 +1,6 @@
 //! What judges now: rules, policies and configuration, always exchanged together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -11,8 +11,8 @@ use crate::admission::Reviewer;
 use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
-use crate::policy::Exemptions;
 use crate::policy::exemption::{ExemptionKind, ExemptionName, Refused, Written};
+use crate::policy::{Exemptions, NamespaceMeta, RuleId};
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
 #[derive(Debug, Clone)]
@@ -62,6 +62,13 @@ impl InForce {
             }
         }
         self.exemptions = Arc::new(Exemptions::with_refused(all, refused, &self.config.exemptions));
+    }
+
+    /// Returns the rules by which the audit judges a namespace's objects.
+    pub fn audited_rules(&self, namespace: &NamespaceMeta) -> BTreeSet<RuleId> {
+        let grants = self.config.modes.grants(namespace, &*self.bundle).grants;
+        let policies = grants.iter().map(|grant| &grant.policy).chain(&self.config.audit.policies);
+        self.bundle.rules_of(policies.map(|policy| &**policy))
     }
 
     /// Returns what answers reviews.
