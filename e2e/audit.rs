@@ -72,10 +72,15 @@ fn the_audit_judges_by_the_policies_that_the_configuration_names() {
     eventually("what the named policy finds, and nothing else", || {
         (rules("open")? == ["container-image-tag"]).then_some(())
     });
-    let own = reach("").expect("the first of the named policies");
-    assert_eq!((&own["rule"], &own["reach"]), (&"container-image-tag".into(), &"nearly".into()));
-    let strict = reach("&policy=strict").expect("the gravest rule of strict");
-    assert_eq!((&strict["rule"], &strict["reach"]), (&"container-privileged".into(), &"unjudged".into()), "{strict}");
+    // What an audit counted is there when it has ended.
+    for (policy, rule, expected) in
+        [("", "container-image-tag", "nearly"), ("&policy=strict", "container-privileged", "unjudged")]
+    {
+        eventually(expected, || {
+            let told = reach(policy)?;
+            (told["rule"] == rule && told["reach"] == expected).then_some(())
+        });
+    }
 
     gatepost.mount_config("audit: {policies: [ownn]}\n");
     let told = eventually("the refusal", || {
@@ -92,6 +97,39 @@ fn the_audit_judges_by_the_policies_that_the_configuration_names() {
     });
     gatepost.mount_config("audit: {policies: [strict]}\n");
     eventually("it to be found again", || rules("open")?.contains(&"container-image-tag".to_owned()).then_some(()));
+}
+
+#[test]
+fn an_audit_is_cancelled_and_the_next_one_runs_as_usual() {
+    let arguments = &["--audit-interval", "1h", "--audit-qps", "2"];
+    let Some(gatepost) = Gatepost::start(&Options { arguments, ..Options::default() }) else { return };
+    let state = |id: &Value| -> Option<Value> {
+        let audits = items(&gatepost, "/api/v1/audits")?;
+        audits.into_iter().find(|audit| audit["id"] == *id).map(|audit| audit["state"].clone())
+    };
+    let first = eventually("the first audit", || {
+        let audits = items(&gatepost, "/api/v1/audits")?;
+        audits.iter().find(|audit| audit["state"] == "running").map(|audit| audit["id"].clone())
+    });
+    let server = format!("http://{}", gatepost.serving().http().expect("an address"));
+    let cancel = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        let output = command.args(["audit", "cancel", "--server", &server]).args(arguments).output().expect("it runs");
+        (output.status.code(), String::from_utf8(output.stderr).expect("text"))
+    };
+    assert_eq!(cancel(&["9999"]), (Some(2), "error: there is no audit \"9999\"\n".to_owned()));
+    assert_eq!(cancel(&[]).0, Some(0));
+    eventually("it to be cancelled", || (state(&first)? == "cancelled").then_some(()));
+    let (code, told) = cancel(&[&first.to_string()]);
+    assert_eq!((code, told.contains("is not under way")), (Some(2), true), "{told}");
+    eventually("another one to be taken on", || {
+        (http::status_of_post(&gatepost.serving().http()?, "/api/v1/audits")? == 202).then_some(())
+    });
+    eventually("the next one", || {
+        let audits = items(&gatepost, "/api/v1/audits?state=running")?;
+        audits.iter().find(|audit| audit["id"].as_i64() > first.as_i64()).map(drop)
+    });
+    assert_eq!(cancel(&[]).0, Some(0));
 }
 
 #[test]

@@ -209,6 +209,7 @@ fn named(path: &str, seeded: &Seeded) -> String {
         ("/decisions/{uid}", seeded.decision.clone()),
         ("/checks/{id}", seeded.check.to_string()),
         ("/audits/{id}", seeded.audit.to_string()),
+        ("/audits/{id}/cancel", format!("{}/cancel", seeded.audit)),
         ("/rules/{id}", "container-image-tag".to_owned()),
         ("/policies/{name}", "recommended".to_owned()),
         ("/{target}/test", "chat/test".to_owned()),

@@ -11,6 +11,11 @@ pub fn status_of(address: &str, path: &str) -> Option<u16> {
     answer_to(address, path, "")?.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Returns the status code of a POST without a body, if there was an answer.
+pub fn status_of_post(address: &str, path: &str) -> Option<u16> {
+    exchange(address, &format!("POST {path}"), "Content-Length: 0\r\n", "")?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Returns the body of a GET, if there was an answer.
 pub fn body_of(address: &str, path: &str) -> Option<String> {
     answer_to(address, path, "")?.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())

@@ -1,8 +1,8 @@
 //! When a cluster is audited: at the start, then in its turn, and when somebody asks; one audit at a time.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -55,6 +55,27 @@ pub struct Desk {
     asks: mpsc::Sender<()>,
     progress: watch::Receiver<Progress>,
     running: Arc<AtomicBool>,
+    under_way: UnderWay,
+}
+
+/// The audit that is under way, and what ends it before its time.
+#[derive(Debug, Clone, Default)]
+struct UnderWay(Arc<Mutex<Option<(i64, CancellationToken)>>>);
+
+impl UnderWay {
+    fn begin(&self, id: i64) -> CancellationToken {
+        let cancel = CancellationToken::new();
+        self.set(Some((id, cancel.clone())));
+        cancel
+    }
+
+    fn set(&self, audit: Option<(i64, CancellationToken)>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = audit;
+    }
+
+    fn get(&self) -> Option<(i64, CancellationToken)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 /// An audit is under way, or about to begin.
@@ -68,7 +89,15 @@ impl Desk {
     pub(crate) fn idle() -> Self {
         let (asks, _) = mpsc::channel(1);
         let (_, progress) = watch::channel(Progress::default());
-        Self { asks, progress, running: Arc::default() }
+        Self { asks, progress, running: Arc::default(), under_way: UnderWay::default() }
+    }
+
+    /// Returns the desk of an auditor whose audit of this number is under way, and what is told when it is cancelled.
+    #[cfg(test)]
+    pub(crate) fn busy(audit: i64) -> (Self, CancellationToken) {
+        let desk = Self { running: Arc::new(AtomicBool::new(true)), ..Self::idle() };
+        let cancel = desk.under_way.begin(audit);
+        (desk, cancel)
     }
 
     /// Has an audit begin at once.
@@ -77,6 +106,22 @@ impl Desk {
             return Err(Busy);
         }
         self.asks.try_send(()).map_err(|_| Busy)
+    }
+
+    /// Has an audit end before its time; returns whether it was the one under way. What it has not come to stays as it is.
+    pub fn cancel(&self, audit: i64) -> bool {
+        match self.under_way.get().filter(|(id, _)| *id == audit) {
+            Some((_, cancel)) => {
+                cancel.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Returns the number of the audit that is under way, and whether it was told to end.
+    pub fn under_way(&self) -> Option<(i64, bool)> {
+        self.under_way.get().map(|(id, cancel)| (id, cancel.is_cancelled()))
     }
 
     /// Returns how far the audit under way has come; none where none is.
@@ -91,8 +136,9 @@ impl Auditor {
         let (asks, asked) = mpsc::channel(1);
         let (progress, told) = watch::channel(Progress::default());
         let running = Arc::new(AtomicBool::new(true));
-        let desk = Desk { asks, progress: told, running: running.clone() };
-        tokio::spawn(self.run(asked, progress, running, stopped));
+        let under_way = UnderWay::default();
+        let desk = Desk { asks, progress: told, running: running.clone(), under_way: under_way.clone() };
+        tokio::spawn(self.run(asked, progress, (running, under_way), stopped));
         desk
     }
 
@@ -100,7 +146,7 @@ impl Auditor {
         self,
         mut asked: mpsc::Receiver<()>,
         progress: watch::Sender<Progress>,
-        running: Arc<AtomicBool>,
+        (running, under_way): (Arc<AtomicBool>, UnderWay),
         mut stopped: watch::Receiver<bool>,
     ) {
         let mut memory = Memory::following();
@@ -112,8 +158,9 @@ impl Auditor {
             progress.send_replace(Progress::default());
             let audited = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                audited = self.audit(trigger, &mut memory, &judges, &progress) => audited,
+                audited = self.audit(trigger, &mut memory, &judges, (&progress, &under_way)) => audited,
             };
+            under_way.set(None);
             let now = self.cost.spent();
             tell(&audited, (now.0.saturating_sub(spent.0), now.1.saturating_sub(spent.1)));
             spent = now;
@@ -136,7 +183,7 @@ impl Auditor {
         trigger: Trigger,
         memory: &mut Memory,
         judges: &Arc<Judges>,
-        progress: &watch::Sender<Progress>,
+        (progress, under_way): (&watch::Sender<Progress>, &UnderWay),
     ) -> Stored<Audit> {
         let rules = (self.rules)();
         let mut audit = self.store.begin_audit(&self.cluster, trigger, rules.bundle.digest(), Timestamp::now()).await?;
@@ -157,7 +204,7 @@ impl Auditor {
             sink: &mut sink,
             progress: progress.clone(),
             now: Timestamp::now,
-            cancel: CancellationToken::new(),
+            cancel: under_way.begin(audit.id),
         };
         let outcome = pass.run().await?;
         (self.excusing)(&outcome.exemptions);

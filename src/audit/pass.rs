@@ -142,6 +142,11 @@ impl<S: Sink> Pass<'_, S> {
         let kinds = served.wanted(&self.rules.bundle, &policies, self.secrets);
         self.progress.send_modify(|progress| progress.kinds = kinds.len());
         for listed in &kinds {
+            // Of a kind in which nothing changed nothing is read that would notice it.
+            if self.cancel.is_cancelled() {
+                gathered.outcome.state = Some(AuditState::Cancelled);
+                break;
+            }
             let covered =
                 |namespace| Covered { group: listed.kind.group.clone(), kind: listed.kind.kind.clone(), namespace };
             match self.kind(listed, &world, &mut gathered).await? {

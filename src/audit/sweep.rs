@@ -137,10 +137,12 @@ impl<S: Sink> Pass<'_, S> {
     ) -> Stored<ListEnd> {
         let (mut limit, mut reached) = (FIRST_PAGE, Reached::default());
         loop {
-            if self.cancel.is_cancelled() {
-                return Ok(ListEnd::Cancelled);
-            }
-            let text = match self.lister.page(&self.client, url, limit, reached.at.as_deref()).await {
+            let page = tokio::select! {
+                biased;
+                () = self.cancel.cancelled() => return Ok(ListEnd::Cancelled),
+                page = self.lister.page(&self.client, url, limit, reached.at.as_deref()) => page,
+            };
+            let text = match page {
                 Ok(text) => text,
                 // What comes after a list that grew too old is read as it is now: enough, for each object is judged by itself.
                 Err(error) => match reached.go_on(error) {

@@ -112,6 +112,9 @@ fn cluster(pods: Vec<(&str, (u16, Json))>) -> Answers {
 struct Notes {
     failing: Vec<String>,
     listed: Vec<(String, usize)>,
+    /// Ends the pass, and cancels it when it has told of a page.
+    cancel: CancellationToken,
+    cancels: bool,
 }
 
 #[async_trait]
@@ -119,6 +122,9 @@ impl Sink for Notes {
     async fn page(&mut self, page: Vec<Said>) -> Stored<Tally> {
         let failing = page.iter().filter(|said| said.look.found.iter().any(|found| found.rule.as_str() == "no-latest"));
         self.failing.extend(failing.map(|said| said.look.object.name.clone()));
+        if self.cancels {
+            self.cancel.cancel();
+        }
         Ok(sink::Tally::default())
     }
 
@@ -164,6 +170,7 @@ async fn run_at(
     memory: &mut Memory,
     notes: &mut Notes,
 ) -> Outcome {
+    let cancel = notes.cancel.clone();
     let pass = Pass {
         client,
         cluster: String::new(),
@@ -175,7 +182,7 @@ async fn run_at(
         sink: notes,
         progress: watch::Sender::new(Progress::default()),
         now,
-        cancel: CancellationToken::new(),
+        cancel,
     };
     pass.run().await.unwrap()
 }
@@ -210,6 +217,29 @@ async fn a_list_that_begins_again_counts_each_object_once() {
     let outcome = run(client, &rules(), &mut memory, &mut notes).await;
     assert_eq!((outcome.objects, counted(&outcome)), (2, vec![("shop", 1, 1)]));
     assert_eq!(notes.listed, [("Pod".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_cancelled_pass_closes_nothing_and_the_next_goes_over_everything() {
+    let answers = || {
+        cluster(vec![
+            ("", page(&[pod("a", "x:latest"), pod("b", "x:1")], "t1")),
+            ("?t1", page(&[pod("c", "y:latest")], "")),
+        ])
+    };
+    let (rules, mut memory) = (rules(), Memory::default());
+    let mut notes = Notes { cancels: true, ..Notes::default() };
+    let outcome = run(client(answers()).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!((outcome.state, outcome.objects, outcome.covered.len()), (Some(AuditState::Cancelled), 2, 0));
+    assert_eq!((notes.failing.as_slice(), notes.listed.as_slice()), (&["a".to_owned()][..], &[][..]));
+    let mut notes = Notes::default();
+    notes.cancel.cancel();
+    let outcome = run(client(answers()).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!((outcome.state, outcome.objects), (Some(AuditState::Cancelled), 0), "before it has read anything");
+    let mut notes = Notes::default();
+    let outcome = run(client(answers()).0, &rules, &mut memory, &mut notes).await;
+    assert_eq!((outcome.objects, outcome.evaluated), (3, 1), "what was judged is not judged again");
+    assert_eq!(notes.listed, [("Pod".to_owned(), 3)]);
 }
 
 #[tokio::test]

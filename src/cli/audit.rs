@@ -1,4 +1,4 @@
-//! `gatepost audit run`: one audit of a cluster from here, printed and not kept.
+//! `gatepost audit`: one audit of a cluster from here, printed and not kept; and ending the one that a Gatepost is at.
 
 use std::collections::{BTreeMap, HashSet};
 use std::num::NonZeroU32;
@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::cancel::Cancel;
 use super::catalogue::PolicyArgs;
 use super::output::{self, Colour, Format};
 use super::scan::{FailOn, LIMITS, exit_code};
@@ -43,6 +44,8 @@ pub struct Args {
 enum Command {
     /// Audit a cluster once, with your own rights, and print what is wrong; nothing is kept or changed
     Run(Box<Run>),
+    /// Have the audit that a Gatepost is at end before its time; what it has not come to stays as it is
+    Cancel(Cancel),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +88,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let (bundle, config) = run.rules()?;
             super::in_runtime(run.run(Arc::new(bundle), Arc::new(config)))
         }
+        Command::Cancel(cancel) => super::in_runtime(cancel.run()),
     }
 }
 

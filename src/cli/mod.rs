@@ -1,6 +1,7 @@
 //! The command line: one file for each subcommand.
 
 mod audit;
+mod cancel;
 mod catalogue;
 mod certs;
 mod completion;

@@ -22,6 +22,11 @@ impl Receiver {
         &self.reports
     }
 
+    /// Returns where a path of its API is, such as `/api/v1/audits`; none where that is no path.
+    pub fn at(&self, path: &str) -> Option<Uri> {
+        format!("{}{path}", self.text.trim_end_matches('/')).parse().ok()
+    }
+
     /// Returns whether nobody on the way can read what is sent: it is encrypted, or stays on this machine.
     pub fn is_private(&self) -> bool {
         let host = self.reports.host().unwrap_or_default().trim_matches(['[', ']']);

@@ -13,6 +13,7 @@ use super::dress::page_of;
 use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, no_store, progress};
 use super::words::{When, count, number, took};
 use crate::scan::access::{Caller, Scope};
+use crate::scan::audits::end_early;
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
@@ -42,9 +43,18 @@ const BEGIN: Endpoint = Endpoint {
     ..Endpoint::GET
 };
 
+const CANCEL: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/audits/{id}/cancel",
+    scope: Some(Scope::Write),
+    about: "Has an audit end before its time, and shows it",
+    statuses: &[303, 404, 409],
+    ..Endpoint::GET
+};
+
 /// Adds the paths.
 pub fn routes(routes: Routes) -> Routes {
-    routes.add(&AUDITS, audits).add(&BEGIN, begin).add(&AUDIT, audit)
+    routes.add(&AUDITS, audits).add(&BEGIN, begin).add(&AUDIT, audit).add(&CANCEL, cancel)
 }
 
 #[derive(Template)]
@@ -55,6 +65,23 @@ struct AuditsPage {
     audits: Vec<Row>,
     progress: Option<(String, usize, usize)>,
     may_begin: bool,
+    ending: Option<Ending>,
+}
+
+/// How the audit under way is ended before its time.
+struct Ending {
+    id: i64,
+    /// Whether it was told to.
+    is_told: bool,
+    /// Whether the reader may tell it.
+    may: bool,
+}
+
+impl Ending {
+    fn of(kept: &Kept, caller: &Caller) -> Option<Self> {
+        let (id, is_told) = kept.auditor.as_ref()?.under_way()?;
+        Some(Self { id, is_told, may: !is_told && caller.may(Scope::Write) })
+    }
 }
 
 #[derive(Template)]
@@ -62,6 +89,7 @@ struct AuditsPage {
 struct AuditPage {
     shell: Shell,
     audit: Row,
+    ending: Option<Ending>,
     policies: String,
     unread: Vec<(String, String)>,
     others: Vec<(i64, String, bool)>,
@@ -144,7 +172,8 @@ async fn audits(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
     let shell = Shell::new(&state, &visit, "Audits", &[Crumb::here("Audits")]).await;
     let Some(kept) = &state.kept else {
         let nothing = Some(no_store(&state));
-        return page_of(&AuditsPage { shell, nothing, audits: Vec::new(), progress: None, may_begin: false });
+        let (audits, progress) = (Vec::new(), None);
+        return page_of(&AuditsPage { shell, nothing, audits, progress, may_begin: false, ending: None });
     };
     let audits = last_audits(kept, LISTED).await?;
     let progress = progress(kept);
@@ -153,6 +182,7 @@ async fn audits(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
         nothing: (audits.is_empty() && kept.auditor.is_none()).then(|| no_store(&state)),
         audits: audits.iter().map(|audit| Row::of(audit, &visit)).collect(),
         may_begin: kept.auditor.is_some() && progress.is_none() && caller.may(Scope::Write),
+        ending: Ending::of(kept, &caller),
         progress: progress.map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
     })
 }
@@ -161,6 +191,11 @@ async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> 
     let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
     auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, "/audits")]).into_response())
+}
+
+async fn cancel(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = end_early(&state, &id).await?;
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, format!("/audits/{id}"))]).into_response())
 }
 
 async fn audit(
@@ -195,6 +230,7 @@ async fn audit(
     page_of(&AuditPage {
         shell: Shell::new(&state, &visit, &title, &crumbs).await,
         audit: Row::of(&found, &visit),
+        ending: Ending::of(kept, &caller).filter(|ending| ending.id == found.id),
         policies: found.policies.clone(),
         unread: found.unread.clone().into_iter().collect(),
         others: others.collect(),

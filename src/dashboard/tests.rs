@@ -519,3 +519,36 @@ async fn a_theme_is_remembered_and_leads_nowhere_else() {
     let (_, _, body) = dashboard.ask(Method::GET, "/styleguide", &[("cookie", "theme=\"><script>")]).await;
     assert!(!body.contains("data-theme"));
 }
+
+#[tokio::test]
+async fn only_the_audit_that_is_under_way_can_be_cancelled() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store::open(directory.path(), None).await.unwrap();
+    let mut ended = store.begin_audit("", Trigger::Start, "p", Timestamp::now()).await.unwrap();
+    (ended.state, ended.finished) = (AuditState::Complete, Some(Timestamp::now()));
+    store.end_audit(&ended, &[], &[]).await.unwrap();
+    let running = store.begin_audit("", Trigger::Schedule, "p", Timestamp::now()).await.unwrap();
+    let (desk, cancel) = Desk::busy(running.id);
+    let dashboard = Dashboard::new(directory, Door::Open, Some(Kept { auditor: Some(desk), ..kept(store) }));
+    let ours = [(ORIGIN.as_str(), "http://localhost:8080")];
+    let button = format!("action=\"/audits/{}/cancel\"", running.id);
+    for path in ["/audits".to_owned(), format!("/audits/{}", running.id)] {
+        let (_, _, page) = dashboard.ask(Method::GET, &path, &[]).await;
+        assert!(page.contains(&button), "{path}: {page}");
+    }
+    for (id, expected) in [(ended.id.to_string(), 409), ("99".into(), 404), ("x".into(), 404)] {
+        for path in [format!("/audits/{id}/cancel"), format!("/api/v1/audits/{id}/cancel")] {
+            let (status, _, body) = dashboard.ask(Method::POST, &path, &ours).await;
+            assert_eq!(status.as_u16(), expected, "{path}: {body}");
+        }
+    }
+    assert!(!cancel.is_cancelled());
+    let (status, headers, _) = dashboard.ask(Method::POST, &format!("/audits/{}/cancel", running.id), &ours).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    assert_eq!(headers["location"], format!("/audits/{}", running.id));
+    assert!(cancel.is_cancelled());
+    let (_, _, page) = dashboard.ask(Method::GET, &format!("/audits/{}", running.id), &[]).await;
+    assert!(!page.contains(&button) && page.contains("It is being cancelled"), "{page}");
+    let (status, ..) = dashboard.ask(Method::POST, &format!("/api/v1/audits/{}/cancel", running.id), &ours).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "twice is once");
+}

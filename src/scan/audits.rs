@@ -58,6 +58,15 @@ const AUDIT: Endpoint = Endpoint {
     ..Endpoint::GET
 };
 
+const CANCEL: Endpoint = Endpoint {
+    method: Method::Post,
+    path: "/api/v1/audits/{id}/cancel",
+    scope: Some(Scope::Write),
+    about: "Has the audit under way end before its time; what it has not come to stays as it is",
+    statuses: &[202, 404, 409],
+    ..Endpoint::GET
+};
+
 const TRENDS: Endpoint = Endpoint {
     path: "/api/v1/trends",
     about: "What was open after each audit, what came and what was fixed, and the score; the newest first",
@@ -67,7 +76,7 @@ const TRENDS: Endpoint = Endpoint {
 
 /// Adds the paths.
 pub fn routes(routes: Routes) -> Routes {
-    routes.add(&AUDITS, audits).add(&BEGIN, begin).add(&AUDIT, audit).add(&TRENDS, trends)
+    routes.add(&AUDITS, audits).add(&BEGIN, begin).add(&AUDIT, audit).add(&CANCEL, cancel).add(&TRENDS, trends)
 }
 
 async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json<Text>, Problem> {
@@ -89,6 +98,25 @@ async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> 
     let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
     auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
     Ok((StatusCode::ACCEPTED, Json(json!({"state": "running"}))).into_response())
+}
+
+async fn cancel(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let id = end_early(&state, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(json!({"id": id, "state": "running"}))).into_response())
+}
+
+/// Tells an audit to end before its time, and returns its number.
+pub async fn end_early(state: &ApiState, id: &str) -> Result<i64, Problem> {
+    let kept = state.kept()?;
+    let auditor = kept.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
+    let unknown = || Problem::not_found(format!("there is no audit \"{id}\""));
+    let number: i64 = id.parse().map_err(|_| unknown())?;
+    if auditor.cancel(number) {
+        tracing::info!(audit = number, "an audit is cancelled");
+        return Ok(number);
+    }
+    kept.store.audit(number).await?.ok_or_else(unknown)?;
+    Err(Problem::conflict(format!("audit {number} is not under way")))
 }
 
 /// An audit, with what it counted.

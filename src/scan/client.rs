@@ -1,4 +1,5 @@
-//! Sends reports to a Gatepost that takes them in, for the webhook's outbox and for `gatepost scan --report`.
+//! Sends reports to a Gatepost that takes them in, for the webhook's outbox and for `gatepost scan --report`; and asks one
+//! for other things.
 
 use std::fmt;
 use std::fs;
@@ -8,7 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::request::Builder;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -100,7 +102,24 @@ impl Client {
 
     /// Sends one report, a whole JSON document.
     pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
-        let request = self.request(body)?;
+        let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
+        let (status, headers, text) = self.send(request, body).await?;
+        judge(status, &headers, &text)
+    }
+
+    /// Asks something of the API, and returns what it answers, whatever that is.
+    pub async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), NotTaken> {
+        let uri = self.receiver.at(path).ok_or_else(|| later(format!("{path} is no path")))?;
+        let (status, _, text) = self.send(Request::builder().method(method).uri(uri), Bytes::new()).await?;
+        Ok((status, text))
+    }
+
+    async fn send(&self, request: Builder, body: Bytes) -> Result<(StatusCode, HeaderMap, Bytes), NotTaken> {
+        let request = match &self.token_file {
+            None => request,
+            Some(file) => request.header(AUTHORIZATION, bearer(file)?),
+        };
+        let request = request.body(Full::new(body)).map_err(|error| later(error.to_string()))?;
         let answer = async {
             let answer = self.http().request(request).await.map_err(|error| later(chain(&error)))?;
             let (head, body) = answer.into_parts();
@@ -108,17 +127,7 @@ impl Client {
             Ok((head.status, head.headers, read.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
         };
         let answer = tokio::time::timeout(TIMEOUT, answer).await;
-        let (status, headers, text) = answer.map_err(|_| later(format!("no answer within {TIMEOUT:?}")))??;
-        judge(status, &headers, &text)
-    }
-
-    fn request(&self, body: Bytes) -> Result<Request<Full<Bytes>>, NotTaken> {
-        let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
-        let request = match &self.token_file {
-            None => request,
-            Some(file) => request.header(AUTHORIZATION, bearer(file)?),
-        };
-        request.body(Full::new(body)).map_err(|error| later(error.to_string()))
+        answer.map_err(|_| later(format!("no answer within {TIMEOUT:?}")))?
     }
 }
 
@@ -153,7 +162,7 @@ fn judge(status: StatusCode, headers: &HeaderMap, text: &[u8]) -> Result<(), Not
 }
 
 /// Returns what a problem says, or else the beginning of the text.
-fn detail(text: &[u8]) -> String {
+pub fn detail(text: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Problem {
         detail: String,

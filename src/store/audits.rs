@@ -69,7 +69,10 @@ pub(super) async fn end(
     ];
     session.run(update, params).await?;
     cover(session, audit, covered).await?;
-    count(session, audit, counts).await?;
+    // Who was told to end has counted a part only: what was counted before says more.
+    if audit.state != AuditState::Cancelled {
+        count(session, audit, counts).await?;
+    }
     history::record(session, audit).await
 }
 

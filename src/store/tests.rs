@@ -416,6 +416,11 @@ async fn an_audit_that_never_ended_is_abandoned_by_the_next(kept: Kept) {
     assert_eq!(store.counts(third.id).await.unwrap(), [count(0)]);
     let running = store.audits(&query(Filter { state: words(&["running"]), ..Filter::default() })).await.unwrap().items;
     assert_eq!(running, [other]);
+    let mut fourth = store.begin_audit("main", Trigger::Request, "p", at(5)).await.unwrap();
+    (fourth.state, fourth.finished) = (AuditState::Cancelled, Some(at(6)));
+    store.end_audit(&fourth, &[], &[]).await.unwrap();
+    assert_eq!(store.audit(fourth.id).await.unwrap().unwrap().state, AuditState::Cancelled);
+    assert_eq!(store.counts(fourth.id).await.unwrap(), [count(0)], "what was counted before says more");
 }
 
 async fn ended(store: &dyn Store, changes: Changes, minute: i64) -> i64 {
