@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use crate::events;
 use crate::support::argocd::{application, is_synced, syncs};
 use crate::support::decisions::Decision;
 use crate::support::delivered::{Delivered, runs_pods};
-use crate::support::objects::{Object, config_map, cron_job, deployment, privileged};
+use crate::support::objects::{Object, config_map, cron_job, deployment, privileged, untagged};
 use crate::support::wait::eventually;
 use crate::support::{create, http, kubectl, patch};
 
@@ -144,7 +145,7 @@ fn status_refreshes_and_finalizers_of_a_bad_application_pass() {
 
 /// Asks a scanner for Applications that are stuck, and has one synced again as it says.
 fn is_listed_with_what_syncs_again(delivered: &Delivered, name: &str) {
-    let mut scanner = delivered.scanner();
+    let mut scanner = delivered.scanner("gitops-scanner");
     scanner.launch();
     let listed = || -> Option<Value> {
         let answer: Value =
@@ -205,6 +206,29 @@ fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
     argocd.refresh("shop", "normal");
     runs_pods(&there, 2);
     argocd.comes_to_be_synced("shop");
+}
+
+#[test]
+fn a_new_violation_is_an_event_at_its_application() {
+    let Some(delivered) = delivered() else { return };
+    let argocd = &delivered.argocd;
+    delivered.repository.commit("told", [&deployment("web")]);
+    let told = application(&delivered.repository, "told");
+    argocd.kubectl().accepts(create(&told.with("/spec/syncPolicy/syncOptions", json!(["CreateNamespace=true"]))));
+    argocd.comes_to("told", "be synced", |application| syncs(application) == 1);
+    let mut scanner = delivered.scanner("told-scanner");
+    scanner.with(["--audit-interval", "2s", "--events"]);
+    scanner.launch();
+    eventually("the first audit", || scanner.logged("the cluster was audited").first().map(drop));
+    delivered.repository.commit("told", [&untagged("web")]);
+    argocd.refresh("told", "normal");
+    let expected =
+        "Application/told: 1 new violation in what it delivers: told Deployment/web: container-image-tag (high)";
+    eventually("an Event at the Application", || {
+        events::notes(argocd.kubectl()).into_iter().find(|note| note == expected)
+    });
+    let at_object = events::notes(&delivered.kubectl().in_namespace("told"));
+    assert!(at_object.iter().any(|note| note.starts_with("Deployment/web: 1 new violation: ")), "{at_object:?}");
 }
 
 #[test]

@@ -34,6 +34,7 @@ mod cluster_scope;
 mod deletion;
 mod doctor;
 mod enforce;
+mod events;
 mod exemptions;
 mod gitops;
 mod harness;

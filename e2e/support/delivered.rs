@@ -79,8 +79,8 @@ impl Delivered {
     }
 
     /// Returns a scanner that is run as its StatefulSet would run it.
-    pub fn scanner(&self) -> Serving {
-        manifests::scanner("gitops-scanner", &self.control_plane)
+    pub fn scanner(&self, name: &str) -> Serving {
+        manifests::scanner(name, &self.control_plane)
     }
 
     /// Returns what Gatepost's log says it decided, the oldest first.

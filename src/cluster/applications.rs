@@ -3,6 +3,7 @@
 //! They are listed when somebody asks, and remembered for some seconds: Argo CD writes their status so often that a watch
 //! of them would cost more than all who look.
 
+pub mod holding;
 pub mod sync;
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod applications;
 pub mod doctor;
+pub mod events;
 pub mod exemptions;
 pub mod identity;
 pub mod installation;

@@ -188,6 +188,13 @@ pub struct Settings {
     /// Write what audits find into the cluster, as objects of this API
     #[arg(long, value_enum, value_name = "API", default_value_t)]
     pub policy_reports: PolicyReports,
+    /// Write an Event at each object in which an audit finds something new that is denied or warned of, and at the Argo CD
+    /// Application that delivers it
+    #[arg(long)]
+    pub events: bool,
+    /// Events that are written after an audit, at most
+    #[arg(long, value_name = "N", default_value = "100")]
+    pub events_per_audit: NonZeroUsize,
     /// How log lines look
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

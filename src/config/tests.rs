@@ -37,7 +37,7 @@ fn sample(scalar: &Scalar, number: usize) -> String {
         "role" => word(["scanner", "all", "scanner"]),
         "externalUrl" => format!("https://name-{number}"),
         "scanner" => format!("https://name-{number}/"),
-        "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
+        "events" | "judgeOwned" | "auditSecrets" => word(["true", "false", "true"]),
         "registration" => word(["self", "none", "manifest"]),
         "failurePolicy" => word(["fail", "ignore", "fail"]),
         "policyReports" => word(["openreports", "off", "wgpolicyk8s"]),

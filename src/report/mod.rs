@@ -3,6 +3,7 @@
 //! Pure: values in, text out. Nothing here reads files, clocks or the environment.
 
 pub mod csv;
+pub mod event;
 pub mod fault;
 pub mod finding;
 pub mod json;

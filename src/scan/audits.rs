@@ -108,15 +108,15 @@ async fn cancel(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> R
 /// Tells an audit to end before its time, and returns its number.
 pub async fn end_early(state: &ApiState, id: &str) -> Result<i64, Problem> {
     let kept = state.kept()?;
-    let auditor = kept.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
     let unknown = || Problem::not_found(format!("there is no audit \"{id}\""));
     let number: i64 = id.parse().map_err(|_| unknown())?;
-    if auditor.cancel(number) {
-        tracing::info!(audit = number, "an audit is cancelled");
-        return Ok(number);
-    }
     kept.store.audit(number).await?.ok_or_else(unknown)?;
-    Err(Problem::conflict(format!("audit {number} is not under way")))
+    let auditor = kept.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
+    if !auditor.cancel(number) {
+        return Err(Problem::conflict(format!("audit {number} is not under way")));
+    }
+    tracing::info!(audit = number, "an audit is cancelled");
+    Ok(number)
 }
 
 /// An audit, with what it counted.

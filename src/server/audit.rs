@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{broadcast, watch};
 
-use super::{ServeError, keep, notify, reports};
+use super::{ServeError, events, keep, notify, reports};
 use crate::audit::{Auditor, Rules, patient};
 use crate::cluster::applications::Applications;
 use crate::config::{PolicyReports, Settings};
@@ -40,11 +40,16 @@ pub async fn start(
     if audited.is_none() && settings.policy_reports != PolicyReports::Off {
         tracing::warn!("nothing is audited here, so no policy reports are written");
     }
+    if audited.is_none() && settings.events {
+        tracing::warn!("nothing is audited here, so no Events are written");
+    }
     app.metrics.findings.set_interval(audited.as_ref().map(|(_, interval)| *interval));
     let auditor = audited.map(|(client, interval)| {
         let (ended, _) = broadcast::channel(AUDITS);
         let told = (&*app.metrics, readiness.clone());
         reports::start(settings, (client.clone(), store.clone()), told, ended.subscribe(), stopped.clone());
+        let kept = (client.clone(), store.clone());
+        events::start(settings, kept, &app.metrics, ended.subscribe(), stopped.clone());
         let (judging, told) = (app.clone(), app.clone());
         let auditor = Auditor {
             client,

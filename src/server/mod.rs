@@ -4,6 +4,7 @@ mod audit;
 pub mod bundle;
 pub mod certificates;
 mod descriptors;
+mod events;
 mod exemptions;
 mod files;
 mod in_use;

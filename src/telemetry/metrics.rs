@@ -18,6 +18,7 @@ use super::bundle::BundleMetrics;
 use super::by_rule::RuleSeries;
 use super::certificates::CertificateMetrics;
 use super::connections::ConnectionMetrics;
+use super::events::EventMetrics;
 use super::exemptions::ExemptionMetrics;
 use super::findings::FindingMetrics;
 use super::logs::LogMetrics;
@@ -75,6 +76,8 @@ pub struct Metrics {
     pub reloads: ReloadMetrics,
     /// Reports in the cluster.
     pub reports: ReportMetrics,
+    /// Events about new findings.
+    pub events: EventMetrics,
     /// What rules found.
     pub rules: RuleMetrics,
     /// What is kept.
@@ -128,6 +131,7 @@ impl Metrics {
             registration: RegistrationMetrics::register(ours),
             reloads: ReloadMetrics::register(ours),
             reports: ReportMetrics::register(ours),
+            events: EventMetrics::register(ours),
             rules: RuleMetrics::register(ours, &series),
             store: StoreMetrics::register(ours),
             audit: AuditCost::register(ours),

@@ -7,6 +7,7 @@ pub mod bundle;
 pub mod by_rule;
 pub mod certificates;
 pub mod connections;
+pub mod events;
 pub mod exemptions;
 pub mod findings;
 pub mod log_queue;
