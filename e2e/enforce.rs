@@ -165,3 +165,51 @@ fn modes_are_written_by_the_viewers_own_token_and_taken_back() {
     assert_eq!((&last["takesBack"], &last["after"]), (&made["id"], &made["before"]));
     assert_eq!(post("/modes/back", &both, form.0, &form.1).0, 409, "it has been changed since");
 }
+
+/// Asks the API.
+fn ask(gatepost: &Gatepost, path: &str) -> Option<Value> {
+    serde_json::from_str(&http::body_of(&gatepost.serving().http()?, path)?).ok()
+}
+
+/// Returns the finding of a rule in a namespace, by itself.
+fn finding(gatepost: &Gatepost, namespace: &str, rule: &str) -> Option<Value> {
+    let found = ask(gatepost, &format!("/api/v1/findings?namespace={namespace}&rule={rule}"))?;
+    ask(gatepost, &format!("/api/v1/findings/{}", found["items"][0]["id"].as_str()?))
+}
+
+/// Waits until an audit has ended that began after now.
+fn audited_once_more(gatepost: &Gatepost) {
+    let ended = || gatepost.log_lines("the cluster was audited").len();
+    let before = ended();
+    eventually("another audit", || (ended() >= before + 2).then_some(()));
+}
+
+#[test]
+fn what_no_decision_explains_says_how_it_came_in() {
+    let (arguments, failure_policy) = (&["--audit-interval", "2s"], "Ignore");
+    let options = Options { failure_policy, arguments, ..Options::default() };
+    let Some(mut gatepost) = Gatepost::start(&options) else { return };
+    let shop = gatepost.namespace("explained", &["warn=off", "audit=off"]);
+    shop.accepts(apply(&untagged("web")));
+    let recorded = eventually("it to be found by the namespace's labels", || {
+        finding(&gatepost, &shop.name, "container-image-tag").filter(|found| found["action"] == "record")
+    });
+    assert_eq!(recorded["wayIn"], Value::Null, "{recorded:#}");
+    audited_once_more(&gatepost);
+    shop.set("enforce=recommended");
+    let told = eventually("how it came in", || {
+        let found = finding(&gatepost, &shop.name, "container-image-tag")?;
+        (found["action"] == "deny" && found["wayIn"]["way"] != "unknown").then_some(found)
+    });
+    assert_eq!(told["wayIn"]["way"], "beforeEnforcement", "{told:#}");
+    assert!(told["wayIn"]["why"].as_str().is_some_and(|why| why.contains("still saw that it was not denied")));
+
+    audited_once_more(&gatepost);
+    gatepost.kill();
+    shop.accepts(apply(&privileged("root")));
+    gatepost.launch();
+    let told = eventually("what came while it was away", || {
+        finding(&gatepost, &shop.name, "container-privileged").filter(|found| found["action"] == "deny")
+    });
+    assert_eq!((&told["wayIn"]["way"], &told["broughtIn"]), (&"whileAway".into(), &Value::Null), "{told:#}");
+}

@@ -118,7 +118,7 @@ fn rights_name_what_they_are_for() {
                 is_of_status || ["create", "list"].iter().any(|verb| of("verbs").contains(&(*verb).to_owned()));
             assert!(needs_no_name || !of("resourceNames").is_empty(), "{rule}");
             // An audit looks at ConfigMaps, and at no Secret.
-            let is_audit = role["metadata"]["name"] == "gatepost-audit" && of("verbs") == ["list", "watch"];
+            let is_audit = role["metadata"]["name"] == "gatepost-audit" && of("verbs") == ["get", "list", "watch"];
             for (secret, is_audited) in [("secrets", false), ("configmaps", is_audit)] {
                 let is_limited = is_audited || of("verbs") == ["create"] || !of("resourceNames").is_empty();
                 assert!(!of("resources").contains(&secret.to_owned()) || is_limited, "{rule}");

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::kinds::{Listed, discover};
 use super::likeness::Parts;
-use super::list::{FIRST_PAGE, Lister, Page, PageError, next_limit};
+use super::list::{FIRST_PAGE, Lister, Page, PageError, Reached, next_limit};
 use super::owner::{Meta, Owner, Owners, digest};
 use crate::admission::foresee::{Foreseen, Standing};
 use crate::admission::{Controllers, Reviewer};
@@ -162,16 +162,23 @@ impl Reader {
         ahead: &mut Ahead,
     ) -> Result<(Vec<ObjectAhead>, Owners), String> {
         let (mut found, mut owners) = (Vec::new(), Owners::new());
-        let (mut limit, mut at): (u32, Option<String>) = (FIRST_PAGE, None);
+        let (mut limit, mut reached, before) = (FIRST_PAGE, Reached::default(), ahead.looked_at);
         loop {
             if ahead.looked_at >= MOST {
                 return Err(format!("more than {MOST} objects"));
             }
-            let page = lister.page(&self.client, url, limit, at.as_deref()).await;
-            let text = page.map_err(|error| match error {
-                PageError::Gone(_) => "410: the list grew too old".to_owned(),
-                PageError::Missing(cause) | PageError::Forbidden(cause) | PageError::Unread(cause) => cause,
-            })?;
+            let text = match lister.page(&self.client, url, limit, reached.at.as_deref()).await {
+                Ok(text) => text,
+                Err(error) => {
+                    reached.go_on(error).map_err(PageError::cause)?;
+                    if reached.at.is_none() {
+                        // It begins again, and with it what was found.
+                        found.clear();
+                        ahead.looked_at = before;
+                    }
+                    continue;
+                }
+            };
             let bytes = text.len();
             let done = on_a_thread(work(text)).await?;
             limit = next_limit(done.objects, bytes);
@@ -181,8 +188,8 @@ impl Reader {
             if let Some(fault) = done.fault {
                 return Err(fault);
             }
-            at = done.next;
-            if at.is_none() {
+            reached.at = done.next;
+            if reached.at.is_none() {
                 return Ok((found, owners));
             }
         }

@@ -215,6 +215,9 @@ impl Auditor {
             (outcome.findings.opened, outcome.findings.fixed, outcome.findings.closed);
         audit.unread = outcome.unread;
         self.store.end_audit(&audit, &outcome.covered, &outcome.counts).await?;
+        if let Some(enforcing) = outcome.enforcing.filter(|_| audit.state.is_through()) {
+            self.store.note_enforcing(&audit, &enforcing).await?;
+        }
         Ok(audit)
     }
 }

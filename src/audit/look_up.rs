@@ -10,6 +10,7 @@ use super::list::{Extent, FIRST_PAGE, Page, PageError, Reached};
 use super::pass::Pass;
 use super::scope::{Looked, World};
 use super::sink::Sink;
+use crate::engine::value::ObjectBuilder;
 use crate::engine::{Fields as _, Value, json};
 use crate::policy::NamespaceMeta;
 
@@ -83,7 +84,7 @@ impl<S: Sink> Pass<'_, S> {
             let text =
                 |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default().to_owned();
             let (namespace, name) = (text("namespace"), text("name"));
-            found.entry(namespace).or_default().insert(name, object);
+            found.entry(namespace).or_default().insert(name, slim(&object));
             Ok(())
         })
         .await?;
@@ -126,4 +127,11 @@ impl<S: Sink> Pass<'_, S> {
 #[allow(clippy::needless_pass_by_value, reason = "handed to map_err, which gives it away")]
 fn words(error: serde_json::Error) -> String {
     error.to_string()
+}
+
+/// Returns an object as the watch at admission keeps it: without who wrote which of its fields.
+fn slim(object: &Value) -> Value {
+    let Some(metadata) = object.field("metadata") else { return object.clone() };
+    let metadata = ObjectBuilder::from_value(metadata).without("managedFields").build();
+    ObjectBuilder::from_value(object).set(&"metadata".into(), metadata).build()
 }

@@ -16,7 +16,7 @@ use super::owner::{Owner, Owners};
 use super::scope::Rules;
 use super::sink::{Sink, Tally};
 use crate::policy::exemption::ExemptionName;
-use crate::store::{AuditState, Covered, RuleCount, Stored};
+use crate::store::{AuditState, Covered, Enforcing, RuleCount, Stored};
 
 /// How far a pass has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,6 +50,8 @@ pub struct Outcome {
     pub counts: Vec<RuleCount>,
     /// Exemptions that excuse something.
     pub exemptions: BTreeSet<ExemptionName>,
+    /// What namespaces enforce; none where that could not be read.
+    pub enforcing: Option<Vec<Enforcing>>,
 }
 
 /// What a pass is made with.
@@ -139,6 +141,7 @@ impl<S: Sink> Pass<'_, S> {
         gathered.outcome.unread.clone_from(&served.unread);
         let world = Arc::new(self.world(&served.kinds, &mut gathered.outcome.unread).await);
         let policies = world.policies();
+        gathered.outcome.enforcing = world.enforcing();
         let kinds = served.wanted(&self.rules.bundle, &policies, self.secrets);
         self.progress.send_modify(|progress| progress.kinds = kinds.len());
         for listed in &kinds {

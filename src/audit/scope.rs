@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Bundle, Fields as _, Limits, ResolvedPolicy, Value};
-use crate::policy::{Exemptions, Grant, NamespaceMeta};
+use crate::policy::{Exemptions, Grant, Mode, NamespaceMeta};
+use crate::store::Enforcing;
 
 /// What is in force when an audit begins; it holds for the whole pass.
 #[derive(Debug, Clone)]
@@ -107,6 +108,24 @@ impl World {
             found.extend(place.policies.iter().map(|policy| (policy.name.clone(), policy.clone())));
         }
         found.into_values().collect()
+    }
+
+    /// Returns what is enforced, by namespace and policy; none where namespaces could not be read.
+    pub fn enforcing(&self) -> Option<Vec<Enforcing>> {
+        let named = self.namespaces()?.into_iter().map(Where::Namespace);
+        let of = |at: Where| {
+            let place = self.place(&at);
+            let namespace = if let Where::Namespace(name) = at { name } else { String::new() };
+            let enforces =
+                |grant: &&Grant| grant.mode == Mode::Enforce && grant.from.is_none_or(|from| from <= self.now);
+            let grants = place.grants.iter().filter(enforces).map(|grant| Enforcing {
+                namespace: namespace.clone(),
+                policy: grant.policy.to_string(),
+                severity: grant.severity.map(|severity| severity.to_string()).unwrap_or_default(),
+            });
+            grants.collect::<Vec<_>>()
+        };
+        Some(named.chain([Where::Cluster]).flat_map(of).collect())
     }
 
     /// Returns what judges the objects of a place.

@@ -14,13 +14,12 @@ use super::facets::{self, Chip, Choice};
 use super::links::Place;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::{When, number};
-use crate::policy::GroupVersionKind;
-use crate::policy::exemption::{Exemption, ExemptionState, MatchSpec, Subject};
+use crate::policy::exemption::{Exemption, ExemptionState, MatchSpec};
 use crate::report::finding::Finding;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Query, Routes};
-use crate::scan::exemptions::{FILTERS, Item, asked_for, page, visible};
+use crate::scan::exemptions::{FILTERS, Item, asked_for, covering, page, visible};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
 
@@ -194,52 +193,6 @@ impl Beside {
 /// Returns the exemptions in force that are about a finding, as its object was judged.
 pub fn beside(state: &ApiState, finding: &Finding, object: Option<&Value>, visit: &Visit) -> Vec<Beside> {
     let in_force = state.app.in_force.load();
-    let labels = object.and_then(|object| object.pointer("/metadata/labels")?.as_object());
-    let labels = labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
-    let namespace = Some(finding.object.namespace.as_str()).filter(|namespace| !namespace.is_empty());
-    let version = finding.api_version.rsplit('/').next().unwrap_or_default();
-    let subject = Subject {
-        kind: GroupVersionKind {
-            group: finding.object.group.clone(),
-            version: version.to_owned(),
-            kind: finding.object.kind.clone(),
-        },
-        has_template: object.is_some_and(|object| object.pointer("/spec/template").is_some()),
-        namespace,
-        name: &finding.object.name,
-        labels: labels.collect(),
-        user: None,
-    };
-    let image = object.and_then(|object| image(object, &finding.path));
-    let covering = in_force.exemptions.covering(&finding.rule, &subject, image, Timestamp::now());
+    let covering = covering(&in_force, finding, object, Timestamp::now());
     covering.into_iter().map(|exemption| Beside::of(exemption, visit)).collect()
-}
-
-/// Returns the image of the container that a JSON Pointer leads into.
-fn image<'o>(object: &'o Value, path: &str) -> Option<&'o str> {
-    let lists = ["/containers/", "/initContainers/", "/ephemeralContainers/"];
-    let after = lists.iter().find_map(|list| Some(path.find(list)?.saturating_add(list.len())))?;
-    let end = path.get(after..)?.find('/').map_or(path.len(), |length| after.saturating_add(length));
-    object.pointer(path.get(..end)?)?.get("image")?.as_str()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn the_image_is_that_of_the_container_the_path_leads_into() {
-        let object = json!({"spec": {"containers": [{"image": "a"}, {"image": "b"}], "other": 1}});
-        for (path, expected) in [
-            ("/spec/containers/1/securityContext/privileged", Some("b")),
-            ("/spec/containers/0", Some("a")),
-            ("/spec/containers/7/image", None),
-            ("/spec/other", None),
-            ("", None),
-        ] {
-            assert_eq!(image(&object, path), expected, "{path}");
-        }
-    }
 }

@@ -17,9 +17,11 @@ use super::words::{When, number};
 use crate::admission::decide::Action;
 use crate::policy::Rule;
 use crate::report::finding::{CloseReason, Finding, Fingerprint, State as Standing};
+use crate::report::way_in::{Way, WayIn};
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::problem::Problem;
+use crate::scan::way_in::way_in;
 use crate::scan::{ApiState, Kept};
 use crate::store::{Facet, Filter, FindingSort, PageQuery};
 
@@ -113,6 +115,17 @@ pub const fn closed(reason: CloseReason) -> &'static str {
     }
 }
 
+/// Returns how a violation came in, in words.
+const fn came(way: Way) -> &'static str {
+    match way {
+        Way::BeforeEnforcement => "Was there before it was denied",
+        Way::WhileAway => "Came in while Gatepost was away",
+        Way::Exempt => "Was exempt when it came in",
+        Way::NotRegistered => "Came in without the API server asking Gatepost",
+        Way::Unknown => "How it came in is not known",
+    }
+}
+
 async fn finding(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
@@ -126,6 +139,7 @@ async fn finding(
     let in_force = state.app.in_force.load();
     let rule = in_force.bundle.catalogue().rule(finding.rule.as_str()).ok().map(|rule| Explained::of(rule));
     let object = object(kept, &finding).await?;
+    let way_in = way_in(&state, kept, &in_force, &finding, object.as_ref()).await?;
     let exemptions = beside(&state, &finding, object.as_ref(), &visit);
     let is_missing = object.as_ref().is_some_and(|object| object.pointer(&finding.path).is_none());
     let manifest =
@@ -138,7 +152,7 @@ async fn finding(
         rule,
         manifest,
         is_missing,
-        events: events(&finding, &visit),
+        events: events(&finding, way_in, &visit),
         last_seen: visit.when(finding.last_seen),
         policies: finding.policies.clone(),
         related: related(kept, &finding, &visit).await?,
@@ -165,7 +179,7 @@ async fn object(kept: &Kept, finding: &Finding) -> Result<Option<serde_json::Val
     Ok(content.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-fn events(finding: &Finding, visit: &Visit) -> Vec<Event> {
+fn events(finding: &Finding, way_in: Option<WayIn>, visit: &Visit) -> Vec<Event> {
     let event = |tone, what: String, when| Event { tone, what, when, decision: String::new() };
     let mut events = Vec::new();
     if let Some(by) = &finding.brought_in {
@@ -174,6 +188,9 @@ fn events(finding: &Finding, visit: &Visit) -> Vec<Event> {
             decision: super::decisions::href(&by.decision),
             ..event("warn", what, Some(visit.when(by.time)))
         });
+    }
+    if let Some(WayIn { way, why }) = way_in {
+        events.push(event("warn", format!("{}: {why}", came(way)), None));
     }
     events.push(event("bad", "First found by an audit".to_owned(), Some(visit.when(finding.first_seen))));
     if finding.reopened > 0 {

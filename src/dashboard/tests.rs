@@ -260,6 +260,7 @@ fn kept(store: Arc<dyn Store>) -> Kept {
     Kept {
         store,
         feed: Arc::new(Feed::new(watch::channel(false).1)),
+        answers_requests: true,
         auditor: Some(Desk::idle()),
         notifier: notify::Desk::default(),
         applications: None,

@@ -18,6 +18,7 @@ pub mod score;
 pub mod suggest;
 pub mod tally;
 pub mod text;
+pub mod way_in;
 
 pub use fault::Fault;
 pub use json::{JsonReport, LineReport};

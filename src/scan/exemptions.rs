@@ -15,8 +15,9 @@ use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, RULE};
 use super::problem::{Flaw, Problem};
-use crate::policy::RuleId;
-use crate::policy::exemption::{ExemptionName, ExemptionSpec, ExemptionState, Written};
+use crate::policy::exemption::{Exemption, ExemptionName, ExemptionSpec, ExemptionState, Subject, Written};
+use crate::policy::{GroupVersionKind, RuleId};
+use crate::report::finding::Finding;
 use crate::store::Page;
 use crate::webhook::in_force::InForce;
 
@@ -169,4 +170,60 @@ pub fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
     let items: Vec<Item> = rest.by_ref().take(lists::limit(query)).collect();
     let next = rest.next().and_then(|_| items.last().map(Item::cursor));
     Ok(Page { items, next })
+}
+
+/// Returns the exemptions that are about a finding at an instant: of its rule, its object, and the container's image.
+pub fn covering<'e>(
+    in_force: &'e InForce,
+    finding: &Finding,
+    object: Option<&Text>,
+    at: Timestamp,
+) -> Vec<&'e Arc<Exemption>> {
+    let labels = object.and_then(|object| object.pointer("/metadata/labels")?.as_object());
+    let labels = labels.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str(), value.as_str()?)));
+    let namespace = Some(finding.object.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+    let version = finding.api_version.rsplit('/').next().unwrap_or_default();
+    let subject = Subject {
+        kind: GroupVersionKind {
+            group: finding.object.group.clone(),
+            version: version.to_owned(),
+            kind: finding.object.kind.clone(),
+        },
+        has_template: object.is_some_and(|object| object.pointer("/spec/template").is_some()),
+        namespace,
+        name: &finding.object.name,
+        labels: labels.collect(),
+        user: None,
+    };
+    let image = object.and_then(|object| image(object, &finding.path));
+    in_force.exemptions.covering(&finding.rule, &subject, image, at)
+}
+
+/// Returns the image of the container that a JSON Pointer leads into.
+fn image<'o>(object: &'o Text, path: &str) -> Option<&'o str> {
+    let lists = ["/containers/", "/initContainers/", "/ephemeralContainers/"];
+    let after = lists.iter().find_map(|list| Some(path.find(list)?.saturating_add(list.len())))?;
+    let end = path.get(after..)?.find('/').map_or(path.len(), |length| after.saturating_add(length));
+    object.pointer(path.get(..end)?)?.get("image")?.as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::image;
+
+    #[test]
+    fn the_image_is_that_of_the_container_the_path_leads_into() {
+        let object = json!({"spec": {"containers": [{"image": "a"}, {"image": "b"}], "other": 1}});
+        for (path, expected) in [
+            ("/spec/containers/1/securityContext/privileged", Some("b")),
+            ("/spec/containers/0", Some("a")),
+            ("/spec/containers/7/image", None),
+            ("/spec/other", None),
+            ("", None),
+        ] {
+            assert_eq!(image(&object, path), expected, "{path}");
+        }
+    }
 }

@@ -12,6 +12,7 @@ use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, APPLICATION, EFFORT, KIND, MODE, NAMESPACE, OWNER, PAGES, POLICY, RULE, SEVERITY};
 use super::problem::Problem;
+use super::way_in::way_in;
 use crate::report::Resource;
 use crate::report::finding::{Finding, Fingerprint};
 use crate::store::{Filter, FindingSort, Page};
@@ -124,8 +125,10 @@ async fn finding(
     let finding = found.ok_or_else(|| Problem::not_found(format!("there is no finding \"{id}\"")))?;
     let content = kept.store.content(&finding.content).await?;
     let object: Option<Text> = content.and_then(|text| serde_json::from_str(&text).ok());
+    let way_in = way_in(&state, kept, &state.app.in_force.load(), &finding, object.as_ref()).await?;
     let mut told = json!(Told::from(finding));
     if let Some(fields) = told.as_object_mut() {
+        fields.extend(way_in.map(|way_in| ("wayIn".to_owned(), json!(way_in))));
         fields.insert("object".into(), object.unwrap_or_default());
     }
     Ok(Json(told))

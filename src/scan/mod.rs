@@ -38,6 +38,7 @@ pub mod standing;
 mod stream;
 pub mod suggestions;
 pub mod tokens;
+pub mod way_in;
 
 use std::io;
 use std::num::NonZeroUsize;
@@ -119,6 +120,8 @@ pub struct Kept {
     pub store: Arc<dyn Store>,
     /// Tells whoever watches what is taken in.
     pub feed: Arc<Feed>,
+    /// Whether this process answers the API server too, so that nobody does while it is away.
+    pub answers_requests: bool,
     /// Who audits, where anybody does.
     pub auditor: Option<audit::Desk>,
     /// Who tells people what happens.

@@ -67,7 +67,8 @@ pub async fn start(
         auditor.start(stopped.clone())
     });
     let feed = Arc::new(Feed::new(stopped.clone()));
-    Ok(Some(Kept { store, feed, auditor, notifier, applications }))
+    let answers_requests = settings.role.answers_requests();
+    Ok(Some(Kept { store, feed, answers_requests, auditor, notifier, applications }))
 }
 
 fn rules(app: &App) -> Rules {

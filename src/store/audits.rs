@@ -161,6 +161,21 @@ pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<()>) -> St
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), read).await
 }
 
+/// Returns the audits that began up to a time, the newest first.
+pub(super) async fn until(
+    session: &mut dyn Session,
+    cluster: &str,
+    time: Timestamp,
+    limit: usize,
+) -> Stored<Vec<Audit>> {
+    let mut select = Select::new(COLUMNS, "audit");
+    select.is("cluster", cluster);
+    let time = select.bind(time);
+    select.only(format!("started <= {time}"));
+    let rows = select.rows(session, &format!("ORDER BY id DESC LIMIT {limit}")).await?;
+    rows.into_iter().map(|row| read(&mut row.cells())).collect()
+}
+
 pub(super) async fn one(session: &mut dyn Session, id: i64) -> Stored<Option<Audit>> {
     let mut select = Select::new(COLUMNS, "audit");
     select.is("id", id);

@@ -14,10 +14,11 @@ use super::prune::{self, Step};
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
-    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, Facet, Filter, FindingSort, History,
-    ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored, Taken, Token, Trigger,
+    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet, Filter,
+    FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored,
+    Taken, Token, Trigger,
 };
-use super::{audits, change, counts, findings, history, mode_changes, notified, reports, tokens};
+use super::{audits, change, counts, enforced, findings, history, mode_changes, notified, reports, tokens};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -201,6 +202,24 @@ impl Store for Database {
 
     async fn check(&self, id: i64) -> Stored<Option<Check>> {
         self.read(Box::new(move |session| Box::pin(async move { reports::check_of(session, id).await }))).await
+    }
+
+    async fn audits_until(&self, cluster: &str, time: Timestamp, limit: usize) -> Stored<Vec<Audit>> {
+        let cluster = cluster.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { audits::until(session, &cluster, time, limit).await })))
+            .await
+    }
+
+    async fn note_enforcing(&self, audit: &Audit, enforcing: &[Enforcing]) -> Stored<()> {
+        let (audit, enforcing) = (audit.clone(), enforcing.to_vec());
+        self.write(Box::new(move |session| Box::pin(async move { enforced::note(session, &audit, &enforcing).await })))
+            .await
+    }
+
+    async fn enforced_since(&self, cluster: &str, namespace: &str) -> Stored<Vec<EnforcedSince>> {
+        let (cluster, namespace) = (cluster.to_owned(), namespace.to_owned());
+        self.read(Box::new(move |session| Box::pin(async move { enforced::of(session, &cluster, &namespace).await })))
+            .await
     }
 
     async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>> {

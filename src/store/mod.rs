@@ -7,6 +7,7 @@ mod audits;
 mod change;
 mod counts;
 mod database;
+mod enforced;
 mod findings;
 mod history;
 mod mode_changes;
@@ -166,6 +167,30 @@ pub struct RuleCount {
     pub skipped: u64,
     /// Objects that an exemption excuses.
     pub exempt: u64,
+}
+
+/// A policy that a namespace enforces.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Enforcing {
+    /// The namespace, empty for what is outside any.
+    pub namespace: String,
+    /// The policy.
+    pub policy: String,
+    /// The least severity that is denied, empty where all are.
+    pub severity: String,
+}
+
+/// Since when a policy is enforced, as audits have seen it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnforcedSince {
+    /// The policy.
+    pub policy: String,
+    /// The least severity that is denied, empty where all are.
+    pub severity: String,
+    /// The last audit that saw it otherwise began then; none where no audit did.
+    pub not_before: Option<Timestamp>,
+    /// The first audit that saw it so ended then.
+    pub since: Timestamp,
 }
 
 /// A part of the cluster that an audit looked at completely.
@@ -601,6 +626,15 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns one check.
     async fn check(&self, id: i64) -> Stored<Option<Check>>;
+
+    /// Returns the audits that began up to a time, the newest first, at most `limit`.
+    async fn audits_until(&self, cluster: &str, time: Timestamp, limit: usize) -> Stored<Vec<Audit>>;
+
+    /// Notes everything that an audit which has ended saw enforced in its cluster.
+    async fn note_enforcing(&self, audit: &Audit, enforcing: &[Enforcing]) -> Stored<()>;
+
+    /// Returns since when a namespace, or what is in none, enforces what it enforces.
+    async fn enforced_since(&self, cluster: &str, namespace: &str) -> Stored<Vec<EnforcedSince>>;
 
     /// Returns up to when a target of notifications has been told, by event.
     async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>>;

@@ -118,6 +118,7 @@ on_both! {
     a_batch_is_taken_in_once_and_decisions_are_found,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
+    what_is_enforced_is_known_by_when_audits_saw_it,
     targets_are_told_from_where_they_were_told_last,
     checks_are_a_history_by_source,
     tokens_are_kept_by_their_hash_until_they_are_revoked,
@@ -590,6 +591,46 @@ async fn who_brought_a_finding_in_is_known_whichever_comes_first(kept: Kept) {
     assert_eq!(user(&after.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&before.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&never.id).await, None);
+}
+
+async fn what_is_enforced_is_known_by_when_audits_saw_it(kept: Kept) {
+    let store = &kept.store;
+    let enforcing = |namespace: &str, policy: &str, severity: &str| Enforcing {
+        namespace: namespace.into(),
+        policy: policy.into(),
+        severity: severity.into(),
+    };
+    let audited = async |minute: i64, seen: &[Enforcing]| {
+        let mut audit = store.begin_audit("main", Trigger::Schedule, "p", at(minute)).await.unwrap();
+        (audit.state, audit.finished) = (AuditState::Complete, Some(at(minute + 1)));
+        store.end_audit(&audit, &[], &[]).await.unwrap();
+        store.note_enforcing(&audit, seen).await.unwrap();
+    };
+    let since = async |namespace: &str| -> Vec<(String, String, Option<Timestamp>, Timestamp)> {
+        let known = store.enforced_since("main", namespace).await.unwrap();
+        known.into_iter().map(|one| (one.policy, one.severity, one.not_before, one.since)).collect()
+    };
+    let mut unnoted = store.begin_audit("main", Trigger::Start, "p", at(0)).await.unwrap();
+    (unnoted.state, unnoted.finished) = (AuditState::Complete, Some(at(1)));
+    store.end_audit(&unnoted, &[], &[]).await.unwrap();
+    let shop = enforcing("shop", "baseline", "");
+    audited(10, std::slice::from_ref(&shop)).await;
+    let first = [("baseline".to_owned(), String::new(), None, at(11))];
+    assert_eq!(since("shop").await, first, "what was there when nobody noted it began at some time");
+    let more = [shop.clone(), enforcing("shop", "strict", "high"), enforcing("", "baseline", "")];
+    audited(20, &more).await;
+    audited(30, &more).await;
+    let strict = ("strict".to_owned(), "high".to_owned(), Some(at(10)), at(21));
+    assert_eq!(since("shop").await, [first[0].clone(), strict]);
+    assert_eq!(since("").await, [("baseline".to_owned(), String::new(), Some(at(10)), at(21))]);
+    assert_eq!(since("bank").await, []);
+    audited(40, &[]).await;
+    assert_eq!(since("shop").await, []);
+    audited(50, &[shop]).await;
+    assert_eq!(since("shop").await, [("baseline".to_owned(), String::new(), Some(at(40)), at(51))]);
+    let until = store.audits_until("main", at(25), 2).await.unwrap();
+    assert_eq!(until.iter().map(|audit| audit.started).collect::<Vec<_>>(), [at(20), at(10)]);
+    assert!(store.audits_until("other", at(25), 2).await.unwrap().is_empty());
 }
 
 async fn checks_are_a_history_by_source(kept: Kept) {

@@ -21,13 +21,26 @@ mod whole;
 
 use std::error::Error;
 
+use jiff::Timestamp;
+use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
+use kube::api::ListParams;
+use kube::{Api, Client};
+
 pub use compare::{Difference, Field};
 pub use entry::{Configuration, Entry};
 pub use keeper::{Given, Keeper, Note, Notes};
 pub use state::resume;
-pub use wanted::{Address, Wanted};
+pub use wanted::{Address, Wanted, is_sent};
 
+use crate::cluster::installation::NAME;
 pub use crate::config::{FailurePolicy, Registration};
+
+/// Returns when the registration was made that stands; none where there is none. Needs `list` alone, which audits have.
+pub async fn made(client: &Client) -> kube::Result<Option<Timestamp>> {
+    let api: Api<ValidatingWebhookConfiguration> = Api::all(client.clone());
+    let list = api.list(&ListParams::default().fields(&format!("metadata.name={NAME}"))).await?;
+    Ok(list.items.into_iter().next().and_then(|found| found.metadata.creation_timestamp).map(|time| time.0))
+}
 
 /// Returns what the API server said, without what a program would read.
 fn said(error: &kube::Error) -> String {

@@ -34,6 +34,11 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Namespaces that a cluster cannot start without.
 const SYSTEM_NAMESPACES: [&str; 2] = ["kube-system", "kube-node-lease"];
 
+/// Returns whether what ships has objects of a namespace sent, where Gatepost is installed in `own`.
+pub fn is_sent(namespace: &str, own: Option<&str>) -> bool {
+    !SYSTEM_NAMESPACES.contains(&namespace) && own != Some(namespace)
+}
+
 const VALIDATE_SECONDS: i32 = 3;
 const MUTATE_SECONDS: i32 = 2;
 

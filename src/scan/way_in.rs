@@ -1,0 +1,217 @@
+//! What is known of how a violation came in that is denied and that no decision explains.
+
+use jiff::Timestamp;
+use serde_json::Value as Json;
+
+use super::exemptions::covering;
+use super::{ApiState, Kept};
+use crate::admission::Action;
+use crate::cluster::registration;
+use crate::policy::{Mode, Severity};
+use crate::report::finding::{Finding, State};
+use crate::report::way_in::{Denied, Evidence, WayIn};
+use crate::store::{Audit, EnforcedSince, Stored, Trigger};
+use crate::webhook::in_force::InForce;
+
+/// Audits that are looked at, before the one that found something.
+const AUDITS: usize = 20;
+
+/// Says how a finding came in; nothing where a decision says it, where it is not denied, and of what is closed.
+pub async fn way_in(
+    state: &ApiState,
+    kept: &Kept,
+    in_force: &InForce,
+    finding: &Finding,
+    object: Option<&Json>,
+) -> Stored<Option<WayIn>> {
+    if finding.brought_in.is_some() || finding.action != Action::Deny || finding.state != State::Open {
+        return Ok(None);
+    }
+    let place = place(finding);
+    let found = finding.first_seen;
+    let looks = looks(&kept.store.audits_until(&finding.object.cluster, found, AUDITS).await?, finding);
+    let created = object.and_then(|object| object.pointer("/metadata/creationTimestamp")?.as_str()?.parse().ok());
+    let after = looks.after.max(created);
+    let own = state.app.own_namespace.as_deref();
+    let unasked = (!place.is_empty() && !registration::is_sent(place, own))
+        .then(|| format!("the registration that ships leaves the namespace {place} out"));
+    // What is excused is not found: it must have ended in between.
+    let then = after.map(|after| covering(in_force, finding, object, after)).unwrap_or_default();
+    let exemption =
+        then.into_iter().find(|exemption| !exemption.holds(found)).map(|exemption| exemption.name.to_string());
+    let enforced = kept.store.enforced_since(&finding.object.cluster, place).await?;
+    let evidence = Evidence {
+        found,
+        after,
+        came_back: finding.reopened > 0,
+        unasked: unasked.as_deref(),
+        registered: registered(state).await,
+        from: from(state, in_force, finding, place),
+        denied: denied(&enforced, finding),
+        exemption: exemption.as_deref(),
+        started: after.filter(|_| kept.answers_requests).and_then(|after| looks.started_after(after)),
+    };
+    Ok(Some(evidence.way_in()))
+}
+
+/// Returns the namespace by whose modes an object is judged: a Namespace by its own.
+fn place(finding: &Finding) -> &str {
+    let object = &finding.object;
+    if object.group.is_empty() && object.kind == "Namespace" { &object.name } else { &object.namespace }
+}
+
+/// What audits around the time say when something was found first.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Looks {
+    /// When the audit before began, which looked by the same rules and did not find it.
+    after: Option<Timestamp>,
+    /// When processes started.
+    starts: Vec<Timestamp>,
+}
+
+impl Looks {
+    fn started_after(&self, after: Timestamp) -> Option<Timestamp> {
+        self.starts.iter().copied().filter(|start| *start > after).min()
+    }
+}
+
+/// Reads what audits say; the newest, which found it, stands first.
+fn looks(audits: &[Audit], finding: &Finding) -> Looks {
+    let group = if finding.object.group.is_empty() { "core" } else { &finding.object.group };
+    let kind = format!("{group}/{}", finding.object.kind);
+    let starts = audits.iter().filter(|audit| audit.trigger == Trigger::Start).map(|audit| audit.started).collect();
+    let Some((found, earlier)) = audits.split_first() else { return Looks::default() };
+    let before = earlier.iter().find(|audit| audit.state.is_through());
+    let before = before.filter(|audit| audit.policies == found.policies && !audit.unread.contains_key(&kind));
+    Looks { after: before.map(|audit| audit.started), starts }
+}
+
+/// Returns since when one of the policies that deny it does.
+fn denied(enforced: &[EnforcedSince], finding: &Finding) -> Option<Denied> {
+    let denies = |one: &&EnforcedSince| {
+        let least = one.severity.parse::<Severity>().ok();
+        finding.policies.contains(&one.policy) && least.is_none_or(|least| finding.severity >= least)
+    };
+    let first = enforced.iter().filter(denies).min_by_key(|one| one.since)?;
+    Some(Denied { not_before: first.not_before, since: first.since })
+}
+
+/// Returns the date from which it is denied, where it is not denied without one.
+fn from(state: &ApiState, in_force: &InForce, finding: &Finding, place: &str) -> Option<Timestamp> {
+    let modes = &in_force.config.modes;
+    let grants = if place.is_empty() {
+        modes.cluster_scoped_grants()
+    } else {
+        let known = state.app.known_namespaces(in_force);
+        modes.grants(known.iter().find(|namespace| namespace.name == place)?, &*in_force.bundle)
+    };
+    let denies = grants
+        .grants
+        .iter()
+        .filter(|grant| grant.mode == Mode::Enforce && finding.policies.iter().any(|policy| **policy == *grant.policy));
+    let dates: Option<Vec<Timestamp>> = denies.map(|grant| grant.from).collect();
+    dates?.into_iter().min()
+}
+
+/// Returns when the registration was made that stands, where Gatepost is installed in a cluster and may see it.
+async fn registered(state: &ApiState) -> Option<Timestamp> {
+    state.app.own_namespace.as_ref()?;
+    registration::made(&state.reader.as_ref()?.client).await.ok().flatten()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::policy::RuleId;
+    use crate::report::Verdict;
+    use crate::report::finding::{Fingerprint, ObjectKey};
+    use crate::store::AuditState;
+
+    fn at(hour: u8) -> Timestamp {
+        format!("2026-11-20T{hour:02}:00:00Z").parse().unwrap()
+    }
+
+    fn finding() -> Finding {
+        let object =
+            ObjectKey { kind: "Pod".into(), namespace: "shop".into(), name: "web".into(), ..ObjectKey::default() };
+        let rule = RuleId::from("r");
+        Finding {
+            id: Fingerprint::new(&object, &rule, ""),
+            object,
+            api_version: "v1".into(),
+            uid: String::new(),
+            owner: String::new(),
+            application: None,
+            content: String::new(),
+            rule,
+            place: String::new(),
+            result: Verdict::Fail,
+            severity: Severity::High,
+            category: String::new(),
+            policies: vec!["baseline".into()],
+            action: Action::Deny,
+            path: String::new(),
+            message: String::new(),
+            state: State::Open,
+            closed_because: None,
+            closed_at: None,
+            first_seen: at(10),
+            last_seen: at(10),
+            reopened: 0,
+            brought_in: None,
+        }
+    }
+
+    fn audit(hour: u8, trigger: Trigger, state: AuditState) -> Audit {
+        Audit {
+            id: i64::from(hour),
+            cluster: String::new(),
+            trigger,
+            state,
+            started: at(hour),
+            finished: Some(at(hour)),
+            policies: "p".into(),
+            objects: 1,
+            evaluated: 1,
+            opened: 0,
+            fixed: 0,
+            closed: 0,
+            unread: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_audit_before_says_after_when_it_came_if_it_looked() {
+        use AuditState::{Abandoned, Complete, Partial};
+        use Trigger::{Schedule, Start};
+        let found = audit(10, Start, Complete);
+        let of = |earlier: Audit| looks(&[found.clone(), earlier], &finding());
+        let (after, starts) = (Some(at(8)), vec![at(10)]);
+        assert_eq!(of(audit(8, Schedule, Complete)), Looks { after, starts });
+        assert_eq!(of(audit(8, Schedule, Partial)).after, Some(at(8)));
+        assert_eq!(of(audit(8, Schedule, Abandoned)).after, None);
+        assert_eq!(of(Audit { policies: "other".into(), ..audit(8, Schedule, Complete) }).after, None);
+        let unread = BTreeMap::from([("core/Pod".to_owned(), "403".to_owned())]);
+        assert_eq!(of(Audit { unread, ..audit(8, Schedule, Partial) }).after, None);
+        assert_eq!(looks(&[], &finding()), Looks::default());
+        assert_eq!(of(audit(8, Start, Complete)).started_after(at(8)), Some(at(10)));
+        assert_eq!(of(audit(8, Start, Complete)).started_after(at(10)), None);
+    }
+
+    #[test]
+    fn the_first_of_the_policies_that_deny_it_counts() {
+        let since = |policy: &str, severity: &str, hour| EnforcedSince {
+            policy: policy.into(),
+            severity: severity.into(),
+            not_before: None,
+            since: at(hour),
+        };
+        let of = |enforced: &[EnforcedSince]| denied(enforced, &finding()).map(|denied| denied.since);
+        assert_eq!(of(&[since("baseline", "", 3), since("other", "", 1)]), Some(at(3)));
+        assert_eq!(of(&[since("baseline", "critical", 1), since("baseline", "high", 4)]), Some(at(4)));
+        assert_eq!(of(&[since("baseline", "critical", 1)]), None);
+    }
+}
