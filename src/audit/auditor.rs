@@ -52,7 +52,7 @@ pub struct Auditor {
 /// What others may ask of an [`Auditor`].
 #[derive(Debug, Clone)]
 pub struct Desk {
-    asks: mpsc::Sender<()>,
+    asks: mpsc::Sender<Trigger>,
     progress: watch::Receiver<Progress>,
     running: Arc<AtomicBool>,
     under_way: UnderWay,
@@ -105,7 +105,13 @@ impl Desk {
         if self.running.load(Ordering::Acquire) {
             return Err(Busy);
         }
-        self.asks.try_send(()).map_err(|_| Busy)
+        self.asks.try_send(Trigger::Request).map_err(|_| Busy)
+    }
+
+    /// Has an audit begin because what is audited has changed: at once, or after the one that is under way.
+    pub fn tell_of_change(&self) {
+        // Whatever waits already sees the change, too.
+        let _ = self.asks.try_send(Trigger::Change);
     }
 
     /// Has an audit end before its time; returns whether it was the one under way. What it has not come to stays as it is.
@@ -144,7 +150,7 @@ impl Auditor {
 
     async fn run(
         self,
-        mut asked: mpsc::Receiver<()>,
+        mut asked: mpsc::Receiver<Trigger>,
         progress: watch::Sender<Progress>,
         (running, under_way): (Arc<AtomicBool>, UnderWay),
         mut stopped: watch::Receiver<bool>,
@@ -172,7 +178,7 @@ impl Auditor {
             running.store(false, Ordering::Release);
             trigger = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                Some(()) = asked.recv() => Trigger::Request,
+                Some(trigger) = asked.recv() => trigger,
                 () = tokio::time::sleep(jittered(pause)) => Trigger::Schedule,
             };
         }
@@ -240,7 +246,7 @@ fn tell(audited: &Stored<Audit>, (requests, bytes): (u64, u64)) {
                 closed,
                 requests,
                 bytes,
-                "the cluster was audited",
+                "what stands was audited",
             );
         }
         Err(error) => tracing::error!(%error, "the audit could not be kept"),

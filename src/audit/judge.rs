@@ -212,8 +212,10 @@ impl Desk {
     ) -> Result<(Said, Option<Arc<Held>>), String> {
         let name = || format!("{} {}/{}", key.kind, key.namespace, key.name);
         let object = json::parse(item.get()).map_err(|error| format!("{}: {error}", name()))?;
+        // Items of a list may leave out what the list says; in files of one kind each says its own version.
+        let api_version = object.text("apiVersion").map_or_else(|| self.kind.api_version(), str::to_owned);
         let object = ObjectBuilder::from_value(&object)
-            .set(&"apiVersion".into(), self.kind.api_version())
+            .set(&"apiVersion".into(), api_version.as_str())
             .set(&"kind".into(), self.kind.kind.as_str())
             .build();
         let review = Review::of_file(object, place.namespace.clone(), place.inventory.clone());
@@ -252,7 +254,7 @@ impl Desk {
         let found: Vec<Observation> = entries.iter().filter_map(|entry| observed(entry, &review.object)).collect();
         let content = (!found.is_empty()).then(|| content(&review.object));
         let look = Look {
-            api_version: self.kind.api_version(),
+            api_version,
             uid: meta.uid.clone(),
             owner: owned.top.clone(),
             application: meta.application(),

@@ -168,7 +168,12 @@ impl World {
     }
 
     fn inventory(&self, at: &Where) -> Inventory {
-        let Where::Namespace(name) = at else { return Inventory::new() };
+        let name = match at {
+            Where::Namespace(name) => name.as_str(),
+            // Files that do not say where they go are seen beside each other.
+            Where::Unsaid => "",
+            Where::Cluster => return Inventory::new(),
+        };
         let of_kind = |(kind, objects): (&String, &HashMap<String, Vec<Value>>)| {
             (kind.clone(), Value::from(objects.get(name).cloned().unwrap_or_default()))
         };

@@ -118,7 +118,7 @@ pub struct Settings {
     /// Namespace that Gatepost is installed in, in a Pod its own; its Service's names go into the certificate
     #[arg(long, value_name = "NS")]
     pub namespace: Option<String>,
-    /// Manifests that stand in for a cluster when there is none: their Namespaces and autoscalers count
+    /// Manifests that stand in for a cluster when there is none: they are audited, and their Namespaces and autoscalers count
     #[arg(long, value_name = "DIR")]
     pub manifests: Option<PathBuf>,
     /// Who writes the webhook configuration: it comes from a manifest and only its caBundle is written, or all of it is,
@@ -176,7 +176,7 @@ pub struct Settings {
     /// Which policies judge what, where nothing else is said.
     #[command(flatten)]
     pub slots: Slots,
-    /// How often the whole cluster is audited, and first at the start; off: never
+    /// How often the whole cluster, or what stands in for it, is audited, and first at the start; off: never
     #[arg(long, value_name = "TIME", default_value = "10m")]
     pub audit_interval: Interval,
     /// List requests that an audit sends in a second, at most

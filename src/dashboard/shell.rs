@@ -319,13 +319,16 @@ pub fn no_store(state: &ApiState) -> Nothing {
     let text = if has_cluster {
         "This Gatepost judges requests but does not look over what stands in the cluster. Tell it how often to:"
     } else {
-        "This Gatepost has no cluster, so there is nothing to audit. Run it with a cluster and an interval:"
+        "This Gatepost has no cluster, so there is nothing to audit. Give it one, or a folder of manifests in its place:"
     };
-    let cluster = if has_cluster { "" } else { " --kubeconfig FILE" };
     Nothing {
         title: "Nothing is audited here".to_owned(),
         text: text.to_owned(),
-        command: format!("gatepost serve{cluster} --audit-interval 30m"),
+        command: if has_cluster {
+            "gatepost serve --audit-interval 30m".to_owned()
+        } else {
+            "gatepost serve --kubeconfig FILE\ngatepost serve --manifests DIR".to_owned()
+        },
         progress: None,
     }
 }

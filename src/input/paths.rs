@@ -1,6 +1,7 @@
 //! From the paths that a user names to pieces of work.
 
 use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
@@ -95,6 +96,18 @@ impl Inputs {
         Self { roots: paths.iter().map(|path| root(path, &mut stdin)).collect() }
     }
 
+    /// Returns a number over which files there are, how long they are and when they were written.
+    pub fn state(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        for entry in self.roots.iter().flat_map(Root::entries) {
+            entry.path().hash(&mut hash);
+            if let Ok(metadata) = entry.metadata() {
+                (metadata.len(), metadata.modified().ok()).hash(&mut hash);
+            }
+        }
+        hash.finish()
+    }
+
     /// Yields the work, file by file, in the order of the paths and sorted below a directory.
     pub fn pieces(&self) -> impl Iterator<Item = Piece> + Send + '_ {
         let mut roots = self.roots.iter();
@@ -159,6 +172,12 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 impl Root {
+    /// Returns the manifests that a directory holds; nothing for what is no directory.
+    fn entries(&self) -> impl Iterator<Item = DirEntry> {
+        let walk = if let Self::Directory(path) = self { Some(walk(path, true)) } else { None };
+        walk.into_iter().flatten().flatten().filter(|entry| is_manifest(entry.path()))
+    }
+
     fn pieces(&self) -> Box<dyn Iterator<Item = Piece> + Send + '_> {
         match self {
             Self::File(path) => pieces_of_file(path.clone()),

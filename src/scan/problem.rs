@@ -155,7 +155,7 @@ impl Problem {
 
     /// Nothing is audited.
     pub fn nothing_audited() -> Self {
-        let detail = "nothing is audited here: it takes a cluster and --audit-interval";
+        let detail = "nothing is audited here: it takes a cluster or --manifests, and --audit-interval";
         Self::new(StatusCode::CONFLICT, "nothing-audited", "Nothing is audited here", detail)
     }
 

@@ -6,20 +6,25 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{broadcast, watch};
 
-use super::{ServeError, events, keep, notify, reports};
+use super::{ServeError, events, folder, keep, notify, reports};
 use crate::audit::{Auditor, Rules, patient};
 use crate::cluster::applications::Applications;
 use crate::config::{PolicyReports, Settings};
 use crate::scan::Kept;
 use crate::scan::feed::Feed;
 use crate::store;
+use crate::telemetry::audit::Cost;
 use crate::webhook::handlers::App;
 use crate::webhook::health::Readiness;
 
 /// Audits that may have ended before somebody who follows them looks.
 const AUDITS: usize = 8;
 
-/// Opens the store where this process keeps something; audits the cluster where there is one, and an interval.
+/// Lists of a folder in a second: nobody else asks it for anything.
+const FOLDER_QPS: u32 = 1000;
+
+/// Opens the store where this process keeps something; audits the cluster where there is one, or the manifests that stand
+/// in for it, at an interval.
 pub async fn start(
     settings: &Settings,
     client: Option<Client>,
@@ -36,20 +41,25 @@ pub async fn start(
     keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
     let notifier = notify::start(settings, store.clone(), app, readiness, stopped);
     let applications = client.clone().map(|client| Arc::new(Applications::new(client)));
-    let audited = client.zip(settings.audit_interval.every());
-    if audited.is_none() && settings.policy_reports != PolicyReports::Off {
-        tracing::warn!("nothing is audited here, so no policy reports are written");
+    let reported = client.clone().filter(|_| settings.audit_interval.every().is_some());
+    if reported.is_none() && settings.policy_reports != PolicyReports::Off {
+        tracing::warn!("no cluster is audited here, so no policy reports are written");
     }
-    if audited.is_none() && settings.events {
-        tracing::warn!("nothing is audited here, so no Events are written");
+    if reported.is_none() && settings.events {
+        tracing::warn!("no cluster is audited here, so no Events are written");
     }
+    let (has_cluster, in_force) = (client.is_some(), app.clone());
+    let manifests = settings.manifests.clone();
+    let stand_in = || folder::client(manifests?, Box::new(move || in_force.in_force.load().config.clone())).into();
+    let audited = client.or_else(stand_in).zip(settings.audit_interval.every());
     app.metrics.findings.set_interval(audited.as_ref().map(|(_, interval)| *interval));
     let auditor = audited.map(|(client, interval)| {
         let (ended, _) = broadcast::channel(AUDITS);
-        let told = (&*app.metrics, readiness.clone());
-        reports::start(settings, (client.clone(), store.clone()), told, ended.subscribe(), stopped.clone());
-        let kept = (client.clone(), store.clone());
-        events::start(settings, kept, &app.metrics, ended.subscribe(), stopped.clone());
+        if let Some(cluster) = reported {
+            let (told, kept) = ((&*app.metrics, readiness.clone()), (cluster, store.clone()));
+            reports::start(settings, kept.clone(), told, ended.subscribe(), stopped.clone());
+            events::start(settings, kept, &app.metrics, ended.subscribe(), stopped.clone());
+        }
         let (judging, told) = (app.clone(), app.clone());
         let auditor = Auditor {
             client,
@@ -59,10 +69,11 @@ pub async fn start(
             excusing: Box::new(move |names| told.in_force.uses().note(names, Timestamp::now())),
             ended,
             interval,
-            qps: settings.audit_qps.get(),
+            qps: if has_cluster { settings.audit_qps.get() } else { FOLDER_QPS },
             secrets: settings.audit_secrets,
             threads: settings.scan_workers.get(),
-            cost: app.metrics.audit.clone(),
+            // What a folder is asked costs no API server anything.
+            cost: if has_cluster { app.metrics.audit.clone() } else { Cost::default() },
         };
         auditor.start(stopped.clone())
     });

@@ -80,24 +80,58 @@ fn yaml(configuration: &impl Configuration) -> String {
     serde_saphyr::to_string(configuration).unwrap_or_default()
 }
 
+/// What a process shows to people.
+#[derive(Debug)]
+pub enum Shown {
+    /// Nothing: another process does.
+    Nothing,
+    /// The dashboard.
+    Dashboard {
+        /// Where.
+        url: String,
+        /// Whether there is nothing yet that it could show.
+        is_empty: bool,
+    },
+}
+
+impl Shown {
+    fn in_words(&self) -> String {
+        match self {
+            Self::Nothing => String::new(),
+            Self::Dashboard { url, is_empty: false } => {
+                format!("See what is wrong, where, since when, and what to write instead:\n\n     {url}\n\n")
+            }
+            Self::Dashboard { url, is_empty: true } => format!(
+                "Try manifests and policies in a browser, and read the rules:\n\n     {url}/playground\n     \
+                 (start with --manifests DIR or --kubeconfig FILE, and it shows what is wrong there)\n\n"
+            ),
+        }
+    }
+}
+
 /// Returns what a newcomer does next.
-pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool, is_ready: bool) -> String {
+pub fn next_steps(data_dir: &Path, addresses: Addresses, has_cluster: bool, is_ready: bool, shown: &Shown) -> String {
     let state = if is_ready { "is ready" } else { "listens, and waits for the cluster's namespaces" };
     let dir = data_dir.display();
-    let Addresses { webhook, http, metrics } = addresses;
+    let shown = shown.in_words();
+    let Addresses { webhook, metrics, .. } = addresses;
     let Some(webhook) = webhook else {
         return format!(
             "Gatepost {state}. It audits and remembers; no admission request is answered here.\n\
              \n\
-             API: http://{http}\n\
+             {shown}\
              Health and metrics: http://{metrics}/readyz?verbose and http://{metrics}/metrics\n"
         );
     };
-    let kubeconfig_hint =
-        if has_cluster { "" } else { "\n     (start with --kubeconfig FILE, and namespace labels are followed)" };
+    let kubeconfig_hint = if has_cluster {
+        ""
+    } else {
+        "\n     (start with --kubeconfig FILE, and the labels of its namespaces are followed)"
+    };
     format!(
         "Gatepost {state}. It warns and blocks nothing until a namespace says so.\n\
          \n\
+         {shown}\
          Try it, a Deployment with a few faults:\n\
          \n     curl -s --cacert {dir}/ca.crt -H 'Content-Type: application/json' \\\n       \
          --data @{dir}/sample-review.json https://localhost:{port}/validate\n\

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -9,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 use super::{bundle, manifests};
 use crate::config::{ConfigError, Layers, Read};
 use crate::engine::{Bundle, Catalogue, CatalogueError, ProgramCache};
-use crate::input::Surroundings;
 use crate::input::policies::{PoliciesError, read_policies};
+use crate::input::{Inputs, Surroundings};
 use crate::policy::Source;
 use crate::webhook::in_force::InForce;
 
@@ -20,6 +21,8 @@ pub struct Contents {
     /// Settings and configuration.
     pub read: Read,
     layers: Vec<Vec<Source>>,
+    /// Tells the state of `--manifests` from others.
+    manifests: Option<u64>,
 }
 
 /// Tells contents apart.
@@ -58,7 +61,9 @@ impl Contents {
             Ok(read_policies(path)?.into_iter().filter(is_policy).collect())
         };
         let layers = read.settings.policies.iter().map(policies).collect::<Result<_, _>>()?;
-        Ok(Self { read, layers })
+        let folder = read.settings.manifests.clone();
+        let manifests = folder.map(|folder| Inputs::new(&[folder], io::empty()).state());
+        Ok(Self { read, layers, manifests })
     }
 
     /// Reads every file.
@@ -74,7 +79,13 @@ impl Contents {
             hash.update(text.len().to_le_bytes());
             hash.update(text.as_bytes());
         }
+        hash.update(self.manifests.unwrap_or_default().to_le_bytes());
         hash.finalize().into()
+    }
+
+    /// Returns what tells the state of `--manifests` from others; none without them.
+    pub const fn manifests(&self) -> Option<u64> {
+        self.manifests
     }
 
     /// Compiles and checks everything together; without a cluster, manifests stand in for it.

@@ -7,6 +7,7 @@ mod descriptors;
 mod events;
 mod exemptions;
 mod files;
+mod folder;
 mod in_use;
 mod keep;
 mod load;

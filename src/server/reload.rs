@@ -19,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::files::{self, Addresses};
 use super::load::{Contents, Fault, Fingerprint, LoadError, inventory_kinds};
 use super::{bundle, in_use};
+use crate::audit::Desk;
 use crate::background;
 use crate::cluster::registration::deletions;
 use crate::config::{Layers, Settings, Value};
@@ -55,6 +56,8 @@ pub struct Reloader {
     pub settings: Settings,
     /// Where it listens.
     pub addresses: Addresses,
+    /// Who audits the manifests, where they stand in for a cluster.
+    pub auditor: Option<Desk>,
 }
 
 /// A running [`Reloader`]; it ends when this is dropped.
@@ -80,6 +83,8 @@ struct Watch {
     /// Every setting, to tell which ones a restart would change.
     at_start: Vec<Value>,
     in_force: Fingerprint,
+    /// Of the manifests that were last taken in.
+    manifests: Option<u64>,
     /// Of the look before.
     seen: Fingerprint,
     /// Whether somebody wants everything read again, changed or not.
@@ -108,6 +113,7 @@ impl Watch {
             runtime,
             at_start: first.read.values.clone(),
             in_force: fingerprint,
+            manifests: first.manifests(),
             seen: fingerprint,
             is_asked: false,
             refused: None,
@@ -214,6 +220,9 @@ impl Watch {
         self.retired.push(app.in_force.replace(next));
         self.watch_inventory(&kinds);
         self.in_force = fingerprint;
+        if std::mem::replace(&mut self.manifests, contents.manifests()) != contents.manifests() {
+            self.reloader.auditor.iter().for_each(Desk::tell_of_change);
+        }
         let bundle = app.in_force.load().bundle.clone();
         if bundle.digest() != before.bundle.digest() {
             bundle::show(&app.metrics, &bundle);

@@ -16,7 +16,7 @@ use super::audit;
 use super::certificates::Certificates;
 use super::descriptors;
 use super::exemptions;
-use super::files::{self, Addresses};
+use super::files::{self, Addresses, Shown};
 use super::load::{Contents, inventory_kinds};
 use super::reload::{self, Reloader};
 use super::{Given, ServeError, bundle, outbox, registration};
@@ -25,7 +25,7 @@ use crate::cluster::identity::Identities;
 use crate::cluster::modes::ModeWriter;
 use crate::cluster::registration::deletions;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
-use crate::config::Settings;
+use crate::config::{Role, Settings};
 use crate::dashboard;
 use crate::engine::{Bundle, ProgramCache};
 use crate::scan::guard::Door;
@@ -92,6 +92,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let reader = audited.clone().map(|client| Reader { client, qps, secrets });
     let kept = audit::start(&settings, audited, &app, &readiness, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
+    let auditor = kept.as_ref().and_then(|kept| kept.auditor.clone()).filter(|_| !has_cluster);
     let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);
     let reader = reader.filter(|_| settings.role.audits());
     let writer = ModeWriter::new(settings.kubeconfig.as_deref()).await?;
@@ -112,11 +113,12 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
         readiness: readiness.clone(),
         settings: settings.clone(),
         addresses,
+        auditor,
     };
     let _reloading = reload::start(reloader, &contents).map_err(ServeError::System)?;
     tokio::select! {
         stopped = wait_for_signal() => stopped?,
-        never = announce(&settings, addresses, has_cluster, &readiness) => match never {},
+        never = announce(&settings, addresses, (has_cluster, door), &readiness) => match never {},
     }
     readiness.set(Condition::Accepting, false);
     tracing::info!("stopping: requests in flight are answered first");
@@ -135,7 +137,12 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
 }
 
 /// Says what to do next, as soon as everything is ready or after a moment, and then nothing more.
-async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, readiness: &Readiness) -> Infallible {
+async fn announce(
+    settings: &Settings,
+    addresses: Addresses,
+    (has_cluster, door): (bool, Door),
+    readiness: &Readiness,
+) -> Infallible {
     let Addresses { webhook, http, metrics } = addresses;
     let (webhook, version) = (webhook.map(tracing::field::display), env!("CARGO_PKG_VERSION"));
     tracing::info!(webhook, %http, %metrics, has_cluster, version, "listening");
@@ -145,7 +152,15 @@ async fn announce(settings: &Settings, addresses: Addresses, has_cluster: bool, 
         }
     };
     let is_ready = tokio::time::timeout(PATIENCE, ready).await.is_ok();
-    let text = files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready);
+    let shown = match settings {
+        Settings { role: Role::Webhook, .. } => Shown::Nothing,
+        Settings { manifests, .. } => {
+            let scheme = if door == Door::Open { "http" } else { "https" };
+            let has_objects = has_cluster || manifests.is_some();
+            Shown::Dashboard { url: format!("{scheme}://{http}"), is_empty: !has_objects }
+        }
+    };
+    let text = files::next_steps(&settings.data_dir, addresses, has_cluster, is_ready, &shown);
     // Whoever closed standard output does not want to read it; whoever does not read it holds up a thread of its own.
     let _ = tokio::task::spawn_blocking(move || crate::cli::output::write(&text)).await;
     std::future::pending().await

@@ -129,7 +129,7 @@ impl Setting {
         };
         let mut settings = contents.read.settings.clone();
         settings.data_dir = data.path().to_owned();
-        let reloader = Reloader { layers, cache, app, readiness, settings, addresses };
+        let reloader = Reloader { layers, cache, app, readiness, settings, addresses, auditor: None };
         Self { watch: Watch::new(reloader, Handle::current(), &contents), mount, data }
     }
 
