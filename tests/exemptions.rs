@@ -423,6 +423,31 @@ fn the_api_lists_how_each_stands() {
     let used = &ask("?state=ending")["items"][0];
     assert!(used["lastUsed"].is_string() && used["ends"] == soon, "{used}");
     assert_eq!(used["excuses"], json!(["container-cpu-limit"]));
+    check_command_line(&server, &soon);
+}
+
+/// The command line prints what the API lists.
+fn check_command_line(server: &Server, soon: &str) {
+    let list = |url: &str, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        let output = command.args(["exemptions", "list", "--url", url]).args(arguments).output().expect("it runs");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let url = format!("http://{}", server.http());
+    let (code, text, error) = list(&url, &["--state", "unused,expired"]);
+    let expected = "active, unused  until 2099-01-01T00:00:00Z  Exemption bank/late  container-cpu-limit  team-bank: because of late\n\
+        expired  until 2020-01-01T00:00:00Z  Exemption shop/old  container-cpu-limit  team-shop: because of old\n";
+    assert_eq!((code, text.as_str()), (Some(0), expected), "{error}");
+    let (_, text, _) = list(&url, &["--state", "ending", "-o", "json"]);
+    let told: Json = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&told["items"][0]["ends"], &told["next"]), (&json!(soon), &Json::Null), "{text}");
+    let (code, text, _) = list(&url, &["--namespace", "nowhere"]);
+    assert_eq!((code, text.as_str()), (Some(0), "There are no such exemptions.\n"));
+    let (code, _, error) = list(&url, &["--state", "endign"]);
+    assert!(code == Some(2) && error.contains("did you mean \"ending\"?"), "{error}");
+    let (code, _, error) = list("http://127.0.0.1:1", &[]);
+    assert!(code == Some(5) && error.contains("127.0.0.1:1"), "{error}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod certs;
 mod completion;
 mod decisions;
 mod doctor;
+mod exemptions;
 mod explain;
 pub(crate) mod output;
 mod place;
@@ -61,6 +62,8 @@ enum Command {
     Explain(explain::Args),
     /// List what admission let in under break-glass
     Decisions(decisions::Args),
+    /// List exemptions, with how they stand
+    Exemptions(exemptions::Args),
     /// Make tokens for the API, list and revoke them
     Tokens(tokens::Args),
     /// Say what is wrong with an installation in a cluster
@@ -123,6 +126,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Decisions(args) => decisions::run(&args),
+        Command::Exemptions(args) => exemptions::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Uninstall(args) => uninstall::run(&args),

@@ -30,6 +30,8 @@ const CONNECT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Bytes of an answer that are read.
 const ANSWER_BYTES: usize = 16 << 10;
+/// Bytes of a page of a list that are read.
+const LIST_BYTES: usize = 16 << 20;
 /// The longest that a receiver may ask to wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -103,18 +105,35 @@ impl Client {
     /// Sends one report, a whole JSON document.
     pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
         let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
-        let (status, headers, text) = self.send(request, body).await?;
+        let (status, headers, text) = self.send(request, body, ANSWER_BYTES).await?;
         judge(status, &headers, &text)
     }
 
     /// Asks something of the API, and returns what it answers, whatever that is.
     pub async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), NotTaken> {
         let uri = self.receiver.at(path).ok_or_else(|| later(format!("{path} is no path")))?;
-        let (status, _, text) = self.send(Request::builder().method(method).uri(uri), Bytes::new()).await?;
+        let (status, _, text) = self.send(Request::builder().method(method).uri(uri), Bytes::new(), ANSWER_BYTES).await?;
         Ok((status, text))
     }
 
-    async fn send(&self, request: Builder, body: Bytes) -> Result<(StatusCode, HeaderMap, Bytes), NotTaken> {
+    /// Reads something of the API, given by path and query; all of it.
+    pub async fn get(&self, path: &str) -> Result<Bytes, NotTaken> {
+        let uri = self.receiver.at(path).ok_or_else(|| later(format!("{path} is no path")))?;
+        let (status, headers, text) = self.send(Request::get(uri), Bytes::new(), LIST_BYTES).await?;
+        // Whoever reads at a terminal mends what is wrong with the token; to come again changes nothing.
+        if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
+            return Err(NotTaken::Refused { status, cause: detail(&text) });
+        }
+        judge(status, &headers, &text).map(|()| text)
+    }
+
+    /// Sends a request; of an answer that is longer than so many bytes nothing is kept.
+    async fn send(
+        &self,
+        request: Builder,
+        body: Bytes,
+        bytes: usize,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), NotTaken> {
         let request = match &self.token_file {
             None => request,
             Some(file) => request.header(AUTHORIZATION, bearer(file)?),
@@ -123,7 +142,7 @@ impl Client {
         let answer = async {
             let answer = self.http().request(request).await.map_err(|error| later(chain(&error)))?;
             let (head, body) = answer.into_parts();
-            let read = Limited::new(body, ANSWER_BYTES).collect().await;
+            let read = Limited::new(body, bytes).collect().await;
             Ok((head.status, head.headers, read.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
         };
         let answer = tokio::time::timeout(TIMEOUT, answer).await;

@@ -17,10 +17,11 @@ use crate::store::{Facet, Filter};
 const VALUES: usize = 20;
 const MOST_VALUES: usize = 1000;
 
-const FACETS: [(&str, Facet); 8] = [
+const FACETS: [(&str, Facet); 9] = [
     ("severity", Facet::Severity),
     ("namespace", Facet::Namespace),
     ("application", Facet::Application),
+    ("owner", Facet::Owner),
     ("rule", Facet::Rule),
     ("category", Facet::Category),
     ("kind", Facet::Kind),
@@ -31,8 +32,8 @@ const FACETS: [(&str, Facet); 8] = [
 const ASKED: &[Parameter] = &[
     Parameter::new(
         "facet",
-        Values::Some(&["severity", "namespace", "application", "rule", "category", "kind", "state", "mode"]),
-        "What is counted by; everything if nobody says",
+        Values::Some(&["severity", "namespace", "application", "owner", "rule", "category", "kind", "state", "mode"]),
+        "What is counted by; everything but owner if nobody says, for that counts row by row",
     ),
     Parameter::new(
         "limit",
@@ -59,11 +60,13 @@ async fn facets(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
     let limit = query.number("limit").unwrap_or(VALUES);
     let asked = query.list("facet");
     let mut counted = Map::new();
-    for (name, facet) in
-        FACETS.into_iter().filter(|(name, _)| asked.is_empty() || asked.iter().any(|word| word == name))
-    {
+    for (name, facet) in FACETS.into_iter().filter(|(name, facet)| {
+        if asked.is_empty() { *facet != Facet::Owner } else { asked.iter().any(|word| word == name) }
+    }) {
         let values = store.facet(&without(&filter, facet), facet, limit).await?;
-        let told = values.into_iter().filter(|(value, _)| facet != Facet::Application || !value.is_empty());
+        let told = values
+            .into_iter()
+            .filter(|(value, _)| !matches!(facet, Facet::Application | Facet::Owner) || !value.is_empty());
         let told = told.map(|(value, count)| json!({"value": word(facet, value), "count": count}));
         counted.insert(name.to_owned(), told.collect::<Vec<_>>().into());
     }
