@@ -131,6 +131,7 @@ impl Made {
             reason: "judged".into(),
             duration_us: 300,
             break_glass: None,
+            changes: Vec::new(),
             results: (0..VIOLATIONS).map(|place| self.told(place)).collect(),
         };
         Batch {

@@ -5,6 +5,8 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 
+use crate::support::server::{Server, creation, eventually};
+
 fn decisions(data_dir: &Path, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
     let Output { status, stdout, stderr } =
@@ -57,4 +59,32 @@ fn says_what_it_cannot_do() {
         .expect("a file");
     let (code, text, error) = decisions(folder.path(), &["--break-glass"]);
     assert!(code == 3 && text.contains("shop/x") && error.contains("1 lines cannot be read"), "{text}{error}");
+}
+
+#[test]
+fn a_change_of_modes_is_kept_with_what_held_before() {
+    let server = Server::start(&[], &[], &[]);
+    let namespace = |labels: Value| {
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": labels,
+            "annotations": {"gatepost.dev/enforce-severity": "high"}}})
+    };
+    let (before, after) = (json!({"gatepost.dev/warn": "baseline"}), json!({"gatepost.dev/enforce": "strict"}));
+    let mut request = creation("shop", &namespace(after));
+    request["operation"] = json!("UPDATE");
+    request["oldObject"] = namespace(before);
+    assert_eq!(server.review(&request)["allowed"], true);
+    let uid = request["uid"].as_str().expect("a uid");
+    let decision = eventually("the decision", || {
+        let (status, body) = server.ask("GET", &format!("/api/v1/decisions/{uid}"), "", "");
+        (status == 200).then(|| serde_json::from_str::<Value>(&body).expect("JSON"))
+    });
+    let changes: Vec<String> = decision["changes"]
+        .as_array()
+        .expect("changes")
+        .iter()
+        .map(|change| format!("{}: {} to {}", change["slot"], change["from"], change["to"]))
+        .collect();
+    assert!(changes.iter().any(|change| change.contains("enforce\": \"off\" to \"strict")), "{changes:?}");
+    let (_, page) = server.ask("GET", &format!("/decisions/{uid}"), "", "");
+    assert!(page.contains("Modes that it changed") && page.contains("strict"), "{page}");
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value as Json, json};
 
-use crate::support::server::{Server, eventually};
+use crate::support::server::{Server, creation, eventually};
 
 const SHOP: &str =
     "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {gatepost.dev/enforce: recommended}}\n";
@@ -61,7 +61,8 @@ fn what_is_wrong_in_files_opens_and_closes_as_they_change() {
 
     fs::write(server.path("deploy/web.yaml"), deployment("web", "nginx:1.27.3")).expect("a file");
     wait_for(&server, "container-image-tag", &["db open", "web fixed"]);
-    let audit = &items(&server, "audits")[0];
+    let ended = || items(&server, "audits").into_iter().next().filter(|audit| audit["state"] != "running");
+    let audit = eventually("the audit to end", ended);
     assert_eq!((&audit["trigger"], &audit["state"]), (&json!("change"), &json!("complete")), "{audit}");
     assert_eq!(audit["evaluated"], 1, "only what changed is judged again: {audit}");
 
@@ -101,4 +102,28 @@ fn a_file_that_cannot_be_read_closes_nothing_and_is_named() {
     assert_eq!(found(&server, "container-image-tag"), ["web open"]);
     fs::write(server.path("deploy/web.yaml"), deployment("web", "nginx:1.27.3")).expect("a file");
     wait_for(&server, "container-image-tag", &["web fixed"]);
+}
+
+#[test]
+fn a_cluster_that_gets_a_name_finds_everything_anew_under_it() {
+    let (web, shop) = (deployment("web", "nginx:latest"), SHOP);
+    let server = start(&[("deploy/web.yaml", &web), ("deploy/shop.yaml", shop)]);
+    wait_for(&server, "container-image-tag", &["web open"]);
+    assert_eq!(items(&server, "findings")[0].get("cluster"), None, "it has no name");
+    let server = server.kill().start(&["--manifests", "deploy", "--cluster-name", "west"]);
+    wait_for(&server, "container-image-tag", &["web open", "web outOfScope"]);
+    for finding in items(&server, "findings") {
+        assert_eq!(finding["cluster"], "west", "{finding}");
+    }
+    assert_eq!(items(&server, "audits")[0]["cluster"], "west");
+    let object: Json = serde_json::from_value(json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"},
+        "spec": {"containers": [{"name": "app", "image": "nginx"}]},
+    }))
+    .expect("JSON");
+    server.review(&creation("shop", &object));
+    let decision = eventually("the decision", || items(&server, "decisions").into_iter().next());
+    assert_eq!(decision["cluster"], "west", "{decision}");
+    let (_, page) = server.ask("GET", "/findings", "", "");
+    assert!(page.contains("west · Gatepost</title>"), "{page}");
 }

@@ -141,6 +141,15 @@ impl Sink for StoreSink {
 }
 
 impl StoreSink {
+    /// Closes everything that stands open: nothing is audited under this cluster's name any more.
+    pub async fn retire(&mut self) -> Stored<Tally> {
+        let mut tally = Tally::default();
+        for (group, kind) in self.store.kinds_with_findings(&self.cluster).await? {
+            tally += self.close(&group, &kind, |_| true, |_| CloseReason::OutOfScope).await?;
+        }
+        Ok(tally)
+    }
+
     /// Closes what stands open of those objects of a kind that are chosen.
     async fn close(
         &self,

@@ -61,7 +61,8 @@ pub struct Settings {
     /// Where the API answers; in a Pod on all of its addresses
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub listen_http: SocketAddr,
-    /// Address by which people reach the dashboard; links in notifications begin with it
+    /// Address by which people reach the dashboard: links in notifications begin with it, and behind a proxy links of
+    /// pages with its path
     #[arg(long, value_name = "URL")]
     pub external_url: Option<WebAddress>,
     /// Where health and metrics are; in a Pod on all of its addresses
@@ -115,6 +116,9 @@ pub struct Settings {
     /// The cluster; in a Pod its ServiceAccount is the default, elsewhere there is no cluster
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// Name of this cluster, where several report to one place: in findings, notifications and the dashboard
+    #[arg(long, value_name = "NAME")]
+    pub cluster_name: Option<String>,
     /// Namespace that Gatepost is installed in, in a Pod its own; its Service's names go into the certificate
     #[arg(long, value_name = "NS")]
     pub namespace: Option<String>,
@@ -204,6 +208,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Returns the name of this cluster; empty where it has none.
+    pub fn cluster(&self) -> String {
+        self.cluster_name.clone().unwrap_or_default()
+    }
+
     /// Returns the time that one rule may take for one object.
     pub fn rule_timeout(&self) -> Duration {
         Duration::from_millis(self.rule_timeout_ms)

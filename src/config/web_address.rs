@@ -22,6 +22,21 @@ impl FromStr for WebAddress {
     }
 }
 
+impl WebAddress {
+    /// Returns its path, without a slash at its end.
+    pub fn path(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default()
+    }
+
+    /// Returns its scheme, host and port as browsers write an origin: without the port that the scheme implies.
+    pub fn origin(&self) -> String {
+        let whole = self.0.strip_suffix(self.path()).unwrap_or(&self.0).to_ascii_lowercase();
+        let implied = if whole.starts_with("https:") { ":443" } else { ":80" };
+        whole.strip_suffix(implied).unwrap_or(&whole).to_owned()
+    }
+}
+
 impl fmt::Display for WebAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

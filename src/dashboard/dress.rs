@@ -64,7 +64,22 @@ pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: N
     }
     // What only some may read is kept nowhere, whatever an API's answer would say of itself.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let response = rebased(&state, response).await;
     if compresses { compressed(response).await } else { response }
+}
+
+/// Puts the path that people's addresses begin with before those in a page.
+async fn rebased(state: &ApiState, response: Response) -> Response {
+    let kind = response.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if state.reached.base().is_empty() || !kind.starts_with("text/html") {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let Ok(page) = to_bytes(body, LARGEST).await else {
+        return Problem::internal("the page is too large").into_answer(None);
+    };
+    parts.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(state.reached.rebased(&String::from_utf8_lossy(&page))))
 }
 
 async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Response {

@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::{LOCATION, REFERER, SET_COOKIE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 
@@ -39,12 +39,18 @@ const ROUTES: &[(&str, &[(&str, &str)])] = &[
 
 const THEMES: &[&str] = &["system", "light", "dark"];
 
+/// Colours: those that most tell apart at a glance, and those that people with any kind of colour-blindness do.
+const PALETTES: &[&str] = &["usual", "colour-blind"];
+
 const THEME: Endpoint = Endpoint {
     method: Method::Post,
     path: "/theme",
     scope: Some(Scope::Read),
-    about: "Remembers light or dark",
-    parameters: &[&[Parameter::new("set", Values::OneOf(THEMES), "Which")]],
+    about: "Remembers light or dark, and the colours",
+    parameters: &[&[
+        Parameter::new("set", Values::OneOf(THEMES), "Light, dark, or as the system is"),
+        Parameter::new("palette", Values::OneOf(PALETTES), "Which colours"),
+    ]],
     statuses: &[303],
     ..Endpoint::GET
 };
@@ -61,19 +67,26 @@ pub struct Visit {
     pub here: String,
     path: String,
     theme: &'static str,
+    palette: &'static str,
     is_signed_in: bool,
     /// Now, for every time on the page.
     pub now: Timestamp,
 }
 
+/// Returns the word of a list that a cookie holds.
+fn chosen(headers: &HeaderMap, name: &str, known: &[&'static str]) -> Option<&'static str> {
+    let held = cookie(headers, name)?;
+    known.iter().copied().find(|word| *word == held)
+}
+
 impl Visit {
     /// Reads it from a request.
     pub fn of(headers: &HeaderMap, uri: &Uri) -> Self {
-        let chosen = cookie(headers, "theme");
-        let theme = THEMES.iter().copied().find(|theme| Some(*theme) == chosen).unwrap_or("system");
+        let theme = chosen(headers, "theme", THEMES).unwrap_or("system");
+        let palette = chosen(headers, "palette", PALETTES).unwrap_or("usual");
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         let is_signed_in = cookie(headers, SESSION).is_some();
-        Self { here, path: uri.path().to_owned(), theme, is_signed_in, now: Timestamp::now() }
+        Self { here, path: uri.path().to_owned(), theme, palette, is_signed_in, now: Timestamp::now() }
     }
 
     /// Returns whether the browser shows a token, right or not.
@@ -145,8 +158,14 @@ pub struct Freshness {
 pub struct Shell {
     /// The page's name.
     pub title: String,
+    /// What every path begins with for people; empty where paths are as they are here.
+    pub base: String,
+    /// The cluster's name, empty where it has none.
+    pub cluster: String,
     /// The theme that was chosen.
     pub theme: &'static str,
+    /// The colours that were chosen.
+    pub palette: &'static str,
     /// Whether the browser shows a token.
     pub is_signed_in: bool,
     /// The navigation.
@@ -173,7 +192,10 @@ impl Shell {
         };
         Self {
             title: title.to_owned(),
+            base: state.reached.base().to_owned(),
+            cluster: kept.map(|kept| kept.cluster.clone()).unwrap_or_default(),
             theme: visit.theme,
+            palette: visit.palette,
             is_signed_in: visit.is_signed_in,
             groups: groups(&visit.path),
             crumbs: crumbs.to_vec(),
@@ -259,9 +281,15 @@ pub async fn last_audits(kept: &Kept, limit: usize) -> Result<Vec<Audit>, Proble
 }
 
 async fn set_theme(query: Query, headers: HeaderMap) -> Response {
-    let theme = query.text("set").unwrap_or("system");
-    let cookie = format!("theme={theme}; Path=/; Max-Age=31536000; SameSite=Strict");
-    (StatusCode::SEE_OTHER, [(LOCATION, back(&headers)), (SET_COOKIE, cookie)]).into_response()
+    let mut answer = (StatusCode::SEE_OTHER, [(LOCATION, back(&headers))]).into_response();
+    for (parameter, name) in [("set", "theme"), ("palette", "palette")] {
+        let Some(word) = query.text(parameter) else { continue };
+        let cookie = format!("{name}={word}; Path=/; Max-Age=31536000; SameSite=Strict");
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            answer.headers_mut().append(SET_COOKIE, cookie);
+        }
+    }
+    answer
 }
 
 /// Returns the path of the page that a form stood on: never another site, whatever the header says.

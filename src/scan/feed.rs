@@ -1,6 +1,7 @@
 //! Decisions as they are taken in, for whoever watches: `GET /api/v1/decisions/stream`, server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,6 +53,8 @@ struct Numbered {
 /// Tells what is taken in.
 #[derive(Debug)]
 pub struct Feed {
+    /// The name of the cluster that is meant where nobody says which.
+    cluster: String,
     /// Tells this process's numbers from those of another.
     epoch: String,
     told: Mutex<Told>,
@@ -76,19 +79,33 @@ struct Seat {
 
 impl Feed {
     /// Begins with nothing told; streams end when the process is told to stop.
-    pub fn new(stopped: watch::Receiver<bool>) -> Self {
+    pub fn new(cluster: String, stopped: watch::Receiver<bool>) -> Self {
         let (sender, _) = broadcast::channel(REMEMBERED);
         let told = Told { last: 0, remembered: VecDeque::new(), sender };
-        Self { epoch: random::hex::<4>(), told: Mutex::new(told), stopped }
+        Self { cluster, epoch: random::hex::<4>(), told: Mutex::new(told), stopped }
     }
 
     /// Takes a report in, and tells of its decisions if it was not known.
     pub async fn take_in(&self, store: &dyn Store, batch: &Batch) -> Stored<Taken> {
-        let taken = store.take_in(batch).await?;
+        let batch = self.named(batch);
+        let taken = store.take_in(&batch).await?;
         if taken == Taken::Stored {
             self.tell(&batch.decisions);
         }
         Ok(taken)
+    }
+
+    /// Returns a report with this cluster's name on decisions that name none; a check is of files, and of no cluster.
+    fn named<'a>(&self, batch: &'a Batch) -> Cow<'a, Batch> {
+        let own = if batch.cluster.is_empty() { &self.cluster } else { &batch.cluster };
+        if own.is_empty() || batch.decisions.iter().all(|decision| !decision.cluster.is_empty()) {
+            return Cow::Borrowed(batch);
+        }
+        let mut batch = batch.clone();
+        for decision in batch.decisions.iter_mut().filter(|decision| decision.cluster.is_empty()) {
+            decision.cluster.clone_from(own);
+        }
+        Cow::Owned(batch)
     }
 
     fn tell(&self, decisions: &[Decision]) {

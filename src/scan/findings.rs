@@ -90,6 +90,8 @@ pub fn routes(routes: Routes) -> Routes {
 /// A finding as the API tells it: the fields of a ScanResult's result, and what time adds.
 #[derive(Serialize)]
 pub struct Told {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cluster: String,
     resource: Resource,
     #[serde(flatten)]
     finding: Finding,
@@ -103,7 +105,7 @@ impl From<Finding> for Told {
             namespace: finding.object.namespace.clone(),
             name: finding.object.name.clone(),
         };
-        Self { resource, finding }
+        Self { cluster: finding.object.cluster.clone(), resource, finding }
     }
 }
 

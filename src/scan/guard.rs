@@ -16,6 +16,7 @@ use super::cached;
 use super::endpoint::{Endpoint, Method, Query};
 use super::problem::Problem;
 use super::random;
+use super::reached::Reached;
 
 /// The header that tells requests apart, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -36,7 +37,7 @@ pub enum Door {
 /// Gives every request an id, turns away what a page from elsewhere sends, and puts the id into the answer.
 pub async fn receive(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let mut response = match check_source(state.door, &request) {
+    let mut response = match check_source(state.door, &state.reached, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
@@ -142,7 +143,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 ///
 /// Where everybody on this machine may ask, it could use a name that was made to mean this machine. Where a browser shows
 /// a token by itself, a form could change something, so whatever is no mere reading comes from a page of this host.
-fn check_source(door: Door, request: &Request) -> Result<(), Problem> {
+fn check_source(door: Door, reached: &Reached, request: &Request) -> Result<(), Problem> {
     let headers = request.headers();
     if headers.contains_key(AUTHORIZATION) {
         return Ok(());
@@ -160,9 +161,12 @@ fn check_source(door: Door, request: &Request) -> Result<(), Problem> {
                     "Host must be localhost, 127.0.0.1 or [::1]; anything else needs a token",
                 ));
             };
-            origin.is_none() || is_of("http", &host)
+            origin.is_none_or(|origin| reached.is_origin(origin)) || is_of("http", &host)
         }
-        Door::Tokens => request.method().is_safe() || host.is_some_and(|host| is_of("https", &host)),
+        Door::Tokens => {
+            let is_reached = origin.is_some_and(|origin| reached.is_origin(origin));
+            request.method().is_safe() || is_reached || host.is_some_and(|host| is_of("https", &host))
+        }
     };
     if is_own { Ok(()) } else { Err(Problem::foreign("Origin is another page's, or missing")) }
 }
@@ -220,7 +224,8 @@ mod tests {
             (&[], false),
             (&[("host", "evil.example"), ("authorization", "Bearer x")], true),
         ] {
-            assert_eq!(check_source(Door::Open, &request(headers)).is_ok(), expected, "{headers:?}");
+            let reached = Reached::default();
+            assert_eq!(check_source(Door::Open, &reached, &request(headers)).is_ok(), expected, "{headers:?}");
         }
     }
 
@@ -229,7 +234,8 @@ mod tests {
         let ask = |method: &str, headers: &[(&str, &str)]| {
             let builder =
                 headers.iter().fold(Request::builder().method(method), |b, (name, value)| b.header(*name, *value));
-            check_source(Door::Tokens, &builder.body(Body::empty()).unwrap()).is_ok()
+            let reached = Reached::at(&"https://proxy.example/gatepost".parse().unwrap());
+            check_source(Door::Tokens, &reached, &builder.body(Body::empty()).unwrap()).is_ok()
         };
         let (host, shown) = (("host", "gatepost.example"), ("cookie", "a=b; __Host-gatepost=gp_a_b"));
         let table = [
@@ -238,6 +244,8 @@ mod tests {
             ("POST", &[host, shown, ("origin", "https://evil.example")], false),
             ("POST", &[host, shown, ("origin", "http://gatepost.example")], false),
             ("POST", &[host, shown, ("origin", "https://gatepost.example")], true),
+            ("POST", &[host, shown, ("origin", "https://proxy.example")], true),
+            ("POST", &[host, shown, ("origin", "https://proxy.example.evil.example")], false),
             ("POST", &[host, ("authorization", "Bearer gp_a_b")], true),
             ("POST", &[("origin", "https://")], false),
         ];

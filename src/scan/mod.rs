@@ -5,7 +5,7 @@
 //! store or the engine. Nothing here decides what is wrong with an object.
 
 pub mod access;
-mod applications;
+pub mod applications;
 pub mod audits;
 pub mod bearer;
 mod cached;
@@ -31,6 +31,7 @@ pub mod preview;
 pub mod problem;
 pub mod random;
 mod rate;
+pub mod reached;
 pub mod record;
 mod reports;
 pub mod requests;
@@ -47,6 +48,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use tokio::sync::Semaphore;
+use tower::Layer as _;
 
 use self::access::Caller;
 use self::bearer::Bearers;
@@ -55,6 +57,7 @@ use self::feed::Feed;
 use self::guard::Door;
 use self::problem::Problem;
 use self::rate::Rates;
+use self::reached::Reached;
 use crate::audit;
 use crate::audit::ahead::Reader;
 use crate::cluster::applications::Applications;
@@ -111,6 +114,8 @@ pub struct ApiState {
     pub writer: Option<ModeWriter>,
     /// Previews that may read it at a time.
     pub previews: Arc<Semaphore>,
+    /// How people reach the pages.
+    pub reached: Reached,
 }
 
 /// What is kept over time, and what finds it.
@@ -128,6 +133,8 @@ pub struct Kept {
     pub notifier: notify::Desk,
     /// Argo CD's Applications, where there is a cluster.
     pub applications: Option<Arc<Applications>>,
+    /// The cluster's name, empty where it has none.
+    pub cluster: String,
 }
 
 impl ApiState {
@@ -146,6 +153,7 @@ impl ApiState {
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
         let rates = Rates::new(per_second);
         let (reader, writer, previews) = (None, None, Arc::new(Semaphore::new(PREVIEWS)));
+        let reached = Reached::default();
         Ok(Self {
             app,
             door,
@@ -160,6 +168,7 @@ impl ApiState {
             reader,
             writer,
             previews,
+            reached,
         })
     }
 
@@ -198,5 +207,10 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = feed::routes(routes);
     let routes = notifications::routes(routes);
     let routes = openapi::routes(routes);
-    routes.finish().merge(pages).layer(from_fn_with_state(state, guard::receive))
+    let answering = routes.finish().merge(pages).layer(from_fn_with_state(state.clone(), guard::receive));
+    if state.reached.base().is_empty() {
+        return answering;
+    }
+    // Around the whole: within it a path has found its handler before anything is translated.
+    Router::new().fallback_service(from_fn_with_state(state, reached::translate).layer(answering))
 }

@@ -7,12 +7,14 @@ use kube::Client;
 use tokio::sync::{broadcast, watch};
 
 use super::{ServeError, events, folder, keep, notify, reports};
-use crate::audit::{Auditor, Rules, patient};
+use crate::audit::sink::Tally;
+use crate::audit::{Auditor, Rules, StoreSink, patient};
 use crate::cluster::applications::Applications;
 use crate::config::{PolicyReports, Settings};
+use crate::engine::Bundle;
 use crate::scan::Kept;
 use crate::scan::feed::Feed;
-use crate::store;
+use crate::store::{self, Store};
 use crate::telemetry::audit::Cost;
 use crate::webhook::handlers::App;
 use crate::webhook::health::Readiness;
@@ -63,7 +65,7 @@ pub async fn start(
         let (judging, told) = (app.clone(), app.clone());
         let auditor = Auditor {
             client,
-            cluster: String::new(),
+            cluster: settings.cluster(),
             store: store.clone(),
             rules: Box::new(move || rules(&judging)),
             excusing: Box::new(move |names| told.in_force.uses().note(names, Timestamp::now())),
@@ -75,11 +77,25 @@ pub async fn start(
             // What a folder is asked costs no API server anything.
             cost: if has_cluster { app.metrics.audit.clone() } else { Cost::default() },
         };
+        if settings.cluster_name.is_some() {
+            tokio::spawn(leave_unnamed(store.clone(), app.in_force.load().bundle.clone()));
+        }
         auditor.start(stopped.clone())
     });
-    let feed = Arc::new(Feed::new(stopped.clone()));
+    let cluster = settings.cluster();
+    let feed = Arc::new(Feed::new(cluster.clone(), stopped.clone()));
     let answers_requests = settings.role.answers_requests();
-    Ok(Some(Kept { store, feed, answers_requests, auditor, notifier, applications }))
+    Ok(Some(Kept { store, feed, answers_requests, auditor, notifier, applications, cluster }))
+}
+
+/// Closes what was found before the cluster had a name: under its name all of it is found anew.
+async fn leave_unnamed(store: Arc<dyn Store>, bundle: Arc<Bundle>) {
+    let mut unnamed = StoreSink { store, cluster: String::new(), bundle, now: Timestamp::now };
+    match unnamed.retire().await {
+        Ok(Tally { closed: 0, .. }) => {}
+        Ok(Tally { closed, .. }) => tracing::info!(closed, "findings of before the cluster had a name are closed"),
+        Err(error) => tracing::warn!(%error, "findings of before the cluster had a name stay open"),
+    }
 }
 
 fn rules(app: &App) -> Rules {

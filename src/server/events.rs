@@ -23,7 +23,7 @@ pub fn start(
     }
     let given = Given {
         client,
-        cluster: String::new(),
+        cluster: settings.cluster(),
         store,
         home: settings.namespace.clone(),
         most: settings.events_per_audit.get(),

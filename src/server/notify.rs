@@ -22,7 +22,7 @@ pub fn start(
 ) -> Desk {
     let links = Links::new(settings.external_url.as_ref().map(ToString::to_string));
     let around = Arc::new(Process { app: app.clone(), readiness: readiness.clone() });
-    let notifier = Notifier::new(store, around, links, String::new(), app.metrics.notifications.clone());
+    let notifier = Notifier::new(store, around, links, settings.cluster(), app.metrics.notifications.clone());
     notifier.start(stopped.clone())
 }
 

@@ -8,8 +8,8 @@ use crate::scan::Kept;
 use crate::scan::client::Client;
 use crate::telemetry::Metrics;
 use crate::webhook::handlers::App;
-use crate::webhook::outbox::Outbox;
 use crate::webhook::outbox::courier::{Destination, OwnStore};
+use crate::webhook::outbox::{Outbox, Source};
 
 /// Begins to take decisions; none where no requests are answered.
 pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Option<Outbox>, ServeError> {
@@ -17,7 +17,8 @@ pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Option<Outbox>, S
         return Ok(None);
     }
     let Settings { data_dir, outbox_bytes, .. } = settings;
-    let started = Outbox::start(data_dir, *outbox_bytes, source(), metrics.outbox.clone());
+    let source = Source { name: source(), cluster: settings.cluster() };
+    let started = Outbox::start(data_dir, *outbox_bytes, source, metrics.outbox.clone());
     started.map(Some).map_err(ServeError::System)
 }
 

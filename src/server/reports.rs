@@ -27,7 +27,7 @@ pub fn start(
     };
     let given = Given {
         client,
-        cluster: String::new(),
+        cluster: settings.cluster(),
         store,
         dialect,
         qps: settings.audit_qps.get(),

@@ -29,6 +29,7 @@ use crate::config::{Role, Settings};
 use crate::dashboard;
 use crate::engine::{Bundle, ProgramCache};
 use crate::scan::guard::Door;
+use crate::scan::reached::Reached;
 use crate::scan::{self, ApiState};
 use crate::telemetry::{Metrics, otlp};
 use crate::webhook::handlers::{self, App, World};
@@ -96,7 +97,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);
     let reader = reader.filter(|_| settings.role.audits());
     let writer = ModeWriter::new(settings.kubeconfig.as_deref()).await?;
-    let api = Arc::new(ApiState { reader, writer, ..api.map_err(ServeError::System)? });
+    let reached = settings.external_url.as_ref().map(Reached::at).unwrap_or_default();
+    let api = Arc::new(ApiState { reader, writer, reached, ..api.map_err(ServeError::System)? });
     let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
     let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));

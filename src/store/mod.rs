@@ -281,6 +281,23 @@ pub struct Decision {
     /// What was told.
     #[serde(default)]
     pub results: Vec<DecisionResult>,
+    /// What a write to a Namespace changes of its modes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<SlotChange>,
+}
+
+/// What a write to a Namespace changes of one of its modes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SlotChange {
+    /// `enforce`, `warn`, `audit`, or another part of the modes.
+    pub slot: String,
+    /// What held before, in words: `off`, `baseline (high and above)`.
+    pub from: String,
+    /// What holds from then on.
+    pub to: String,
+    /// Whether something that was denied is denied no more.
+    pub weakens: bool,
 }
 
 /// A judgement of a set of objects somewhere else: a CI job, a laptop, another cluster.

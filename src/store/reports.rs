@@ -14,7 +14,7 @@ use crate::policy::RuleId;
 use crate::report::finding::{BroughtIn, Fingerprint, ObjectKey};
 
 const DECISION: &str = "uid, decided, cluster, operation, api_group, kind, namespace, name, requester, verified, \
-    dry_run, allowed, reason, duration_us, break_glass, results";
+    dry_run, allowed, reason, duration_us, break_glass, results, changes";
 
 const CHECK: &str = "id, judged, cluster, source, revision, policies, passed, summary, violations";
 
@@ -63,7 +63,7 @@ async fn keep(session: &mut dyn Session, batch: &Batch, now: Timestamp) -> Store
     let new = decisions.values().map(|decision| decision_params(decision, batch, now)).collect::<Stored<_>>()?;
     let insert = format!(
         "INSERT INTO decision ({DECISION}, taken) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-         $15, $16, $17) ON CONFLICT (uid) DO NOTHING"
+         $15, $16, $17, $18) ON CONFLICT (uid) DO NOTHING"
     );
     session.run_each(&insert, new).await.map(drop)
 }
@@ -138,6 +138,7 @@ fn decision_params(decision: &Decision, batch: &Batch, taken: Timestamp) -> Stor
         decision.duration_us.into(),
         decision.break_glass.as_deref().into(),
         json(&decision.results)?.into(),
+        json(&decision.changes)?.into(),
         taken.into(),
     ])
 }
@@ -160,6 +161,7 @@ fn decision(cells: &mut Cells) -> Stored<Decision> {
         duration_us: cells.count()?,
         break_glass: cells.text_if_any()?,
         results: cells.json()?,
+        changes: cells.json()?,
     })
 }
 

@@ -509,6 +509,7 @@ fn decision(uid: &str, minute: i64, results: Vec<DecisionResult>) -> Decision {
         reason: "judged".into(),
         duration_us: 250,
         break_glass: None,
+        changes: Vec::new(),
         results,
     }
 }

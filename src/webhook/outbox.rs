@@ -51,7 +51,7 @@ pub struct Outbox {
     sender: SyncSender<Message>,
     clean: Sampler,
     shared: Arc<Shared>,
-    source: String,
+    source: Source,
     ending: watch::Sender<bool>,
     courier: Mutex<Option<JoinHandle<()>>>,
 }
@@ -60,6 +60,15 @@ enum Message {
     Keep(Box<Entry>),
     /// Everything before it is to be written, and then this is told.
     Flush(oneshot::Sender<()>),
+}
+
+/// Who reports.
+#[derive(Debug, Clone, Default)]
+pub struct Source {
+    /// `webhook/NAME`.
+    pub name: String,
+    /// The cluster's name; where it is empty, whoever takes the decisions in knows.
+    pub cluster: String,
 }
 
 /// What those who write and those who deliver share.
@@ -101,7 +110,7 @@ impl fmt::Debug for Outbox {
 impl Outbox {
     /// Opens what an earlier process left in a data directory, and starts the thread that writes. Where the directory
     /// cannot be used decisions are kept in memory: admission goes on.
-    pub fn start(data_dir: &Path, limit: u64, source: String, metrics: OutboxMetrics) -> io::Result<Self> {
+    pub fn start(data_dir: &Path, limit: u64, source: Source, metrics: OutboxMetrics) -> io::Result<Self> {
         let id = random::hex::<8>();
         let spool = match Spool::open(&data_dir.join(FOLDER), limit, id.clone()) {
             Ok((spool, unreadable)) => {
@@ -139,12 +148,13 @@ impl Outbox {
     /// Begins to deliver. Must be called on a runtime.
     pub fn deliver_to(&self, destination: Arc<dyn Destination>) {
         let (shared, ending) = (self.shared.clone(), self.ending.subscribe());
-        let courier = Courier { shared, destination, source: self.source.clone(), ending };
+        let courier = Courier { shared, destination, source: self.source.name.clone(), ending };
         *self.courier.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(courier.run()));
     }
 
     /// Hands a decision in. It never waits: what there is no room for is lost, and counted.
-    pub fn keep(&self, entry: Entry) {
+    pub fn keep(&self, mut entry: Entry) {
+        entry.decision.cluster.clone_from(&self.source.cluster);
         let (weight, size) = (entry.weight, entry.size());
         if weight == Weight::Clean && !self.clean.takes() {
             self.shared.metrics.sampled_out.inc();

@@ -152,6 +152,7 @@ fn decision(uid: &str, namespace: &str, allowed: bool, time: Timestamp) -> Decis
         reason: "judged".into(),
         duration_us: 250,
         break_glass: None,
+        changes: Vec::new(),
         results: vec![result],
     }
 }

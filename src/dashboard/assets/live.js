@@ -1,5 +1,8 @@
 // What lives on a page: times, an audit under way, keys. Everything else works without it.
 
+/** What every path begins with behind a proxy. */
+const base = document.documentElement.dataset.base ?? "";
+
 const minute = 60, hour = 3600, day = 86400;
 
 /** Words a time as the server does. */
@@ -28,7 +31,7 @@ async function follow(fresh) {
   for (;;) {
     await new Promise((done) => setTimeout(done, wait));
     try {
-      const answer = await fetch("/api/v1/audits?limit=1", { headers: { accept: "application/json" } });
+      const answer = await fetch(`${base}/api/v1/audits?limit=1`, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
       const { progress } = await answer.json();
       wait = 2000;
@@ -149,7 +152,7 @@ function watch(feed) {
     badge.querySelector("use").setAttribute("href", `#g-${tone}`);
     badge.querySelector("span").textContent = word;
     const link = tr.querySelector("a");
-    link.href = `/decisions/${encodeURIComponent(decision.uid)}`;
+    link.href = `${base}/decisions/${encodeURIComponent(decision.uid)}`;
     link.textContent = `${decision.kind}/${decision.name}`;
     tr.querySelector("[data-where]").textContent = decision.operation.toLowerCase() + (decision.namespace ? ` in ${decision.namespace}` : "") + (decision.dryRun ? " · dry run" : "");
     const list = tr.querySelector("[data-rules]");
@@ -189,7 +192,7 @@ function watch(feed) {
   });
   source.addEventListener("decision", (event) => {
     const decision = JSON.parse(event.data);
-    const href = `/decisions/${encodeURIComponent(decision.uid)}`;
+    const href = `${base}/decisions/${encodeURIComponent(decision.uid)}`;
     if (seen.has(href)) return;
     seen.add(href);
     if (seen.size > 4 * longest) seen.delete(seen.values().next().value);

@@ -199,6 +199,7 @@ impl Scene {
             reason: "judged".into(),
             duration_us: 250,
             break_glass: None,
+            changes: Vec::new(),
             results: vec![DecisionResult {
                 rule: RULE.into(),
                 policy: "baseline".into(),

@@ -8,12 +8,14 @@ use serde_path_to_error::{Path, Segment};
 use crate::policy::nearest;
 use crate::scan::access::Caller;
 use crate::scan::problem::Flaw;
-use crate::store::{Batch, Check, Decision, DecisionResult};
+use crate::store::{Batch, Check, Decision, DecisionResult, SlotChange};
 
 /// Decisions and checks that a report may have.
 const ENTRIES: usize = 1000;
 /// Results that one decision may have.
 const RESULTS: usize = 500;
+/// Changes of modes that one decision may have.
+const CHANGES: usize = 50;
 /// Results that one check may have.
 const CHECK_RESULTS: usize = 1000;
 /// Bytes of a name.
@@ -89,6 +91,18 @@ impl Flaws {
             for (number, result) in decision.results.iter().enumerate() {
                 self.result(&format!("{at}/results/{number}"), result);
             }
+        }
+        if self.count(&format!("{at}/changes"), decision.changes.len(), CHANGES) {
+            for (number, change) in decision.changes.iter().enumerate() {
+                self.change(&format!("{at}/changes/{number}"), change);
+            }
+        }
+    }
+
+    fn change(&mut self, at: &str, change: &SlotChange) {
+        self.name(&format!("{at}/slot"), &change.slot);
+        for (field, text) in [("from", &change.from), ("to", &change.to)] {
+            self.at_most(&format!("{at}/{field}"), text, TEXT_BYTES);
         }
     }
 

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::admission::decide::Told;
 use crate::admission::speak::clip;
 use crate::admission::{Decision, Envelope, Reason, What};
+use crate::policy::ModeChange;
 use crate::store;
 use crate::webhook::record::Record;
 
@@ -68,7 +69,7 @@ impl Entry {
 
     /// Returns the same decision with what was found after the answer, and only that; none where that is nothing.
     pub fn with_found(&self, told: &[Told]) -> Option<Self> {
-        let decision = store::Decision { results: results(told), ..self.decision.clone() };
+        let decision = store::Decision { results: results(told), changes: Vec::new(), ..self.decision.clone() };
         (!decision.results.is_empty()).then_some(Self { weight: Weight::Violation, decision })
     }
 
@@ -103,6 +104,16 @@ fn kept(envelope: &Envelope, decision: &Decision, verified: bool, took: Duration
         duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         break_glass: decision.under_break_glass().map(|(glass, _)| glass.incident.to_string()),
         results: Vec::new(),
+        changes: decision.write.iter().flat_map(|write| &write.changes).map(changed).collect(),
+    }
+}
+
+fn changed(change: &ModeChange) -> store::SlotChange {
+    store::SlotChange {
+        slot: change.part.as_str().to_owned(),
+        from: clip(&change.from, TEXT),
+        to: clip(&change.to, TEXT),
+        weakens: change.weakens(),
     }
 }
 

@@ -213,6 +213,7 @@ fn entry(number: usize) -> Entry {
         reason: "judged".into(),
         duration_us: 1,
         break_glass: None,
+        changes: Vec::new(),
         results: Vec::new(),
     };
     Entry { weight: Weight::Violation, decision }
@@ -253,7 +254,7 @@ impl Destination for Faulty {
             }
             Way::Open | Way::AnswerLost => {}
         }
-        OwnStore(self.store.clone(), Arc::new(Feed::new(watch::channel(false).1))).take(report).await?;
+        OwnStore(self.store.clone(), Arc::new(Feed::new(String::new(), watch::channel(false).1))).take(report).await?;
         if way == Way::AnswerLost { Err(later()) } else { Ok(()) }
     }
 }
@@ -267,7 +268,13 @@ async fn deliver(count: usize, ways: &[Way]) -> (Vec<usize>, String) {
     let folder = tempfile::tempdir().unwrap();
     let metrics = Metrics::new();
     let store = store::open(&folder.path().join("store"), None).await.unwrap();
-    let outbox = Outbox::start(folder.path(), LIMIT, "webhook/a".into(), metrics.outbox.clone()).unwrap();
+    let outbox = Outbox::start(
+        folder.path(),
+        LIMIT,
+        Source { name: "webhook/a".into(), cluster: "west".into() },
+        metrics.outbox.clone(),
+    )
+    .unwrap();
     outbox.deliver_to(Arc::new(Faulty { store: store.clone(), ways: Mutex::new(ways.to_vec()) }));
     for number in 0..count {
         outbox.keep(entry(number));
