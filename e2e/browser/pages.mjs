@@ -282,6 +282,19 @@ await test("the theme is remembered without a script", () =>
   }),
 );
 
+for (const colorScheme of ["light", "dark"]) {
+  await test(`colours for colour-blindness can be read on ${colorScheme}`, async () => {
+    const cookie = { name: "palette", value: "colour-blind", domain: new URL(base).hostname, path: "/", expires: -1, httpOnly: false, secure: false, sameSite: "Strict" };
+    for (const path of ["/", "/findings", "/styleguide"]) {
+      await visit(path, { ...desktop, colorScheme, storageState: { cookies: [cookie], origins: [] } }, async (page) => {
+        assert.equal(await page.getAttribute("html", "data-palette"), "colour-blind");
+        await accessible(page);
+        await page.screenshot({ path: join(screenshots, `colour-blind-${colorScheme}-${path.slice(1) || "overview"}.png`), fullPage: true });
+      });
+    }
+  });
+}
+
 await test("an audit is begun by a button, and followed", () =>
   visit("/audits", desktop, async (page) => {
     const before = await page.locator("tbody tr").count();

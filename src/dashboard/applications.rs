@@ -14,6 +14,7 @@ use super::links::{Place, encoded};
 use super::resources;
 use super::rules::Share;
 use super::shell::{Crumb, Nothing, Shell, Visit, nothing_yet};
+use super::stopped::{Stopped, stopped};
 use super::words::{count, number};
 use crate::policy::Severity;
 use crate::report::finding::Application;
@@ -52,6 +53,9 @@ struct ApplicationsPage {
     shell: Shell,
     nothing: Option<Nothing>,
     limits: String,
+    stopped: Vec<Stopped>,
+    /// Why Argo CD's Applications could not be read; empty where they were.
+    unread: String,
     rows: Vec<Row>,
     /// Findings of objects that nothing delivers.
     others: u64,
@@ -63,6 +67,7 @@ struct ApplicationPage {
     shell: Shell,
     name: String,
     deliverer: String,
+    stopped: Vec<Stopped>,
     total: String,
     severities: Vec<(&'static str, String, String)>,
     denied: String,
@@ -107,7 +112,10 @@ async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, visit:
         Some(kept) if nothing.is_none() => rows(kept, &open(&state, &caller)).await?,
         _ => (Vec::new(), 0),
     };
-    page_of(&ApplicationsPage { shell, nothing, limits: limits(&caller), rows, others })
+    let (stopped, unread) =
+        if state.kept.is_some() { stopped(&state, &caller, &visit).await? } else { (Vec::new(), None) };
+    let unread = unread.unwrap_or_default();
+    page_of(&ApplicationsPage { shell, nothing, limits: limits(&caller), stopped, unread, rows, others })
 }
 
 async fn rows(kept: &Kept, filter: &Filter) -> Result<(Vec<Row>, u64), Problem> {
@@ -175,8 +183,19 @@ async fn application(
     let kept = state.kept()?;
     let filter = Filter { application: vec![name.clone()], ..open(&state, &caller) };
     let known = one(kept, &filter).await?;
-    let missing = || Problem::not_found("nothing that an application of this name delivers has an open finding");
-    let known = known.ok_or_else(missing)?;
+    let (mut stopped, _) = stopped(&state, &caller, &visit).await?;
+    stopped.retain(|stopped| stopped.name == name);
+    let missing = || {
+        Problem::not_found(
+            "of no application of this name anything has an open finding, or was denied in its last sync",
+        )
+    };
+    let argo = stopped.first().map(|stopped| Application {
+        kind: "Application".to_owned(),
+        namespace: stopped.namespace.clone(),
+        name: name.clone(),
+    });
+    let known = known.or(argo).ok_or_else(missing)?;
     let store = &*kept.store;
     let severities = store.facet(&filter, Facet::Severity, SHOWN).await?;
     let actions = store.facet(&filter, Facet::Action, SHOWN).await?;
@@ -197,6 +216,7 @@ async fn application(
     page_of(&ApplicationPage {
         shell: Shell::new(&state, &visit, &name, &crumbs).await,
         deliverer: deliverer(&known),
+        stopped,
         total: count(total, "open finding", "open findings"),
         severities: Severity::ALL
             .into_iter()

@@ -33,6 +33,7 @@ mod settings;
 mod shell;
 mod sign_in;
 mod status;
+mod stopped;
 mod styleguide;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]

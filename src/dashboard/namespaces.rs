@@ -14,7 +14,7 @@ use super::rules::Share;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::number;
 use crate::policy::modes::Grants;
-use crate::policy::{Grant, GrantOrigin, Mode, NamespaceMeta, RuleId, Scope};
+use crate::policy::{Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope};
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
@@ -50,7 +50,8 @@ pub fn routes(routes: Routes) -> Routes {
 #[template(path = "namespaces.html")]
 struct NamespacesPage {
     shell: Shell,
-    rows: Vec<Row>,
+    groups: Vec<Grouped>,
+    all: usize,
     enforcing: usize,
     is_counted: bool,
     ladder: &'static str,
@@ -74,8 +75,17 @@ struct NamespacePage {
     is_counted: bool,
 }
 
+/// Namespaces of one kind.
+struct Grouped {
+    id: &'static str,
+    title: &'static str,
+    about: &'static str,
+    rows: Vec<Row>,
+}
+
 /// A namespace in a list.
 struct Row {
+    group: Group,
     name: String,
     modes: Vec<(Mode, String, &'static str)>,
     strongest: (&'static str, &'static str),
@@ -203,24 +213,47 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, visit: V
     let mut rows: Vec<Row> = known
         .iter()
         .filter(|namespace| caller.sees(&namespace.name))
-        .map(|namespace| row(namespace, &in_force, counts.as_ref().unwrap_or(&Counts::default()), &first))
+        .map(|namespace| {
+            let in_force = (&*in_force, state.app.own_namespace.as_deref());
+            row(namespace, in_force, counts.as_ref().unwrap_or(&Counts::default()), &first)
+        })
         .collect();
     rows.sort_by(|a, b| b.denied.cmp(&a.denied).then(b.ahead.cmp(&a.ahead)).then_with(|| a.name.cmp(&b.name)));
     page_of(&NamespacesPage {
         shell: Shell::new(&state, &visit, "Namespaces", &[Crumb::here("Namespaces")]).await,
         enforcing: rows.iter().filter(|row| row.strongest.1 == "enforce").count(),
-        rows,
+        all: rows.len(),
+        groups: grouped(rows),
         is_counted: counts.is_some(),
         ladder,
     })
 }
 
-fn row(namespace: &NamespaceMeta, in_force: &InForce, counts: &Counts, first: &BTreeSet<RuleId>) -> Row {
+/// Returns namespaces by whose they are, yours first; groups that have none are left out.
+fn grouped(rows: Vec<Row>) -> Vec<Grouped> {
+    let (vendor, rows): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.group == Group::Vendor);
+    let (system, yours) = rows.into_iter().partition(|row| row.group == Group::System);
+    let groups = [
+        ("yours", "Yours", "What your teams run", yours),
+        ("vendor", "Vendor software", "Where well-known software is installed", vendor),
+        ("system", "System", "Kubernetes' own and Gatepost's; they stay out of the score", system),
+    ];
+    let groups = groups.into_iter().map(|(id, title, about, rows)| Grouped { id, title, about, rows });
+    groups.filter(|group| !group.rows.is_empty()).collect()
+}
+
+fn row(
+    namespace: &NamespaceMeta,
+    (in_force, own): (&InForce, Option<&str>),
+    counts: &Counts,
+    first: &BTreeSet<RuleId>,
+) -> Row {
     let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
     let severities = counts.severities.get(&namespace.name).cloned().unwrap_or_default();
     let (bar, bar_words) = worded(&severities);
     let denied = counts.actions.get(&namespace.name).and_then(|actions| actions.get("deny")).copied();
     Row {
+        group: Group::of(&namespace.name, own),
         name: namespace.name.clone(),
         modes: grants.iter().map(|grant| (grant.mode, grant.policy.to_string(), told(grant.origin))).collect(),
         strongest: strongest(&grants),

@@ -1,6 +1,7 @@
 //! Pages as a browser gets them, of a store that somebody hostile filled.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -8,10 +9,13 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, HOST, LOCATION, ORIGIN, REFERER};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, LOCATION, ORIGIN, REFERER,
+};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
+use kube::Client;
 use prometheus_client::metrics::counter::Counter;
 use serde_json::json;
 use tempfile::TempDir;
@@ -21,6 +25,7 @@ use tower::ServiceExt as _;
 use super::assets::STYLE;
 use crate::admission::decide::Action;
 use crate::audit::Desk;
+use crate::cluster::applications::Applications;
 use crate::config::Config;
 use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use crate::input::Surroundings;
@@ -31,9 +36,10 @@ use crate::report::finding::{Application, BroughtIn, Content, Finding, Fingerpri
 use crate::scan::access::Scope;
 use crate::scan::feed::Feed;
 use crate::scan::guard::Door;
+use crate::scan::reached::Reached;
 use crate::scan::tokens::{self, Wanted};
 use crate::scan::{self, ApiState, Kept};
-use crate::store::{self, AuditState, Batch, Changes, Check, Decision, DecisionResult, Store, Trigger};
+use crate::store::{self, AuditState, Batch, Changes, Check, Decision, DecisionResult, SlotChange, Store, Trigger};
 use crate::telemetry::{Metrics, Traces};
 use crate::webhook::handlers::{App, World};
 use crate::webhook::in_force::{InForce, Live};
@@ -125,9 +131,14 @@ struct Dashboard {
 
 impl Dashboard {
     fn new(directory: TempDir, door: Door, kept: Option<Kept>) -> Self {
+        Self::reached(directory, door, kept, Reached::default())
+    }
+
+    /// Returns one that people reach by another address.
+    fn reached(directory: TempDir, door: Door, kept: Option<Kept>, reached: Reached) -> Self {
         let limits = scan::Limits { max_scan_bytes: 1 << 20, per_second: 0 };
         let state = ApiState::new(app(&directory), door, NonZeroUsize::MIN, limits, kept, None).unwrap();
-        let state = Arc::new(state);
+        let state = Arc::new(ApiState { reached, ..state });
         Self { router: scan::routes(state.clone(), super::routes(state)), _directory: directory }
     }
 
@@ -223,6 +234,7 @@ fn report() -> Batch {
         duration_us: 1234,
         break_glass: Some(SCRIPT.into()),
         results: vec![result],
+        changes: vec![SlotChange { slot: SCRIPT.into(), from: SCRIPT.into(), to: SCRIPT.into(), weakens: true }],
     };
     Batch {
         api_version: "gatepost.dev/v1".into(),
@@ -256,14 +268,37 @@ fn check() -> Check {
     }
 }
 
+/// Returns a cluster with one Application, whose last sync Gatepost denied something of.
+fn argo() -> Client {
+    let answer = |request: Request<kube::client::Body>| {
+        let denied = format!("admission webhook \"validate.gatepost.dev\" denied the request: {SCRIPT}");
+        let resource = json!({"kind": SCRIPT, "namespace": "shop", "name": SCRIPT, "group": "apps", "message": denied});
+        let operation = json!({"phase": "Failed", "message": "", "finishedAt": "2026-05-01T08:00:00Z",
+            "syncResult": {"revision": "0f5cc2e7aa10", "resources": [resource]}});
+        let application = json!({"metadata": {"name": "stopped", "namespace": "argocd"},
+            "spec": {"project": SCRIPT, "destination": {"namespace": "shop"}}, "status": {"operationState": operation}});
+        let body = match request.uri().path() {
+            "/apis" => json!({"groups": [{"name": "argoproj.io", "versions": [{"groupVersion": "argoproj.io/v1alpha1",
+                "version": "v1alpha1"}], "preferredVersion": {"groupVersion": "argoproj.io/v1alpha1", "version": "v1alpha1"}}]}),
+            "/apis/argoproj.io/v1alpha1" => json!({"groupVersion": "argoproj.io/v1alpha1", "resources": [
+                {"name": "applications", "singularName": "application", "kind": "Application", "namespaced": true,
+                 "verbs": ["list", "watch"]}]}),
+            _ => json!({"metadata": {}, "items": [application]}),
+        };
+        async move { Ok::<_, Infallible>(http::Response::new(kube::client::Body::from(body.to_string().into_bytes()))) }
+    };
+    Client::new(tower::service_fn(answer), "default")
+}
+
 fn kept(store: Arc<dyn Store>) -> Kept {
     Kept {
         store,
-        feed: Arc::new(Feed::new(watch::channel(false).1)),
+        feed: Arc::new(Feed::new(String::new(), watch::channel(false).1)),
         answers_requests: true,
         auditor: Some(Desk::idle()),
         notifier: notify::Desk::default(),
-        applications: None,
+        applications: Some(Arc::new(Applications::new(argo()))),
+        cluster: "west".into(),
     }
 }
 
@@ -330,6 +365,7 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
     );
     let script = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
     paths.push(format!("/applications/{script}"));
+    paths.push("/applications/stopped".to_owned());
     paths.push(format!("/resources/{script}.{script}/{script}/{script}"));
     paths.push("/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned());
     for path in &paths {
@@ -406,7 +442,7 @@ async fn pages_keep_to_themselves_and_so_do_errors() {
 #[tokio::test]
 async fn a_page_says_why_it_is_empty() {
     let dashboard = Dashboard::empty(Door::Open);
-    assert!(dashboard.page("/findings").await.contains("--kubeconfig FILE --audit-interval"));
+    assert!(dashboard.page("/findings").await.contains("gatepost serve --manifests DIR"));
     let dashboard = Dashboard::of(&[], false).await;
     assert!(dashboard.page("/findings").await.contains("No audit has finished yet"));
     let dashboard = Dashboard::of(&[], true).await;
@@ -519,6 +555,64 @@ async fn a_theme_is_remembered_and_leads_nowhere_else() {
     assert!(body.contains("data-theme=\"dark\""));
     let (_, _, body) = dashboard.ask(Method::GET, "/styleguide", &[("cookie", "theme=\"><script>")]).await;
     assert!(!body.contains("data-theme"));
+    let from_here = [("referer", "http://localhost:8080/findings")];
+    let (_, headers, _) = dashboard.ask(Method::POST, "/theme?palette=colour-blind", &from_here).await;
+    assert!(headers["set-cookie"].to_str().unwrap().starts_with("palette=colour-blind;"), "{headers:?}");
+    let (_, _, body) = dashboard.ask(Method::GET, "/styleguide", &[("cookie", "palette=colour-blind")]).await;
+    assert!(body.contains("data-palette=\"colour-blind\"") && body.contains("Colours: colour-blind"), "{body}");
+}
+
+#[tokio::test]
+async fn a_stopped_sync_is_shown_with_what_was_denied_and_what_goes_on() {
+    let dashboard = Dashboard::of(&[], true).await;
+    for path in ["/applications", "/applications/stopped"] {
+        let page = dashboard.page(path).await;
+        for expected in
+            ["argocd app sync", "0f5cc2e7aa10", "does not try the same commit again", "kubectl -n argocd patch"]
+        {
+            assert!(page.contains(expected), "{path} lacks {expected}: {page}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn behind_a_proxy_every_address_leads_back_through_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store::open(directory.path(), None).await.unwrap();
+    let reached = Reached::at(&"https://tools.example/gatepost".parse().unwrap());
+    let dashboard = Dashboard::reached(directory, Door::Open, Some(kept(store)), reached);
+    let mut paths = vec!["/gatepost".to_owned()];
+    let mut seen = 0;
+    while let Some(path) = paths.get(seen).cloned() {
+        seen += 1;
+        let (status, headers, body) = dashboard.ask(Method::GET, &path, &[]).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        let kind = headers.get(CONTENT_TYPE).unwrap().to_str().unwrap();
+        if !kind.starts_with("text/html") {
+            continue;
+        }
+        for attribute in [" href=\"", " src=\"", " action=\""] {
+            for (_, address) in body.match_indices(attribute).map(|(at, _)| body.split_at(at + attribute.len())) {
+                let address = address.split('"').next().unwrap().replace("&amp;", "&").replace("&#38;", "&");
+                // What a script fills in is empty until then.
+                let is_elsewhere = address.is_empty() || address.starts_with('#') || address.starts_with("https://");
+                assert!(is_elsewhere || address.starts_with("/gatepost/"), "{path}: {address}");
+                let is_form = attribute == " action=\"";
+                // A hostile name is no address to ask by hand.
+                let is_followed = !is_elsewhere && !is_form && !address.contains("&#");
+                if is_followed && !paths.contains(&address) && paths.len() < 300 {
+                    paths.push(address);
+                }
+            }
+        }
+    }
+    assert!(seen > 60, "{paths:?}");
+    let from_page = [("origin", "https://tools.example"), ("referer", "https://tools.example/gatepost/rules?x=1")];
+    let (status, headers, _) = dashboard.ask(Method::POST, "/gatepost/theme?set=dark", &from_page).await;
+    assert_eq!((status, &headers[LOCATION]), (StatusCode::SEE_OTHER, &"/gatepost/rules?x=1".parse().unwrap()));
+    // A proxy may take the path off.
+    assert!(dashboard.page("/findings").await.contains(" href=\"/gatepost/findings\""));
+    assert!(dashboard.page("/gatepost/api/v1/findings").await.contains("items"));
 }
 
 #[tokio::test]

@@ -118,6 +118,13 @@ impl Surroundings {
         self.namespaces.extend(namespaces.iter().map(|(name, meta)| (name.clone(), Arc::new(meta.clone()))));
     }
 
+    /// Takes in namespaces that objects name; those that nobody describes have no labels.
+    pub fn add_named<'a>(&mut self, names: impl IntoIterator<Item = &'a String>) {
+        for name in names.into_iter().filter(|name| !name.is_empty()) {
+            self.namespaces.entry(name.clone()).or_insert_with(|| Arc::new(NamespaceMeta::named(name)));
+        }
+    }
+
     /// Takes over what is known of a namespace.
     pub fn add_namespace(&mut self, namespace: Arc<NamespaceMeta>) {
         self.namespaces.insert(namespace.name.clone(), namespace);
@@ -193,7 +200,8 @@ fn name_of(kind: &GroupVersionKind) -> String {
     format!("{group}/{}", kind.kind)
 }
 
-fn namespace_name(object: &Value) -> &str {
+/// Returns the namespace that an object names, empty where it names none.
+pub fn namespace_name(object: &Value) -> &str {
     object.at(&["metadata", "namespace"]).and_then(Fields::as_text).unwrap_or_default()
 }
 

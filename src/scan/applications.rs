@@ -40,29 +40,49 @@ pub fn routes(routes: Routes) -> Routes {
 
 /// What is told of an application.
 #[derive(Debug, PartialEq, Serialize)]
-struct Told {
+pub struct Told {
+    /// Which.
     #[serde(flatten)]
-    application: Application,
+    pub application: Application,
     /// Where it is one of Argo CD's and was read.
     #[serde(flatten)]
-    argo: Option<ToldByArgo>,
+    pub argo: Option<ToldByArgo>,
     /// Open findings by severity.
-    open: BTreeMap<String, u64>,
+    pub open: BTreeMap<String, u64>,
 }
 
 /// What is told of an Application of Argo CD.
 #[derive(Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ToldByArgo {
-    project: String,
-    sync: String,
-    health: String,
-    failed_sync: Option<FailedSync>,
+pub struct ToldByArgo {
+    /// Its project.
+    pub project: String,
+    /// Whether the cluster is as Git says, in Argo CD's words.
+    pub sync: String,
+    /// How its objects are, in Argo CD's words.
+    pub health: String,
+    /// The last sync, where Gatepost denied something of it.
+    pub failed_sync: Option<FailedSync>,
 }
 
+/// Every application that somebody may see, by a key that orders them; and why those of Argo CD are not among them.
+type All = (BTreeMap<String, Told>, Option<String>);
+
 async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
+    let (all, unread) = all(&state, &caller).await?;
+    let (names, denied) = (query.list("application"), query.flag("denied"));
+    let all = all.into_iter().filter(|(_, told)| {
+        let is_denied = told.argo.as_ref().is_some_and(|argo| argo.failed_sync.is_some());
+        (names.is_empty() || names.contains(&told.application.name)) && (is_denied || !denied)
+    });
+    let page = lists::part(&query, all)?;
+    Ok(Json(json!({"items": page.items, "next": page.next, "unread": unread})))
+}
+
+/// Returns every application that somebody may see.
+pub async fn all(state: &ApiState, caller: &Caller) -> Result<All, Problem> {
     let kept = state.kept()?;
-    let filter = Filter { visible: lists::visible(&state.app, &caller), ..Filter::default() };
+    let filter = Filter { visible: lists::visible(&state.app, caller), ..Filter::default() };
     let counts = kept.store.applications(&filter).await?;
     let (argo, unread) = match &kept.applications {
         None => (Arc::default(), None),
@@ -71,13 +91,7 @@ async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, query:
             Err(error) => (Arc::default(), Some(format!("Applications could not be read: {error}"))),
         },
     };
-    let (names, denied) = (query.list("application"), query.flag("denied"));
-    let all = told(&argo, counts, |namespace| caller.sees(namespace)).into_iter().filter(|(_, told)| {
-        let is_denied = told.argo.as_ref().is_some_and(|argo| argo.failed_sync.is_some());
-        (names.is_empty() || names.contains(&told.application.name)) && (is_denied || !denied)
-    });
-    let page = lists::part(&query, all)?;
-    Ok(Json(json!({"items": page.items, "next": page.next, "unread": unread})))
+    Ok((told(&argo, counts, |namespace| caller.sees(namespace)), unread))
 }
 
 /// Puts together what is found and what Argo CD says, as far as somebody sees the namespaces; by a key that orders them.

@@ -112,7 +112,8 @@ impl Client {
     /// Asks something of the API, and returns what it answers, whatever that is.
     pub async fn ask(&self, method: Method, path: &str) -> Result<(StatusCode, Bytes), NotTaken> {
         let uri = self.receiver.at(path).ok_or_else(|| later(format!("{path} is no path")))?;
-        let (status, _, text) = self.send(Request::builder().method(method).uri(uri), Bytes::new(), ANSWER_BYTES).await?;
+        let (status, _, text) =
+            self.send(Request::builder().method(method).uri(uri), Bytes::new(), ANSWER_BYTES).await?;
         Ok((status, text))
     }
 

@@ -121,13 +121,7 @@ impl Contents {
             }
         }
         known.add_namespaces(&config.static_namespaces);
-        let named: BTreeSet<&String> =
-            contents.kinds.values().flat_map(|kind| kind.objects.keys().map(|(namespace, _)| namespace)).collect();
-        for name in named.into_iter().filter(|name| !name.is_empty()) {
-            if known.namespace(name).is_none() {
-                known.add_namespace(Arc::new(NamespaceMeta::named(name)));
-            }
-        }
+        known.add_named(contents.kinds.values().flat_map(|kind| kind.objects.keys().map(|(namespace, _)| namespace)));
         contents.namespaces = known.namespaces().map(|namespace| NamespaceMeta::clone(namespace)).collect();
         contents
     }

@@ -8,7 +8,7 @@ use std::thread;
 use super::load::LoadError;
 use crate::input::Inputs;
 use crate::input::document::{STACK_BYTES, parse};
-use crate::input::surroundings::Surroundings;
+use crate::input::surroundings::{Surroundings, namespace_name};
 
 /// Reads what `--manifests` names, if it names anything.
 pub fn read(folder: Option<&Path>, kinds: BTreeSet<String>) -> Result<Surroundings, LoadError> {
@@ -29,7 +29,7 @@ pub fn read(folder: Option<&Path>, kinds: BTreeSet<String>) -> Result<Surroundin
 fn collect(folder: &Path, known: &mut Surroundings) -> Vec<String> {
     let paths = [folder.to_owned()];
     let inputs = Inputs::new(&paths, io::empty());
-    let mut faults = Vec::new();
+    let (mut faults, mut named) = (Vec::new(), BTreeSet::new());
     for piece in inputs.pieces() {
         let file = piece.file.clone();
         for chunk in piece.chunks(|_| true) {
@@ -41,8 +41,12 @@ fn collect(folder: &Path, known: &mut Surroundings) -> Vec<String> {
                 }
             };
             faults.extend(parsed.faults.iter().map(|fault| fault.in_file(&file)));
-            parsed.manifests.iter().for_each(|found| known.add(&found.object));
+            for found in &parsed.manifests {
+                known.add(&found.object);
+                named.insert(namespace_name(&found.object).to_owned());
+            }
         }
     }
+    known.add_named(&named);
     faults
 }
