@@ -108,8 +108,8 @@ pub struct Told {
     pub what: What,
     /// The place by names, as a finding has it; empty for what is about the whole.
     pub place: String,
-    /// From when it will be denied, where only the date holds it back.
-    pub denied_from: Option<Timestamp>,
+    /// From when it will be denied, where only the date holds it back, and the instant at which that was said.
+    pub denied_from: Option<(Timestamp, Timestamp)>,
     /// Whether only broken glass keeps it from being denied.
     pub under_break_glass: bool,
 }
@@ -296,7 +296,7 @@ fn tell(found: &Found<'_, '_>, past: &Past, circumstances: Circumstances<'_>, re
         severity: claim.entry.severity,
         action,
         what,
-        denied_from: claim.denied_from,
+        denied_from: claim.denied_from.map(|from| (from, circumstances.now)),
         under_break_glass,
     })
 }

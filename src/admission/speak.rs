@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::authority::refusal;
@@ -66,9 +67,25 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
     lines.into_iter().map(|line| clip(&line, WARNING_LENGTH)).collect()
 }
 
+/// Returns how long it is until an instant, for announcements: `in 5 days`; none when it has come.
+pub fn countdown(from: Timestamp, now: Timestamp) -> Option<String> {
+    let minutes = from.duration_since(now).as_mins();
+    match minutes {
+        ..0 => None,
+        0..60 => Some("within the hour".to_owned()),
+        60..120 => Some("in 1 hour".to_owned()),
+        120..2880 => Some(format!("in {} hours", minutes / 60)),
+        _ => Some(format!("in {} days", minutes / 1440)),
+    }
+    .filter(|_| from > now)
+}
+
 /// Returns why something is only warned of that would be denied otherwise; it is never cut off.
 fn reason_to_warn(told: &Told, break_glass: Option<&BreakGlass>) -> String {
-    let from = told.denied_from.map_or(String::new(), |from| format!(" (denied from {})", from.strftime("%Y-%m-%d")));
+    let from = told.denied_from.map_or(String::new(), |(from, now)| {
+        let left = countdown(from, now).map_or(String::new(), |left| format!(", {left}"));
+        format!(" (denied from {}{left})", from.strftime("%Y-%m-%d"))
+    });
     match break_glass.filter(|_| told.under_break_glass) {
         Some(BreakGlass { incident, until }) => {
             format!("{from} (break-glass {} until {until})", clip(incident, INCIDENT_LENGTH))
@@ -342,4 +359,26 @@ pub fn turned_away(uid: &str, message: &str) -> Vec<u8> {
 /// Returns the path as people write it, for logs.
 pub fn readable(path: &Path) -> String {
     dotted(&path.0)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announcement_counts_down_until_its_day() {
+        let from: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+        for (now, expected) in [
+            ("2026-11-26T00:00:00Z", Some("in 5 days")),
+            ("2026-11-29T00:00:01Z", Some("in 47 hours")),
+            ("2026-11-30T22:30:00Z", Some("in 1 hour")),
+            ("2026-11-30T23:30:00Z", Some("within the hour")),
+            ("2026-11-30T23:59:59Z", Some("within the hour")),
+            ("2026-12-01T00:00:00Z", None),
+            ("2026-12-02T00:00:00Z", None),
+        ] {
+            assert_eq!(countdown(from, now.parse().unwrap()).as_deref(), expected, "{now}");
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub enum Event {
     Components,
     /// Exemptions that are about to end, or have ended.
     Exemptions,
+    /// Dates from which something is denied that is warned of until then.
+    Enforcement,
     /// What is open, once a week, for each owner.
     Digest,
     /// Whether a target is reached; told when somebody asks.
@@ -41,11 +43,18 @@ pub enum Event {
 
 impl Event {
     /// Every kind that a target may take.
-    pub const ALL: [Self; 6] =
-        [Self::Findings, Self::Denials, Self::Audits, Self::Components, Self::Exemptions, Self::Digest];
+    pub const ALL: [Self; 7] = [
+        Self::Findings,
+        Self::Denials,
+        Self::Audits,
+        Self::Components,
+        Self::Exemptions,
+        Self::Enforcement,
+        Self::Digest,
+    ];
 
     /// What a target takes that names none.
-    const USUAL: [Self; 4] = [Self::Findings, Self::Denials, Self::Components, Self::Exemptions];
+    const USUAL: [Self; 5] = [Self::Findings, Self::Denials, Self::Components, Self::Exemptions, Self::Enforcement];
 
     /// Returns its word.
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +64,7 @@ impl Event {
             Self::Audits => "audits",
             Self::Components => "components",
             Self::Exemptions => "exemptions",
+            Self::Enforcement => "enforcement",
             Self::Digest => "digest",
             Self::Test => "test",
         }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use super::dress::page_of;
 use super::findings::{Part, Row as FindingRow, bar, shares};
@@ -13,6 +15,7 @@ use super::links::encoded;
 use super::rules::Share;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::number;
+use crate::admission::speak::countdown;
 use crate::policy::modes::Grants;
 use crate::policy::{Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope};
 use crate::scan::access::Caller;
@@ -89,6 +92,8 @@ struct Row {
     name: String,
     modes: Vec<(Mode, String, &'static str)>,
     strongest: (&'static str, &'static str),
+    /// When something begins to be denied that is warned of until then; empty where nothing does.
+    begins: String,
     bar: Vec<Part>,
     bar_words: String,
     total: String,
@@ -138,9 +143,10 @@ const fn told(origin: GrantOrigin) -> &'static str {
     }
 }
 
-/// Returns the class and the word of the strongest thing that a namespace does.
-fn strongest(grants: &[Grant]) -> (&'static str, &'static str) {
-    match grants.iter().map(|grant| grant.mode).max() {
+/// Returns the class and the word of the strongest thing that a namespace does now: until its date enforce only warns.
+fn strongest(grants: &[Grant], now: Timestamp) -> (&'static str, &'static str) {
+    let is_ahead = |grant: &Grant| grant.from.is_some_and(|from| from > now);
+    match grants.iter().map(|grant| if is_ahead(grant) { Mode::Warn } else { grant.mode }).max() {
         Some(Mode::Enforce) => ("deny", "enforce"),
         Some(Mode::Warn) => ("warn", "warn"),
         Some(Mode::Audit) => ("record", "audit"),
@@ -149,7 +155,7 @@ fn strongest(grants: &[Grant]) -> (&'static str, &'static str) {
 }
 
 impl Slot {
-    fn of(grant: &Grant) -> Self {
+    fn of(grant: &Grant, now: Timestamp) -> Self {
         let mut details = Vec::new();
         if let Some(severity) = grant.severity {
             details.push(format!("denies from {severity} up, warns below"));
@@ -160,10 +166,22 @@ impl Slot {
             details.push("denies only what a change brings in".to_owned());
         }
         if let Some(from) = grant.from {
-            details.push(format!("denies from {from} on, warns until then"));
+            details.push(announced(from, now));
         }
         Self { mode: grant.mode.as_str(), policy: grant.policy.to_string(), origin: origin(grant.origin), details }
     }
+}
+
+/// Returns from when something is denied, and how long that is still.
+fn announced(from: Timestamp, now: Timestamp) -> String {
+    match countdown(from, now) {
+        Some(left) => format!("warns, and denies from {} on, {left}", day(from)),
+        None => format!("denies since {}", day(from)),
+    }
+}
+
+fn day(moment: Timestamp) -> String {
+    moment.to_zoned(TimeZone::UTC).date().to_string()
 }
 
 /// Open findings of all namespaces that a reader may see: by namespace and rule, severity, and action.
@@ -215,7 +233,7 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, visit: V
         .filter(|namespace| caller.sees(&namespace.name))
         .map(|namespace| {
             let in_force = (&*in_force, state.app.own_namespace.as_deref());
-            row(namespace, in_force, counts.as_ref().unwrap_or(&Counts::default()), &first)
+            row(namespace, in_force, counts.as_ref().unwrap_or(&Counts::default()), &first, visit.now)
         })
         .collect();
     rows.sort_by(|a, b| b.denied.cmp(&a.denied).then(b.ahead.cmp(&a.ahead)).then_with(|| a.name.cmp(&b.name)));
@@ -242,11 +260,19 @@ fn grouped(rows: Vec<Row>) -> Vec<Grouped> {
     groups.filter(|group| !group.rows.is_empty()).collect()
 }
 
+/// Returns the next date from which something is denied, and how long that is still.
+fn begins(grants: &[Grant], now: Timestamp) -> String {
+    let next = grants.iter().filter_map(|grant| grant.from).filter(|from| *from > now).min();
+    let words = next.and_then(|from| Some(format!("denies from {}, {}", day(from), countdown(from, now)?)));
+    words.unwrap_or_default()
+}
+
 fn row(
     namespace: &NamespaceMeta,
     (in_force, own): (&InForce, Option<&str>),
     counts: &Counts,
     first: &BTreeSet<RuleId>,
+    now: Timestamp,
 ) -> Row {
     let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
     let severities = counts.severities.get(&namespace.name).cloned().unwrap_or_default();
@@ -256,7 +282,8 @@ fn row(
         group: Group::of(&namespace.name, own),
         name: namespace.name.clone(),
         modes: grants.iter().map(|grant| (grant.mode, grant.policy.to_string(), told(grant.origin))).collect(),
-        strongest: strongest(&grants),
+        strongest: strongest(&grants, now),
+        begins: begins(&grants, now),
         bar,
         bar_words,
         total: number(severities.values().sum()),
@@ -298,7 +325,7 @@ async fn namespace(
     let here = format!("/findings?namespace={}&mode=enforce,warn,audit", encoded(&name));
     let page = NamespacePage {
         shell: Shell::new(&state, &visit, &name, &[Crumb::to("/namespaces", "Namespaces"), Crumb::here(&name)]).await,
-        slots: grants.iter().map(Slot::of).collect(),
+        slots: grants.iter().map(|grant| Slot::of(grant, visit.now)).collect(),
         notices: notices.iter().map(ToString::to_string).collect(),
         ahead: ahead(&in_force, &counts, namespace, &grants),
         total: number(severities.values().sum()),

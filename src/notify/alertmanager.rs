@@ -73,6 +73,7 @@ fn name(event: Event) -> &'static str {
         Event::Audits => "GatepostAuditEnded",
         Event::Components => "GatepostComponentFailing",
         Event::Exemptions => "GatepostExemptionsEnding",
+        Event::Enforcement => "GatepostEnforcementBegins",
         Event::Digest => "GatepostDigest",
         Event::Test => "GatepostTest",
     }

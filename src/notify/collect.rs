@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::notice::{Item, Notice, SHOWN, by_severity, some};
 use super::route::{Recipient, Router};
-use super::{Around, Links, denials, digest, endings};
+use super::{Around, Links, dates, denials, digest, endings};
 use crate::config::notifications::{Event, Target};
 use crate::policy::{NamespaceMeta, Severity};
 use crate::report::finding::Finding;
@@ -56,6 +56,7 @@ impl Source {
                 denials::due(self, target, (after, until), now).await
             }
             Event::Exemptions => Ok(endings::due(self, target, (after, now))),
+            Event::Enforcement => dates::due(self, target, (after, now)).await,
             Event::Digest => digest::due(self, target, after, now).await,
             // What fails is not kept: whoever tells remembers it.
             Event::Components | Event::Test => Ok(Due::default()),

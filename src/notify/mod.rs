@@ -1,4 +1,5 @@
-//! Tells people what happens: new findings, denials, audits, what fails, exemptions that end, and a digest once a week.
+//! Tells people what happens: new findings, denials, audits, what fails, exemptions that end,
+//! dates from which something is denied, and a digest once a week.
 //!
 //! What is told is read from the store, from where a target was told last: so a target that is away for an hour, or a
 //! process that restarts, hears later and of everything at once, in one message. `collect` says what there is to tell,
@@ -7,6 +8,7 @@
 
 mod alertmanager;
 mod collect;
+mod dates;
 mod denials;
 mod desk;
 mod digest;
@@ -38,6 +40,7 @@ use std::sync::Arc;
 use crate::config::Config;
 use crate::policy::{Exemptions, NamespaceMeta};
 
+pub use dates::Dated;
 pub use desk::{Desk, Notifier, Status};
 pub use links::Links;
 pub use notice::{Item, Notice};
@@ -53,6 +56,9 @@ pub trait Around: Send + Sync + 'static {
 
     /// Returns the exemptions in force.
     fn exemptions(&self) -> Arc<Exemptions>;
+
+    /// Returns from when namespaces deny what they warn of until then.
+    fn dates(&self) -> Vec<Dated>;
 
     /// Returns what is wrong now, by the part that it is wrong with.
     fn faults(&self) -> BTreeMap<String, String>;

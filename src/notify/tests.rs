@@ -236,6 +236,44 @@ async fn exemptions_are_told_of_before_their_end_and_after_it() {
 }
 
 #[tokio::test]
+async fn a_date_is_told_when_it_is_announced_a_week_and_a_day_before_and_when_it_has_come() {
+    let scene = Scene::new().await;
+    scene.annotate("shop", "notify.gatepost.dev/soc", "team");
+    scene.enforce_from("shop", "2026-12-01T00:00:00Z");
+    scene.enforce_from("hidden", "2026-12-01T00:00:00Z");
+    scene.announce("shop", "2026-11-02T10:00:00Z", "2026-12-01").await;
+    let target = Scene::target("- {name: soc, kind: webhook, url: 'http://h', namespaces: annotated}");
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    for (after, now, expected) in [
+        ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z", None),
+        (
+            "2026-11-02T00:00:00Z",
+            "2026-11-02T12:00:00Z",
+            Some("shop denies what baseline finds from 2026-12-01, in 28 days"),
+        ),
+        ("2026-11-02T12:00:00Z", "2026-11-23T00:00:00Z", None),
+        (
+            "2026-11-23T00:00:00Z",
+            "2026-11-24T00:00:00Z",
+            Some("shop denies what baseline finds from 2026-12-01, in 7 days"),
+        ),
+        (
+            "2026-11-24T00:00:00Z",
+            "2026-11-30T01:00:00Z",
+            Some("shop denies what baseline finds from 2026-12-01, in 23 hours"),
+        ),
+        ("2026-11-30T01:00:00Z", "2026-12-01T00:00:00Z", Some("shop denies what baseline finds since 2026-12-01")),
+        ("2026-12-01T00:00:00Z", "2026-12-31T00:00:00Z", None),
+    ] {
+        let due = scene.source().due(&target, Event::Enforcement, at(after), at(now)).await.unwrap();
+        let titles: Vec<&str> = due.notices.iter().map(|notice| notice.title.as_str()).collect();
+        assert_eq!(titles, Vec::from_iter(expected), "{after}");
+        assert!(due.notices.iter().all(|notice| notice.recipient.as_deref() == Some("team")));
+        assert!(due.notices.iter().all(|notice| notice.items[0].text.ends_with(": 0 findings of it open")));
+    }
+}
+
+#[tokio::test]
 async fn a_digest_tells_each_owner_of_their_own() {
     let scene = Scene::new().await;
     for (namespace, owner) in [("shop", "team-a"), ("cart", "team-a"), ("api", "team-b")] {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use crate::config::{Config, Settings};
-use crate::notify::{Around, Desk, Links, Notifier};
-use crate::policy::{Exemptions, NamespaceMeta};
+use crate::notify::{Around, Dated, Desk, Links, Notifier};
+use crate::policy::{Exemptions, Grant, Mode, NamespaceMeta};
 use crate::store::Store;
 use crate::webhook::handlers::App;
 use crate::webhook::health::Readiness;
@@ -43,6 +43,19 @@ impl Around for Process {
 
     fn exemptions(&self) -> Arc<Exemptions> {
         self.app.in_force.load().exemptions.clone()
+    }
+
+    fn dates(&self) -> Vec<Dated> {
+        let in_force = self.app.in_force.load();
+        let known = self.app.known_namespaces(&in_force);
+        let of = |namespace: &Arc<NamespaceMeta>| {
+            let grants = in_force.config.modes.grants(namespace, &*in_force.bundle).grants;
+            let name: Arc<str> = namespace.name.as_str().into();
+            let dated =
+                move |grant: Grant| Some(Dated { from: grant.from?, namespace: name.clone(), policy: grant.policy });
+            grants.into_iter().filter(|grant| grant.mode == Mode::Enforce).filter_map(dated)
+        };
+        known.iter().flat_map(of).collect()
     }
 
     fn faults(&self) -> BTreeMap<String, String> {

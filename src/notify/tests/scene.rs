@@ -14,11 +14,11 @@ use crate::config::Config;
 use crate::config::notifications::Target;
 use crate::engine::Catalogue;
 use crate::notify::collect::Source;
-use crate::notify::{Around, Desk, Links, Notifier};
+use crate::notify::{Around, Dated, Desk, Links, Notifier};
 use crate::policy::{ExemptionTerms, Exemptions, NamespaceMeta, RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Finding, Fingerprint, ObjectKey, State};
-use crate::store::{AuditState, Batch, Changes, Decision, DecisionResult, Store, Trigger, open};
+use crate::store::{AuditState, Batch, Changes, Decision, DecisionResult, ModeChanged, ModeKeys, Store, Trigger, open};
 use crate::telemetry::Metrics;
 
 const RULE: &str = "container-image-tag";
@@ -28,6 +28,7 @@ struct Fake {
     config: Mutex<Arc<Config>>,
     namespaces: Mutex<BTreeMap<String, NamespaceMeta>>,
     exemptions: Mutex<Arc<Exemptions>>,
+    dates: Mutex<Vec<Dated>>,
 }
 
 impl Around for Fake {
@@ -41,6 +42,10 @@ impl Around for Fake {
 
     fn exemptions(&self) -> Arc<Exemptions> {
         self.exemptions.lock().unwrap().clone()
+    }
+
+    fn dates(&self) -> Vec<Dated> {
+        self.dates.lock().unwrap().clone()
     }
 
     fn faults(&self) -> BTreeMap<String, String> {
@@ -84,6 +89,29 @@ impl Scene {
         let catalogue = Catalogue::read(&[vec![crate::policy::Source::new("exemptions.yaml", text.as_str())]]).unwrap();
         let exemptions = Exemptions::new(catalogue.exemptions().to_vec(), &ExemptionTerms::default());
         *self.around.exemptions.lock().unwrap() = Arc::new(exemptions);
+    }
+
+    /// Has a namespace deny what `baseline` finds from a date.
+    pub fn enforce_from(&self, namespace: &str, from: &str) {
+        let dated = Dated { from: from.parse().unwrap(), namespace: namespace.into(), policy: "baseline".into() };
+        self.around.dates.lock().unwrap().push(dated);
+    }
+
+    /// Remembers that a date was written from the dashboard.
+    pub async fn announce(&self, namespace: &str, time: &str, from: &str) {
+        let keys = |key: &str, value: &str| BTreeMap::from([(format!("gatepost.dev/{key}"), value.to_owned())]);
+        let after = ModeKeys { labels: keys("enforce", "baseline"), annotations: keys("enforce-from", from) };
+        let change = ModeChanged {
+            id: 0,
+            time: time.parse().unwrap(),
+            namespace: namespace.into(),
+            user: "jane".into(),
+            reason: "it is clean".into(),
+            before: ModeKeys::default(),
+            after,
+            takes_back: None,
+        };
+        self.store.put_mode_change(&change).await.unwrap();
     }
 
     fn config(targets: &str) -> Config {
