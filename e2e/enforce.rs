@@ -97,6 +97,40 @@ fn what_a_preview_says_is_what_the_api_server_denies_at_the_next_change() {
 }
 
 #[test]
+fn what_is_accepted_goes_through_and_what_is_new_does_not() {
+    let (arguments, policies) = (&["--audit-interval", "2s"], &[OWN]);
+    let Some(gatepost) = Gatepost::start(&Options { policies, arguments, ..Options::default() }) else { return };
+    let address = gatepost.serving().http().expect("an address");
+    let shop = gatepost.namespace("accepted", &[]);
+    shop.accepts(apply(&untagged("web")));
+    let terms = "enforce=own&expires=2099-01-01&accountable=team-shop&reason=as%20found";
+    let path = format!("/api/v1/findings/acceptance?namespace={}&rule=container-image-tag&{terms}", shop.name);
+    let yaml = eventually("an audit that found it", || {
+        // An audit that began before the Deployment was there may tell of its ReplicaSet.
+        let yaml = http::body_of(&address, &path).filter(|yaml| yaml.contains("kind: ClusterExemption"))?;
+        yaml.contains("[apps/Deployment]").then_some(yaml)
+    });
+    for setting in ["enforce=own", "enforce-scope=all"] {
+        shop.set(setting);
+    }
+    let touch = || kubectl("annotate --overwrite deployment/web touched=yes").dry_run();
+    eventually("it to be enforced", || shop.run(touch()).denial().map(drop));
+
+    gatepost.mount_policies(&[OWN, ("accepted.yaml", &yaml)]);
+    eventually("the exemption to be in force", || {
+        let refused = gatepost.log_lines("reload refused, what was in force stays");
+        assert!(refused.is_empty(), "{refused:?}\n{yaml}");
+        shop.run(touch()).succeeded().then_some(())
+    });
+    shop.rejects(create(&untagged("other")).dry_run()).denies_for("container-image-tag");
+    let sidecar = json!([{
+        "op": "add", "path": "/spec/template/spec/containers/-", "value": {"name": "sidecar", "image": "busybox"},
+    }]);
+    let adds = kubectl(&format!("patch deployment/web --type=json -p={sidecar}")).dry_run();
+    shop.rejects(adds).denies_for("container-image-tag");
+}
+
+#[test]
 fn modes_are_written_by_the_viewers_own_token_and_taken_back() {
     let Some(gatepost) = Gatepost::start(&Options::default()) else { return };
     let address = gatepost.serving().http().expect("an address");

@@ -145,11 +145,14 @@ const PAGES = [
   ["findings-by-rule", "/findings?group=rule&mode=enforce,warn,audit"],
   ["findings-none", "/findings?text=nothing-has-this-name"],
   ["finding", `/findings/${wrong.id}`],
+  ["accept", `/findings/accept?namespace=${wrong.resource.namespace}&mode=enforce,warn&accountable=team-shop&reason=There+before+we+enforced&enforce=baseline`],
+  ["accept-all", "/findings/accept?mode=enforce,warn"],
   ["namespaces", "/namespaces"],
   ["namespace", `/namespaces/${wrong.resource.namespace}`],
   ["enforce", "/enforce?days=1&namespace=shop*,payments*"],
   ["modes", "/modes"],
   ["modes-preview", "/modes?namespace=shop*,payments*&enforce=recommended&scope=all"],
+  ["messages", "/messages?rule=container-image-tag&message=%7B%7Bcontainer%7D%7D+of+%7B%7Bname%7D%7D%3A+pin+the+image%2C+see+go.example%2Fimages+or+ask+%23images"],
   ["rules", "/rules"],
   ["rule", "/rules/container-image-tag"],
   ["policies", "/policies"],
@@ -304,6 +307,23 @@ await test("an audit is begun by a button, and followed", () =>
     await audited();
     await page.reload();
     assert.ok((await page.locator("tbody tr").count()) > before);
+  }),
+);
+
+await test("what is found is accepted until a day, and planned, from the page of findings", () =>
+  visit("/findings?rule=container-image-tag", desktop, async (page) => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=As a plan").then(() => page.click("text=By owner, as Markdown"))]);
+    assert.equal(download.suggestedFilename(), "plan.md");
+    assert.match(readFileSync(await download.path(), "utf8"), /- \[ \] \*\*.*`container-image-tag`/);
+    await page.click("text=Accept as it is");
+    await page.waitForURL(/findings\/accept\?.*rule=container-image-tag/);
+    await page.fill("#accountable", "team-shop");
+    await page.fill("#reason", "there before");
+    await page.click("text=Make exemptions");
+    await page.waitForURL(/accountable=team-shop/);
+    assert.match(await page.textContent(".code"), /rules: \[container-image-tag\]/);
+    const [yaml] = await Promise.all([page.waitForEvent("download"), page.click("text=Download accepted.yaml")]);
+    assert.match(readFileSync(await yaml.path(), "utf8"), /containers: \[/);
   }),
 );
 

@@ -12,7 +12,7 @@ use super::decide::Claim;
 use crate::engine::judge::container_depth;
 use crate::engine::template::templates;
 use crate::engine::{Check, Fields as _, Path, Review, Value, Violation};
-use crate::policy::exemption::{Subject, lifting, skip};
+use crate::policy::exemption::{Container, Subject, lifting, skip};
 use crate::policy::{Exemption, Exemptions, RuleId};
 
 /// What excuses what is found in one object.
@@ -51,7 +51,7 @@ impl<'a> Excuses<'a> {
 
     /// Returns which claims stand on a violation; without one, on the failure of the rule.
     ///
-    /// A failure is in no container, so what is limited to images does not excuse it. An object that could not be read
+    /// A failure is in no container, so what is limited to containers or images does not excuse it. An object that could not be read
     /// is not known to be what an exemption means.
     pub fn apply<'b, 'c>(
         &self,
@@ -66,9 +66,9 @@ impl<'a> Excuses<'a> {
             return unexcused();
         }
         let subject = self.subject.get_or_init(|| subject(self.review));
-        let image = violation.and_then(|violation| image(&violation.path, &self.review.object));
+        let container = violation.map(|violation| container(&violation.path, &self.review.object)).unwrap_or_default();
         let skip = if heeds_annotations { self.skip(check, subject) } else { None };
-        let mut candidates = self.exemptions.covering(rule, subject, image, self.now);
+        let mut candidates = self.exemptions.covering(rule, subject, container, self.now);
         candidates.extend(&skip);
         if candidates.is_empty() {
             return unexcused();
@@ -105,8 +105,11 @@ pub fn subject(review: &Review) -> Subject<'_> {
     }
 }
 
-/// Returns the image of the container that a path leads into.
-fn image<'o>(path: &Path, object: &'o Value) -> Option<&'o str> {
-    let at = container_depth(path)?;
-    Path(path.0.get(..=at)?.to_vec()).find(object)?.text("image")
+/// Returns the container that a path leads into.
+fn container<'o>(path: &Path, object: &'o Value) -> Container<'o> {
+    let found = container_depth(path).and_then(|at| Path(path.0.get(..=at)?.to_vec()).find(object));
+    Container {
+        name: found.and_then(|container| container.text("name")),
+        image: found.and_then(|container| container.text("image")),
+    }
 }

@@ -12,6 +12,7 @@ pub mod foresee;
 pub mod mutate;
 pub mod owned;
 pub mod patch;
+pub mod rehearse;
 pub mod request;
 pub mod speak;
 pub mod unchanged;

@@ -115,6 +115,7 @@ fn about(spec: &MatchSpec) -> Vec<(&'static str, String)> {
         ("namespaces", &spec.namespaces),
         ("kinds", &spec.kinds),
         ("names", &spec.names),
+        ("containers", &spec.containers),
         ("images", &spec.images),
         ("users", &spec.users),
     ];

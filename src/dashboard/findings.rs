@@ -56,9 +56,16 @@ const STATES: [(&str, &str); 6] = [
     ("ruleOff", "Rule off"),
     ("outOfScope", "Out of scope"),
 ];
+/// Plans of what is to be mended, and what asks for them.
+const PLANS: [(&str, &str); 4] = [
+    ("By owner, as Markdown", "by=owner"),
+    ("By owner, as CSV", "by=owner&format=csv"),
+    ("By application, as Markdown", "by=application"),
+    ("By application, as CSV", "by=application&format=csv"),
+];
 const EFFORTS: [(&str, &str); 3] = [("easy", "Easy"), ("medium", "Medium"), ("hard", "Hard")];
 /// Filters that are shown as chips, with their names.
-const CHIPS: [(&str, &str); 9] = [
+pub const CHIPS: [(&str, &str); 9] = [
     ("namespace", "Namespace"),
     ("application", "Application"),
     ("owner", "Owner"),
@@ -115,6 +122,9 @@ struct List {
     next: Option<String>,
     first: Option<String>,
     api: String,
+    /// Plans of what is to be mended: what each is called, and where it is.
+    plans: Vec<(&'static str, String)>,
+    accept: String,
     looked_at: String,
     is_narrowed: bool,
 }
@@ -259,7 +269,9 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
         sorts: SORTS.iter().map(|(word, label)| (*word, *label, place.has("sort", word))).collect(),
         groupings: groupings(&place),
         grouped_by: grouped_by.map_or("", |(_, label)| label),
-        api: api(&place),
+        plans: plans(&place),
+        accept: told(&place).without("sort").on_path("/findings/accept"),
+        api: told(&place).on_path("/api/v1/findings"),
         is_narrowed: place.kept().any(|(name, _)| !["sort", "group", "mode"].contains(&name)),
         ..List::default()
     };
@@ -284,12 +296,16 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
     Ok(list)
 }
 
-/// Returns where the same findings are read by programs; what the page leaves out by itself is said there.
-fn api(place: &Place) -> String {
+/// Returns the same findings for other paths: what the page leaves out by itself is said there.
+fn told(place: &Place) -> Place {
     let place = place.without("group");
-    let place =
-        if place.list("mode").is_empty() { place.toggled("mode", "enforce").toggled("mode", "warn") } else { place };
-    place.on_path("/api/v1/findings")
+    if place.list("mode").is_empty() { place.toggled("mode", "enforce").toggled("mode", "warn") } else { place }
+}
+
+fn plans(place: &Place) -> Vec<(&'static str, String)> {
+    let path = told(place).without("sort").on_path("/api/v1/findings/plan");
+    let at = |(label, asked)| (label, format!("{path}{}{asked}", if path.contains('?') { '&' } else { '?' }));
+    PLANS.map(at).to_vec()
 }
 
 /// Returns the page without any filter, but with the tab that one is on.

@@ -4,6 +4,7 @@
 //! gets, `templates/components.html` what pages are made of. A page reads the store and what is in force, decides
 //! nothing, and reads well without a script. Every value is escaped where it is written.
 
+mod accept;
 mod applications;
 mod assets;
 mod audits;
@@ -21,6 +22,7 @@ mod finding;
 mod findings;
 mod links;
 mod manifest;
+mod messages;
 mod mode_changes;
 mod modes;
 mod namespaces;
@@ -57,6 +59,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = overview::routes(routes);
     let routes = findings::routes(routes);
     let routes = finding::routes(routes);
+    let routes = accept::routes(routes);
     let routes = namespaces::routes(routes);
     let routes = rules::routes(routes);
     let routes = policies::routes(routes);
@@ -71,6 +74,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = enforce::routes(routes);
     let routes = modes::routes(routes);
     let routes = mode_changes::routes(routes);
+    let routes = messages::routes(routes);
     let routes = playground::routes(routes);
     let routes = status::routes(routes);
     let routes = settings::routes(routes);

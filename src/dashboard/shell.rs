@@ -28,7 +28,10 @@ const ROUTES: &[(&str, &[(&str, &str)])] = &[
             ("/namespaces", "Namespaces"),
         ],
     ),
-    ("From warn to enforce", &[("/enforce", "Ready to enforce"), ("/modes", "Change modes")]),
+    (
+        "From warn to enforce",
+        &[("/enforce", "Ready to enforce"), ("/modes", "Change modes"), ("/messages", "Messages")],
+    ),
     (
         "Judged by",
         &[("/rules", "Rules"), ("/policies", "Policies"), ("/exemptions", "Exemptions"), ("/playground", "Playground")],

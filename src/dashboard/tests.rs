@@ -342,6 +342,10 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
     let findings = [finding("container-image-tag", Action::Warn), finding(SCRIPT, Action::Deny)];
     let dashboard = Dashboard::of(&findings, true).await;
     let mut paths: Vec<String> = findings.iter().map(|finding| format!("/findings/{}", finding.id)).collect();
+    let accept =
+        "/findings/accept?reason=%3Cscript%3Ealert(1)%3C/script%3E&accountable=%3Cscript%3Ealert(1)%3C/script%3E";
+    let message = "/messages?message=%3Cscript%3Ealert(1)%3C/script%3E";
+    paths.extend([accept, message].map(str::to_owned));
     let lists = ["/", "/findings", "/findings?text=%3Cscript%3E&namespace=%3Cscript%3Ealert(1)%3C/script%3E"];
     paths.extend(lists.map(str::to_owned));
     let groups = ["rule", "namespace", "owner", "application", "kind"];
@@ -389,6 +393,8 @@ async fn what_is_in_force_is_shown_with_and_without_a_store() {
             ("/namespaces", "shop"),
             ("/namespaces/shop", "the default"),
             ("/audits", "Audits"),
+            ("/messages", "Warning: gatepost: "),
+            ("/messages?rule=container-privileged&policy=strict&message=ask%20us", "denied the request: "),
         ] {
             let page = dashboard.page(path).await;
             assert!(page.contains(expected), "{path}: {page}");
@@ -419,6 +425,13 @@ async fn pages_keep_to_themselves_and_so_do_errors() {
         ("/applications/nothing", 404),
         ("/resources/Pod/shop/nothing", 404),
         ("/exemptions?state=maybe", 400),
+        ("/messages?policy=recommendd", 400),
+        ("/messages?rule=container-image-tg", 400),
+        ("/messages?name=recommended", 400),
+        ("/messages?message=a%0Ab", 400),
+        ("/findings/accept", 200),
+        ("/findings/accept?reason=a&accountable=b&expires=2020-01-01", 400),
+        ("/findings/accept?reason=a&accountable=b&enforce=baselin", 400),
         ("/styleguide", 200),
     ] {
         let (status, headers, body) = dashboard.ask(Method::GET, path, &[]).await;

@@ -20,7 +20,7 @@ use super::modes::{Grant, GrantOrigin, Mode};
 use super::rule::RuleId;
 use super::set::Entry;
 
-pub use criteria::{Criteria, Subject};
+pub use criteria::{Container, Criteria, Subject};
 pub use in_force::{ExemptionTerms, Exemptions, Refused};
 pub use labels::LabelSelector;
 pub use skips::skip;

@@ -77,7 +77,7 @@ fn word<T: serde::Serialize>(value: &T) -> String {
 }
 
 /// Returns a cell that a spreadsheet shows and never computes: what looks like a formula begins with an apostrophe.
-fn cell_text(text: &str) -> String {
+pub(super) fn cell_text(text: &str) -> String {
     let is_odd = text.starts_with(['\t', '\r', '\n']) || text.trim_start().starts_with(FORMULA);
     let text = if is_odd { format!("'{text}") } else { text.to_owned() };
     if text.contains([',', ';', '"', '\r', '\n', '\t']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }

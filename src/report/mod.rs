@@ -2,6 +2,7 @@
 //!
 //! Pure: values in, text out. Nothing here reads files, clocks or the environment.
 
+pub mod accept;
 pub mod csv;
 pub mod event;
 pub mod fault;
@@ -10,6 +11,7 @@ pub mod json;
 pub mod judge;
 pub mod lifecycle;
 pub mod message;
+pub mod plan;
 pub mod policy_report;
 pub mod redact;
 pub mod result;

@@ -263,6 +263,23 @@ pub fn scalar(text: &str) -> String {
     if is_plain { text.to_owned() } else { serde_json::to_string(text).unwrap_or_default() }
 }
 
+/// Returns the policy that takes another one over and says something else of one of its rules.
+pub fn message_yaml(name: &str, base: &str, rule: &str, message: &str) -> String {
+    let message = if message.is_empty() {
+        "  # message: what people read".to_owned()
+    } else {
+        format!("    message: {}", serde_json::to_string(message).unwrap_or_default())
+    };
+    format!(
+        "apiVersion: {API_VERSION}\nkind: Policy\nmetadata:\n  name: {}\nspec:\n  title: {}\n  include: [{}]\n  rules:\n  \
+         - id: {}\n{message}\n",
+        scalar(name),
+        serde_json::to_string(&format!("{base}, in our own words")).unwrap_or_default(),
+        scalar(base),
+        scalar(rule),
+    )
+}
+
 /// What the API tells of a candidate.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -382,6 +399,17 @@ mod tests {
         let text = policy_yaml(about, &nothing);
         let set = PolicySet::parse(Source { file: "ready.yaml".into(), text: text.into() }).unwrap();
         assert_eq!((set.spec.include, set.spec.rules.len()), (vec!["baseline".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_policy_of_a_message_is_one_that_is_read_and_says_it() {
+        for message in ["{{container}} of \"{{name}}\": ask #images # now", "", "'it': [is]"] {
+            let text = message_yaml("own", "recommended", "container-image-tag", message);
+            let set = PolicySet::parse(Source { file: "own.yaml".into(), text: text.as_str().into() }).unwrap();
+            let said = set.spec.rules[0].message.as_deref().unwrap_or_default();
+            assert_eq!((said, &*set.spec.include[0]), (message, "recommended"), "{text}");
+            assert_eq!(set.spec.rules[0].id.as_deref(), Some("container-image-tag"));
+        }
     }
 
     #[test]

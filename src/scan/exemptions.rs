@@ -15,7 +15,7 @@ use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, RULE};
 use super::problem::{Flaw, Problem};
-use crate::policy::exemption::{Exemption, ExemptionName, ExemptionSpec, ExemptionState, Subject, Written};
+use crate::policy::exemption::{Container, Exemption, ExemptionName, ExemptionSpec, ExemptionState, Subject, Written};
 use crate::policy::{GroupVersionKind, RuleId};
 use crate::report::finding::Finding;
 use crate::store::Page;
@@ -172,7 +172,7 @@ pub fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
     Ok(Page { items, next })
 }
 
-/// Returns the exemptions that are about a finding at an instant: of its rule, its object, and the container's image.
+/// Returns the exemptions that are about a finding at an instant: of its rule, its object, and the container.
 pub fn covering<'e>(
     in_force: &'e InForce,
     finding: &Finding,
@@ -195,27 +195,32 @@ pub fn covering<'e>(
         labels: labels.collect(),
         user: None,
     };
-    let image = object.and_then(|object| image(object, &finding.path));
-    in_force.exemptions.covering(&finding.rule, &subject, image, at)
+    let container = object.map(|object| container(object, &finding.path)).unwrap_or_default();
+    in_force.exemptions.covering(&finding.rule, &subject, container, at)
 }
 
-/// Returns the image of the container that a JSON Pointer leads into.
-fn image<'o>(object: &'o Text, path: &str) -> Option<&'o str> {
+/// Returns the container that a JSON Pointer leads into.
+fn container<'o>(object: &'o Text, path: &str) -> Container<'o> {
+    let text = |key: &str| container_at(object, path)?.get(key)?.as_str();
+    Container { name: text("name"), image: text("image") }
+}
+
+fn container_at<'o>(object: &'o Text, path: &str) -> Option<&'o Text> {
     let lists = ["/containers/", "/initContainers/", "/ephemeralContainers/"];
     let after = lists.iter().find_map(|list| Some(path.find(list)?.saturating_add(list.len())))?;
     let end = path.get(after..)?.find('/').map_or(path.len(), |length| after.saturating_add(length));
-    object.pointer(path.get(..end)?)?.get("image")?.as_str()
+    object.pointer(path.get(..end)?)
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
-    use super::image;
+    use super::container;
 
     #[test]
-    fn the_image_is_that_of_the_container_the_path_leads_into() {
-        let object = json!({"spec": {"containers": [{"image": "a"}, {"image": "b"}], "other": 1}});
+    fn the_container_is_the_one_the_path_leads_into() {
+        let object = json!({"spec": {"containers": [{"image": "a"}, {"image": "b", "name": "app"}], "other": 1}});
         for (path, expected) in [
             ("/spec/containers/1/securityContext/privileged", Some("b")),
             ("/spec/containers/0", Some("a")),
@@ -223,7 +228,7 @@ mod tests {
             ("/spec/other", None),
             ("", None),
         ] {
-            assert_eq!(image(&object, path), expected, "{path}");
+            assert_eq!(container(&object, path).image, expected, "{path}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! query may hold is checked by the table before a handler runs ([`guard`]); handlers translate between HTTP and the
 //! store or the engine. Nothing here decides what is wrong with an object.
 
+pub mod acceptance;
 pub mod access;
 pub mod applications;
 pub mod audits;
@@ -23,10 +24,12 @@ pub mod findings;
 pub mod guard;
 mod lines;
 pub(crate) mod lists;
+pub mod messages;
 pub mod mode_changes;
 mod namespaces;
 mod notifications;
 mod openapi;
+mod plans;
 pub mod preview;
 pub mod problem;
 pub mod random;
@@ -194,6 +197,8 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = findings::routes(routes);
     let routes = facets::routes(routes);
     let routes = export::routes(routes);
+    let routes = plans::routes(routes);
+    let routes = acceptance::routes(routes);
     let routes = applications::routes(routes);
     let routes = audits::routes(routes);
     let routes = namespaces::routes(routes);
@@ -201,6 +206,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = suggestions::routes(routes);
     let routes = preview::routes(routes);
     let routes = mode_changes::routes(routes);
+    let routes = messages::routes(routes);
     let routes = decisions::routes(routes);
     let routes = exemptions::routes(routes);
     let routes = reports::routes(routes);

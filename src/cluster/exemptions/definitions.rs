@@ -130,6 +130,7 @@ fn matches(is_of_cluster: bool) -> Json {
             "kinds": texts("Kinds, as apiGroup/Kind (core/Pod), or workloads, controllers, rbac."),
             "names": texts("Names or globs of objects."),
             "selector": selector(),
+            "containers": texts("Names or globs of containers: only violations in one of them are excused."),
             "images": texts("Images or globs: only violations in containers with one of them are excused."),
             "users": texts("Names or globs of users: only what they ask for is excused, and only at admission."),
         },

@@ -16,6 +16,7 @@ pub struct Criteria {
     kinds: Option<Vec<KindSelector>>,
     names: Option<Vec<GlobMatcher>>,
     selector: Option<LabelSelector>,
+    containers: Option<Vec<GlobMatcher>>,
     images: Option<Vec<GlobMatcher>>,
     users: Option<Vec<NamePattern>>,
 }
@@ -37,6 +38,15 @@ pub struct Subject<'a> {
     pub user: Option<&'a str>,
 }
 
+/// The container that something was found in; outside of containers it has neither.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Container<'a> {
+    /// Its name.
+    pub name: Option<&'a str>,
+    /// Its image.
+    pub image: Option<&'a str>,
+}
+
 impl Criteria {
     /// Reads them; the error is the key that is at fault, the word that is, and what is wrong with it.
     pub(super) fn read(spec: &MatchSpec) -> Result<Self, (&'static str, String, String)> {
@@ -48,6 +58,7 @@ impl Criteria {
             kinds: each("kinds", spec.kinds.as_ref(), |text| text.parse::<KindSelector>().map_err(|e| e.to_string()))?,
             names: each("names", spec.names.as_ref(), name_glob)?,
             selector: spec.selector.clone(),
+            containers: each("containers", spec.containers.as_ref(), name_glob)?,
             images: each("images", spec.images.as_ref(), image_glob)?,
             users: each("users", spec.users.as_ref(), NamePattern::new)?,
         })
@@ -55,11 +66,12 @@ impl Criteria {
 
     /// Returns whether nothing is asked, so that every object is meant.
     pub(super) fn is_empty(&self) -> bool {
-        let Self { namespaces, kinds, names, selector, images, users } = self;
+        let Self { namespaces, kinds, names, selector, containers, images, users } = self;
         namespaces.is_none()
             && kinds.is_none()
             && names.is_none()
             && selector.is_none()
+            && containers.is_none()
             && images.is_none()
             && users.is_none()
     }
@@ -70,7 +82,7 @@ impl Criteria {
         Some(namespace.is_some_and(|name| globs.iter().any(|glob| glob.is_match(name))))
     }
 
-    /// Returns whether an object is meant, whatever its namespace, its images and whoever asks: what does not change
+    /// Returns whether an object is meant, whatever its namespace, its containers and whoever asks: what does not change
     /// while the object does not.
     pub(super) fn mean(&self, subject: &Subject<'_>) -> bool {
         let is_kind = |kind: &KindSelector| kind.matches(&subject.kind, subject.has_template);
@@ -84,9 +96,10 @@ impl Criteria {
         any(self.users.as_ref(), |pattern| user.is_some_and(|user| pattern.matches(user)))
     }
 
-    /// Returns whether a violation is meant in a container with this image; one outside of containers has none.
-    pub(super) fn mean_image(&self, image: Option<&str>) -> bool {
-        any(self.images.as_ref(), |glob| image.is_some_and(|image| glob.is_match(image)))
+    /// Returns whether a violation is meant in this container; where containers are, one outside of them is not.
+    pub(super) fn mean_container(&self, container: Container<'_>) -> bool {
+        any(self.containers.as_ref(), |glob| container.name.is_some_and(|name| glob.is_match(name)))
+            && any(self.images.as_ref(), |glob| container.image.is_some_and(|image| glob.is_match(image)))
     }
 }
 

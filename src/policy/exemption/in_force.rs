@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::criteria::Container;
 use super::{Exemption, ExemptionKind, ExemptionState, Subject, Written};
 use crate::policy::rule::RuleId;
 
@@ -108,13 +109,12 @@ impl Exemptions {
         self.by_rule.contains_key(rule)
     }
 
-    /// Returns those that excuse what a rule finds in an object now: in a container with this image, or outside of
-    /// containers.
+    /// Returns those that excuse what a rule finds in an object now: in this container, or outside of containers.
     pub fn covering(
         &self,
         rule: &RuleId,
         subject: &Subject<'_>,
-        image: Option<&str>,
+        container: Container<'_>,
         now: Timestamp,
     ) -> Vec<&Arc<Exemption>> {
         let of_rule = self.by_rule.get(rule).into_iter().flatten();
@@ -123,7 +123,7 @@ impl Exemptions {
                 && self.reaches(exemption, subject.namespace)
                 && exemption.criteria.mean(subject)
                 && exemption.criteria.mean_user(subject.user)
-                && exemption.criteria.mean_image(image)
+                && exemption.criteria.mean_container(container)
         };
         of_rule.filter(covers).collect()
     }
@@ -149,7 +149,7 @@ impl Exemptions {
         self.about(subject).filter_map(|exemption| exemption.expires).filter(|end| now < *end).min()
     }
 
-    /// Returns those that may excuse something in an object, whoever asks and whatever image it is in.
+    /// Returns those that may excuse something in an object, whoever asks and whatever container it is in.
     fn about(&self, subject: &Subject<'_>) -> impl Iterator<Item = &Arc<Exemption>> {
         let is_about = |exemption: &&Arc<Exemption>| {
             self.reaches(exemption, subject.namespace) && exemption.criteria.mean(subject)

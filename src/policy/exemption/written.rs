@@ -51,6 +51,9 @@ pub struct MatchSpec {
     /// Labels of the objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<LabelSelector>,
+    /// Names or globs of containers: only violations in one of them are excused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub containers: Option<Vec<String>>,
     /// Images or globs: only violations in containers with one of them are excused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images: Option<Vec<String>>,

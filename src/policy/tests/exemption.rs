@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::engine::Catalogue;
-use crate::policy::exemption::{Exemption, Subject, lifting};
+use crate::policy::exemption::{Container, Exemption, Subject, lifting};
 use crate::policy::modes::{Grant, GrantOrigin, Mode, Scope};
 use crate::policy::set::Entry;
 use crate::policy::{ExemptionTerms, Exemptions, GroupVersionKind, RuleId, Source};
@@ -137,7 +137,7 @@ fn every_criterion_must_hold() {
         labels: [("app", "web"), ("tier", "front")].into(),
         user: Some("jane"),
     };
-    let image = Some("nginx:1.27");
+    let container = Container { name: Some("app"), image: Some("nginx:1.27") };
     for (spec, covers) in [
         ("", true),
         ("match: {kinds: [apps/Deployment, core/Pod]}", true),
@@ -155,6 +155,9 @@ fn every_criterion_must_hold() {
         ("match: {selector: {matchExpressions: [{key: none, operator: NotIn, values: [web]}]}}", true),
         ("match: {selector: {matchExpressions: [{key: tier, operator: Exists}]}}", true),
         ("match: {selector: {matchExpressions: [{key: tier, operator: DoesNotExist}]}}", false),
+        ("match: {containers: [sidecar, ap*]}", true),
+        ("match: {containers: [sidecar]}", false),
+        ("match: {containers: [app], images: ['other:*']}", false),
         ("match: {images: ['nginx:*']}", true),
         ("match: {images: ['*']}", true),
         ("match: {images: ['docker.io/*']}", false),
@@ -171,23 +174,27 @@ fn every_criterion_must_hold() {
         };
         let terms = ExemptionTerms { permanent: true, ..ExemptionTerms::default() };
         let exemptions = Exemptions::new([Arc::new(exemption(&spec))], &terms);
-        let found = exemptions.covering(&RuleId::from(RULE), &deployment(), image, now());
+        let found = exemptions.covering(&RuleId::from(RULE), &deployment(), container, now());
         assert_eq!(!found.is_empty(), covers, "{spec}");
-        assert!(exemptions.covering(&RuleId::from("container-image-tag"), &deployment(), image, now()).is_empty());
+        assert!(exemptions.covering(&RuleId::from("container-image-tag"), &deployment(), container, now()).is_empty());
         let elsewhere = Subject { namespace: Some("other"), ..deployment() };
-        assert!(exemptions.covering(&RuleId::from(RULE), &elsewhere, image, now()).is_empty(), "{spec}");
+        assert!(exemptions.covering(&RuleId::from(RULE), &elsewhere, container, now()).is_empty(), "{spec}");
         let nowhere = Subject { namespace: None, ..deployment() };
-        assert!(exemptions.covering(&RuleId::from(RULE), &nowhere, image, now()).is_empty(), "{spec}");
+        assert!(exemptions.covering(&RuleId::from(RULE), &nowhere, container, now()).is_empty(), "{spec}");
     }
     let of_images = exemption("rules: [container-cpu-limit], expires: 2027-01-01, match: {images: ['**']}");
     let exemptions = Exemptions::new([Arc::new(of_images)], &ExemptionTerms::default());
     assert!(
-        exemptions.covering(&RuleId::from(RULE), &deployment(), None, now()).is_empty(),
+        exemptions.covering(&RuleId::from(RULE), &deployment(), Container::default(), now()).is_empty(),
         "what is in no container has no image"
     );
+    let of_containers = exemption("rules: [container-cpu-limit], expires: 2027-01-01, match: {containers: ['*']}");
+    let exemptions = Exemptions::new([Arc::new(of_containers)], &ExemptionTerms::default());
+    let covering = |container| exemptions.covering(&RuleId::from(RULE), &deployment(), container, now()).len();
+    assert_eq!((covering(container), covering(Container::default())), (1, 0), "what is in no container has no name");
     let slash = exemption("rules: [container-cpu-limit], expires: 2027-01-01, match: {images: ['nginx*']}");
     let exemptions = Exemptions::new([Arc::new(slash)], &ExemptionTerms::default());
-    let foreign = Some("nginx.example.com/evil:1");
+    let foreign = Container { image: Some("nginx.example.com/evil:1"), ..container };
     assert!(exemptions.covering(&RuleId::from(RULE), &deployment(), foreign, now()).is_empty());
 }
 
