@@ -25,9 +25,10 @@ pub(super) async fn record(session: &mut dyn Session, audit: &Audit) -> Stored<(
     for (key, findings) in counted(open_now(audit), session).await? {
         now.entry(key).or_default().open = findings;
     }
-    // What an audit that never ended changed is told by the one after it.
+    // What an audit that never ended changed is told by the one after it. Of what is open nearly everything opened before:
+    // the expression keeps the index over states from being chosen.
     let since = ended_before(session, audit).await?;
-    for (key, findings) in counted(changed(audit, ("opened_at", since), "state = 'open'"), session).await? {
+    for (key, findings) in counted(changed(audit, ("opened_at", since), "state || '' = 'open'"), session).await? {
         now.entry(key).or_default().opened = findings;
     }
     for (key, findings) in counted(changed(audit, ("closed_at", since), "closed_because = 'fixed'"), session).await? {
