@@ -53,4 +53,5 @@ mod reports;
 mod requests;
 mod resilience;
 mod scanner;
+mod thousands;
 mod updates;

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use anyhow::Context as _;
+use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::PostParams;
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use tokio::runtime::Runtime;
@@ -43,6 +45,16 @@ impl Sender {
         sent.into_iter().map(|sent| self.runtime.block_on(sent).expect("a request")).collect()
     }
 
+    /// Creates objects of any kinds, many at once, and returns what went wrong.
+    pub fn create_all(&self, objects: &[Object]) -> Vec<String> {
+        let many = futures::stream::iter(objects.iter().cloned()).map(|object| {
+            let client = self.client.clone();
+            async move { create_any(client, object).await.err().map(|error| error.to_string()) }
+        });
+        let faults = many.buffer_unordered(WORKERS).filter_map(std::future::ready).collect();
+        self.runtime.block_on(faults)
+    }
+
     /// Sends the same Deployment again and again until it is told to stop.
     pub fn send_steadily(self, namespace: &str, deployment: &Object) -> SteadyLoad {
         let load = SteadyLoad { sender: self, sent: Arc::default(), stopped: Arc::default() };
@@ -67,6 +79,16 @@ impl Sender {
 pub struct Failure {
     pub code: u16,
     pub message: String,
+}
+
+async fn create_any(client: Client, object: Object) -> anyhow::Result<()> {
+    let object: DynamicObject = serde_json::from_value(object.0)?;
+    let types = object.types.clone().context("a kind")?;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types)?);
+    let namespace = object.metadata.namespace.as_deref().context("a namespace")?;
+    let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
+    api.create(&PostParams::default(), &object).await?;
+    Ok(())
 }
 
 async fn create(api: Api<Deployment>, deployment: Deployment) -> Option<Failure> {

@@ -75,8 +75,8 @@ impl Serving {
             let address = |name: &str| addresses[name].as_str().map(str::to_owned);
             let metrics = address("metrics")?;
             if http::status_of(&metrics, "/readyz") == Some(status) {
-                // A scanner has no webhook.
-                Some((address("webhook").unwrap_or_default(), metrics))
+                // A scanner has no webhook, and may be run as something else the next time.
+                Some((address("webhook").unwrap_or_else(|| self.webhook.clone()), metrics))
             } else {
                 None
             }
