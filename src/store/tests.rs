@@ -11,8 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
 use super::*;
+use crate::admission::Action;
+use crate::policy::{RuleId, Severity};
 use crate::report::Verdict;
-use crate::report::finding::{Application, State};
+use crate::report::finding::{Application, CloseReason, Content, State};
 
 /// A store in a directory or a database of its own.
 const OWNER: &str = "Deployment/web";
