@@ -213,7 +213,7 @@ fn finding(gatepost: &Gatepost, namespace: &str, rule: &str) -> Option<Value> {
 
 /// Waits until an audit has ended that began after now.
 fn audited_once_more(gatepost: &Gatepost) {
-    let ended = || gatepost.log_lines("the cluster was audited").len();
+    let ended = || gatepost.log_lines("what stands was audited").len();
     let before = ended();
     eventually("another audit", || (ended() >= before + 2).then_some(()));
 }

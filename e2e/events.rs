@@ -28,7 +28,7 @@ pub fn notes(there: &Kubectl) -> Vec<String> {
 
 /// Waits until an audit has ended that began after now.
 pub fn audited_once_more(scanner: &Serving) {
-    let ended = || scanner.logged("the cluster was audited").len();
+    let ended = || scanner.logged("what stands was audited").len();
     let before = ended();
     eventually("another audit", || (ended() >= before + 2).then_some(()));
 }

@@ -219,7 +219,7 @@ fn a_new_violation_is_an_event_at_its_application() {
     let mut scanner = delivered.scanner("told-scanner");
     scanner.with(["--audit-interval", "2s", "--events"]);
     scanner.launch();
-    eventually("the first audit", || scanner.logged("the cluster was audited").first().map(drop));
+    eventually("the first audit", || scanner.logged("what stands was audited").first().map(drop));
     delivered.repository.commit("told", [&untagged("web")]);
     argocd.refresh("told", "normal");
     let expected =
