@@ -90,6 +90,7 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
         .env("KUBE_TOKEN", administrator(&gatepost))
         .current_dir(&folder)
         .env("GATEPOST_URL", format!("http://{address}"))
+        .env("SHOP", &shop.name)
         .env("SCREENSHOTS", screenshots())
         .output()
         .expect("node runs");

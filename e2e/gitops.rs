@@ -227,8 +227,10 @@ fn a_new_violation_is_an_event_at_its_application() {
     eventually("an Event at the Application", || {
         events::notes(argocd.kubectl()).into_iter().find(|note| note == expected)
     });
-    let at_object = events::notes(&delivered.kubectl().in_namespace("told"));
-    assert!(at_object.iter().any(|note| note.starts_with("Deployment/web: 1 new violation: ")), "{at_object:?}");
+    let is_at_object = |note: &String| note.starts_with("Deployment/web: 1 new violation: ");
+    eventually("another one at the object", || {
+        events::notes(&delivered.kubectl().in_namespace("told")).into_iter().find(is_at_object)
+    });
 }
 
 #[test]

@@ -63,7 +63,8 @@ fn objects() -> Vec<Object> {
             let (group, kind, name) = match number % 10 {
                 0..=3 => ("v1", "ConfigMap", "config"),
                 4..=6 => ("v1", "Pod", "pod"),
-                7..=8 => ("apps/v1", "Deployment", "web"),
+                // Controllers write to each of them for a while: few, so that things settle.
+                7..=8 if number < COUNT / 20 => ("apps/v1", "Deployment", "web"),
                 _ => ("shop.example/v1", "Widget", "widget"),
             };
             let mut object = json!({

@@ -116,7 +116,9 @@ if (!process.env.AUDITED) {
   await audited();
   await audited();
 }
-const wrong = await firstFinding("rule=container-image-tag&mode=enforce,warn");
+// Other tests have objects in the same cluster.
+const ofShop = process.env.SHOP ? `&kind=Deployment&namespace=${process.env.SHOP}` : "";
+const wrong = await firstFinding(`rule=container-image-tag&mode=enforce,warn${ofShop}`);
 const [lastAudit] = (await (await fetch(`${base}/api/v1/audits?limit=1`)).json()).items;
 const [lastDecision] = (await (await fetch(`${base}/api/v1/decisions?limit=1&mode=warn`)).json()).items;
 assert.ok(lastDecision, "somebody was warned");
