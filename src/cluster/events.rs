@@ -13,10 +13,10 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::after_audits::{self, AfterAudit};
 use super::applications::holding::holding;
 use crate::report::event::{Broken, by_object, of_application, of_first, of_rest};
 use crate::store::{Audit, Facet, Filter, FindingSort, PageQuery, Store, Stored};
@@ -80,6 +80,13 @@ struct Tally {
     cause: Option<String>,
 }
 
+impl AfterAudit for Writer {
+    async fn after(&mut self, audit: &Audit) {
+        let written = self.write(audit).await;
+        self.tell(audit, written);
+    }
+}
+
 impl Writer {
     /// Prepares it.
     pub fn new(given: Given) -> Self {
@@ -89,27 +96,8 @@ impl Writer {
     }
 
     /// Writes after each audit, until the process stops.
-    pub fn start(mut self, mut audits: broadcast::Receiver<Arc<Audit>>, mut stopped: watch::Receiver<bool>) {
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-                () = self.follow(&mut audits) => {}
-            }
-        });
-    }
-
-    async fn follow(&mut self, audits: &mut broadcast::Receiver<Arc<Audit>>) {
-        loop {
-            match audits.recv().await {
-                Ok(audit) if audit.state.is_through() => {
-                    let written = self.write(&audit).await;
-                    self.tell(&audit, written);
-                }
-                // The next one tells what came by then.
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            }
-        }
+    pub fn start(self, audits: broadcast::Receiver<Arc<Audit>>, stopped: watch::Receiver<bool>) {
+        after_audits::start(self, audits, stopped);
     }
 
     /// Writes what came since the audit before; of the very first one only how much that is.

@@ -1,6 +1,7 @@
 //! The cluster that is judged: connecting to it, and what is watched of it.
 
 pub mod access;
+mod after_audits;
 pub mod applications;
 pub mod doctor;
 pub mod events;

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
-use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::pictures::Pictures;
 use self::target::{Put, Target};
+use super::after_audits::{self, AfterAudit};
 use crate::report::policy_report::{Dialect, Picture, Report, Severities, reports};
 use crate::store::{Audit, Store, StoreError};
 use crate::telemetry::reports::{Outcome, ReportMetrics};
@@ -96,6 +96,13 @@ impl Tally {
     }
 }
 
+impl AfterAudit for Writer {
+    async fn after(&mut self, audit: &Audit) {
+        let written = self.write(audit).await;
+        self.tell(audit, written);
+    }
+}
+
 impl Writer {
     /// Prepares it.
     pub fn new(given: Given) -> Self {
@@ -105,28 +112,8 @@ impl Writer {
     }
 
     /// Writes after each audit, until the process stops.
-    pub fn start(mut self, mut audits: broadcast::Receiver<Arc<Audit>>, mut stopped: watch::Receiver<bool>) {
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = stopped.wait_for(|stopped| *stopped) => {}
-                () = self.follow(&mut audits) => {}
-            }
-        });
-    }
-
-    async fn follow(&mut self, audits: &mut broadcast::Receiver<Arc<Audit>>) {
-        loop {
-            match audits.recv().await {
-                // What an audit did not look at to its end says nothing new of what it did not come to.
-                Ok(audit) if audit.state.is_through() => {
-                    let written = self.write(&audit).await;
-                    self.tell(&audit, written);
-                }
-                // The newest says all that there is to say.
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
-            }
-        }
+    pub fn start(self, audits: broadcast::Receiver<Arc<Audit>>, stopped: watch::Receiver<bool>) {
+        after_audits::start(self, audits, stopped);
     }
 
     /// Writes what is not so yet; nothing where the cluster does not know the kinds.
