@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::kinds::{Listed, discover};
 use super::likeness::Parts;
-use super::list::{FIRST_PAGE, Lister, Page, PageError, Reached, next_limit};
+use super::list::{Lister, Page, PageError, PageSize, Reached};
 use super::owner::{Meta, Owner, Owners, digest};
 use crate::admission::foresee::{Foreseen, Standing};
 use crate::admission::{Controllers, Reviewer};
@@ -162,12 +162,12 @@ impl Reader {
         ahead: &mut Ahead,
     ) -> Result<(Vec<ObjectAhead>, Owners), String> {
         let (mut found, mut owners) = (Vec::new(), Owners::new());
-        let (mut limit, mut reached, before) = (FIRST_PAGE, Reached::default(), ahead.looked_at);
+        let (mut size, mut reached, before) = (PageSize::FIRST, Reached::default(), ahead.looked_at);
         loop {
             if ahead.looked_at >= MOST {
                 return Err(format!("more than {MOST} objects"));
             }
-            let text = match lister.page(&self.client, url, limit, reached.at.as_deref()).await {
+            let text = match lister.page(&self.client, url, size, reached.at.as_deref()).await {
                 Ok(text) => text,
                 Err(error) => {
                     reached.go_on(error).map_err(PageError::cause)?;
@@ -181,7 +181,7 @@ impl Reader {
             };
             let bytes = text.len();
             let done = on_a_thread(work(text)).await?;
-            limit = next_limit(done.objects, bytes);
+            size = PageSize::after(done.objects, bytes);
             ahead.looked_at = ahead.looked_at.saturating_add(done.looked_at);
             found.extend(done.ahead);
             owners.extend(done.owners);

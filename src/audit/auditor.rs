@@ -10,7 +10,7 @@ use kube::Client;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::judge::Judges;
+use super::judges::Judges;
 use super::list::Lister;
 use super::{Memory, Pass, Progress, Rules, StoreSink};
 use crate::policy::exemption::ExemptionName;
@@ -204,7 +204,7 @@ impl Auditor {
             cluster: self.cluster.clone(),
             rules,
             secrets: self.secrets,
-            lister: Lister::new(self.qps, self.cost.clone()),
+            lister: Arc::new(Lister::new(self.qps, self.cost.clone())),
             judges: judges.clone(),
             memory,
             sink: &mut sink,

@@ -1,48 +1,22 @@
-//! Judging the objects of a page, on threads of its own that give way to everything else.
+//! Judging one object of a page, by everything that is known beside it.
 
-use std::collections::{BTreeSet, HashSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 use super::likeness::{Likeness, Parts};
-use super::memory::{Counted, Held, OfKind, OutcomeId};
+use super::memory::{Held, OfKind, OutcomeId};
 use super::owner::{Meta, Owned, Owner, Owners, digest};
+use super::said::{Said, answered, content, excused, observed, outcome};
 use super::scope::{Place, Where, World};
-use crate::background;
-use crate::engine::review::{LAST_APPLIED, masked};
 use crate::engine::value::ObjectBuilder;
-use crate::engine::{Check, Fields as _, Judgement, Machines, Outcome, Path, Review, Value, json};
-use crate::input::document::STACK_BYTES;
+use crate::engine::{Check, Fields as _, Judgement, Machines, Outcome, Review, json};
 use crate::policy::{GroupVersionKind, Origin, RuleId};
-use crate::report::finding::{Content, Look, ObjectKey, Observation, place};
+use crate::report::finding::{Look, ObjectKey, Observation};
 use crate::report::judge::Judge;
-use crate::report::redact::Redactor;
-use crate::report::{Judged, ScanEntry, Summary, Verdict, results};
-
-/// What was said of one object.
-#[derive(Debug)]
-pub struct Said {
-    /// What findings follow from.
-    pub look: Look,
-    /// The object as it was judged, where something was found.
-    pub content: Option<Content>,
-    /// Rules that were asked.
-    pub asked: BTreeSet<RuleId>,
-    /// The results as a scan has them.
-    pub entries: Vec<ScanEntry>,
-    /// Their count.
-    pub summary: Summary,
-    /// The same by policy.
-    pub outcome: Vec<Counted>,
-    /// Whether rules were evaluated, and not only an exemption's end taken into account.
-    pub is_evaluated: bool,
-}
+use crate::report::{Judged, ScanEntry, Verdict, results};
 
 /// One object of a page.
 #[derive(Debug)]
@@ -86,58 +60,6 @@ pub struct Desk {
     pub makes_others: bool,
 }
 
-/// Threads' virtual machines, which outlive a page.
-#[derive(Debug)]
-pub struct Judges {
-    threads: usize,
-    machines: Mutex<Vec<Machines>>,
-}
-
-impl Judges {
-    /// Judges on so many threads.
-    pub fn new(threads: usize) -> Self {
-        Self { threads: threads.max(1), machines: Mutex::default() }
-    }
-
-    /// Judges items; the second value says what could not be read.
-    pub fn judge(&self, desk: &Desk, items: &[&RawValue]) -> (Vec<Seen>, Vec<String>) {
-        let share = items.len().div_ceil(self.threads).max(1);
-        let parts: Vec<Vec<Result<Seen, String>>> = thread::scope(|scope| {
-            let start = |items| {
-                let thread = thread::Builder::new().name("audit".into()).stack_size(STACK_BYTES);
-                thread.spawn_scoped(scope, move || self.part(desk, items))
-            };
-            let threads: Vec<_> = items.chunks(share).map(start).collect();
-            let wait = |thread: std::io::Result<thread::ScopedJoinHandle<'_, Vec<_>>>| match thread
-                .map(thread::ScopedJoinHandle::join)
-            {
-                Ok(Ok(part)) => part,
-                Ok(Err(_)) => vec![Err("judging panicked".into())],
-                Err(error) => vec![Err(format!("no thread: {error}"))],
-            };
-            threads.into_iter().map(wait).collect()
-        });
-        let (mut seen, mut faults) = (Vec::with_capacity(items.len()), Vec::new());
-        for result in parts.into_iter().flatten() {
-            match result {
-                Ok(object) => seen.push(object),
-                Err(fault) => faults.push(fault),
-            }
-        }
-        (seen, faults)
-    }
-
-    fn part(&self, desk: &Desk, items: &[&RawValue]) -> Vec<Result<Seen, String>> {
-        // Not the idle class: on a busy machine a rule would be out of time before it had its turn.
-        background::step_back();
-        let taken = self.machines.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut machines = taken.unwrap_or_default();
-        let seen = items.iter().map(|item| desk.object(item, &mut machines)).collect();
-        self.machines.lock().unwrap_or_else(PoisonError::into_inner).push(machines);
-        seen
-    }
-}
-
 /// What tells an object before the whole is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -146,8 +68,9 @@ struct Head {
 }
 
 impl Desk {
-    fn object(&self, item: &RawValue, machines: &mut Machines) -> Result<Seen, String> {
-        let head: Head = serde_json::from_str(item.get()).map_err(|error| format!("an object: {error}"))?;
+    /// Judges an object; the error says why it cannot be read.
+    pub(super) fn object(&self, item: &str, machines: &mut Machines) -> Result<Seen, String> {
+        let head: Head = serde_json::from_str(item).map_err(|error| format!("an object: {error}"))?;
         let meta = head.metadata;
         let kind = &self.kind;
         let key = ObjectKey {
@@ -165,7 +88,7 @@ impl Desk {
             () => Where::Namespace(meta.namespace.clone()),
         };
         let place = self.world.place(&at);
-        let owned = meta.owned(&key, item.get(), &self.owners, &self.world.rules.config.controllers);
+        let owned = meta.owned(&key, item, &self.owners, &self.world.rules.config.controllers);
         let hash = hash(&meta, &owned, &place, item, |hash| {
             self.world.rules.exemptions.hash_of(&meta.subject(kind), hash);
         });
@@ -182,7 +105,7 @@ impl Desk {
         let to_others = self.makes_others.then(|| Owner {
             digest,
             top: if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name).into() } else { owned.top.into() },
-            template: Parts::read(item.get(), false).map(|parts| parts.hashes()).unwrap_or_default().into(),
+            template: Parts::read(item, false).map(|parts| parts.hashes()).unwrap_or_default().into(),
         });
         let version = version(&meta.uid, &meta.resource_version);
         Ok(Seen {
@@ -202,7 +125,7 @@ impl Desk {
     #[allow(clippy::too_many_arguments, reason = "all of it is what one object is judged by")]
     fn say(
         &self,
-        item: &RawValue,
+        item: &str,
         key: ObjectKey,
         meta: &Meta,
         owned: &Owned,
@@ -211,7 +134,7 @@ impl Desk {
         before: Option<Vec<Judgement>>,
     ) -> Result<(Said, Option<Arc<Held>>), String> {
         let name = || format!("{} {}/{}", key.kind, key.namespace, key.name);
-        let object = json::parse(item.get()).map_err(|error| format!("{}: {error}", name()))?;
+        let object = json::parse(item).map_err(|error| format!("{}: {error}", name()))?;
         // Items of a list may leave out what the list says; in files of one kind each says its own version.
         let api_version = object.text("apiVersion").map_or_else(|| self.kind.api_version(), str::to_owned);
         let object = ObjectBuilder::from_value(&object)
@@ -268,6 +191,8 @@ impl Desk {
         let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();
         let outcome = outcome(&entries);
         let held = self.held(meta, &entries, judgements);
+        // Passes are counted, and nobody is shown them.
+        let entries = entries.into_iter().filter(|entry| entry.result != Verdict::Pass).collect();
         Ok((Said { look, content, asked, entries, summary, outcome, is_evaluated }, held))
     }
 
@@ -314,90 +239,14 @@ pub fn version(uid: &str, resource_version: &str) -> u64 {
     hash.finish()
 }
 
-fn hash(
-    meta: &Meta,
-    owned: &Owned,
-    place: &Place,
-    item: &RawValue,
-    exemptions: impl FnOnce(&mut DefaultHasher),
-) -> u64 {
+fn hash(meta: &Meta, owned: &Owned, place: &Place, item: &str, exemptions: impl FnOnce(&mut DefaultHasher)) -> u64 {
     let mut hash = DefaultHasher::new();
     exemptions(&mut hash);
     (&meta.uid, &owned.top, &owned.told_at, &owned.likeness, place.digest).hash(&mut hash);
     if meta.resource_version.is_empty() {
-        item.get().hash(&mut hash);
+        item.hash(&mut hash);
     } else {
         meta.resource_version.hash(&mut hash);
     }
     hash.finish()
-}
-
-/// Returns what a result says is wrong; passes and skips say nothing.
-fn observed(entry: &ScanEntry, object: &Value) -> Option<Observation> {
-    matches!(entry.result, Verdict::Fail | Verdict::Error).then(|| Observation {
-        rule: entry.rule.clone(),
-        place: entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default(),
-        result: entry.result,
-        severity: entry.severity,
-        category: entry.category.clone(),
-        policies: entry.policies.iter().map(ToString::to_string).collect(),
-        action: entry.action.unwrap_or(crate::admission::decide::Action::Record),
-        path: entry.path.as_ref().map(Path::to_string).unwrap_or_default(),
-        message: entry.message.clone().unwrap_or_default(),
-    })
-}
-
-/// Returns what exemptions excuse, each with the exemption's name.
-fn excused(entries: &[ScanEntry], object: &Value) -> Vec<(RuleId, String, String)> {
-    let excused = entries.iter().filter_map(|entry| Some((entry, entry.exemption.as_ref()?)));
-    let at = |entry: &ScanEntry| entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default();
-    excused.map(|(entry, note)| (entry.rule.clone(), at(entry), note.name.to_string())).collect()
-}
-
-/// Returns the rules that said pass or fail and nothing else.
-fn answered(entries: &[ScanEntry]) -> Vec<RuleId> {
-    let unclear = entries.iter().filter(|entry| matches!(entry.result, Verdict::Error | Verdict::Skip));
-    let unclear: HashSet<&RuleId> = unclear.map(|entry| &entry.rule).collect();
-    let rules: BTreeSet<&RuleId> = entries.iter().map(|entry| &entry.rule).collect();
-    rules.into_iter().filter(|rule| !unclear.contains(rule)).cloned().collect()
-}
-
-/// Returns the worst that each rule said, for each policy that asks for it.
-fn outcome(entries: &[ScanEntry]) -> Vec<Counted> {
-    let mut outcome: Vec<Counted> = Vec::new();
-    for entry in entries {
-        for policy in &entry.policies {
-            outcome.push((policy.clone(), entry.rule.clone(), entry.result));
-        }
-    }
-    outcome.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)).then(b.2.cmp(&a.2)));
-    outcome.dedup_by(|next, kept| next.0 == kept.0 && next.1 == kept.1);
-    outcome
-}
-
-/// Returns the object as it is kept: redacted, and without what changes by itself.
-fn content(object: &Value) -> Content {
-    let redactor = Redactor::of(object);
-    let object = match object.text("kind") {
-        Some("Secret") => masked(object),
-        _ => object.clone(),
-    };
-    let mut value = serde_json::to_value(&object).unwrap_or_default();
-    if let Some(root) = value.as_object_mut() {
-        root.remove("status");
-    }
-    if let Some(metadata) = value.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
-        for key in ["managedFields", "resourceVersion", "generation"] {
-            metadata.remove(key);
-        }
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(serde_json::Value::as_object_mut) {
-            annotations.remove(LAST_APPLIED);
-        }
-    }
-    let text = redactor.redact(value.to_string());
-    let digest = Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut digest, byte| {
-        let _ = write!(digest, "{byte:02x}");
-        digest
-    });
-    Content { digest, text }
 }

@@ -1,5 +1,6 @@
 //! Lists, page by page, at a limited rate.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::telemetry::audit::Cost;
 
@@ -18,8 +20,8 @@ use crate::telemetry::audit::Cost;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a page is asked for that does not come for a reason that may pass.
 const TRIES: u32 = 4;
-/// What a page should weigh.
-const PAGE_BYTES: usize = 8 << 20;
+/// What a page should weigh: two are held at once, one that is judged and one that comes.
+const PAGE_BYTES: usize = 4 << 20;
 /// Objects on the first page of a kind.
 pub(super) const FIRST_PAGE: u32 = 500;
 /// Objects on any page, at least and at most.
@@ -99,6 +101,38 @@ pub struct PageMeta {
     pub remaining_item_count: Option<u64>,
 }
 
+/// How large the next page should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PageSize {
+    /// Objects on it, at most.
+    pub limit: u32,
+    /// Bytes that these may weigh: room for them is made at once.
+    room: usize,
+}
+
+impl PageSize {
+    /// Of the first page of a kind, of which nothing is known.
+    pub const FIRST: Self = Self { limit: FIRST_PAGE, room: 0 };
+
+    /// Of the page after one of so many objects that weighed so much.
+    pub fn after(objects: usize, bytes: usize) -> Self {
+        let each = bytes.checked_div(objects).unwrap_or(bytes).max(1);
+        let fitting = PAGE_BYTES.checked_div(each).unwrap_or(LEAST).clamp(LEAST, MOST);
+        let room = fitting.saturating_mul(each.saturating_add(each / 8)).min(PAGE_BYTES.saturating_mul(2));
+        Self { limit: u32::try_from(fitting).unwrap_or(FIRST_PAGE), room }
+    }
+}
+
+/// A page that is on its way; dropping it gives it up.
+pub(super) struct Fetch(AbortOnDropHandle<Result<String, PageError>>);
+
+impl Fetch {
+    /// Waits for the page, as text; it may be waited for again after a wait that was given up.
+    pub async fn page(&mut self) -> Result<String, PageError> {
+        (&mut self.0).await.unwrap_or_else(|error| Err(PageError::Unread(format!("asking for a page: {error}"))))
+    }
+}
+
 /// Asks an API server for pages.
 #[derive(Debug)]
 pub struct Lister {
@@ -126,8 +160,22 @@ impl Lister {
     }
 
     /// Returns a page as text; what may pass is tried again.
-    pub async fn page(&self, client: &Client, url: &str, limit: u32, at: Option<&str>) -> Result<String, PageError> {
-        self.page_of(client, (url, Extent::Whole), limit, at).await
+    pub(super) async fn page(
+        &self,
+        client: &Client,
+        url: &str,
+        size: PageSize,
+        at: Option<&str>,
+    ) -> Result<String, PageError> {
+        self.sized(client, (url, Extent::Whole), size, at).await
+    }
+
+    /// Asks for a page while something else is done.
+    pub(super) fn fetch(self: &Arc<Self>, client: &Client, url: &str, size: PageSize, at: Option<&str>) -> Fetch {
+        let (lister, client) = (self.clone(), client.clone());
+        let (url, at) = (url.to_owned(), at.map(str::to_owned));
+        let page = async move { lister.page(&client, &url, size, at.as_deref()).await };
+        Fetch(AbortOnDropHandle::new(tokio::spawn(page)))
     }
 
     /// Returns a page of objects, or of their metadata, as text; what may pass is tried again.
@@ -138,28 +186,40 @@ impl Lister {
         limit: u32,
         at: Option<&str>,
     ) -> Result<String, PageError> {
-        let params = ListParams { limit: Some(limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
+        self.sized(client, (url, extent), PageSize { limit, room: 0 }, at).await
+    }
+
+    async fn sized(
+        &self,
+        client: &Client,
+        (url, extent): (&str, Extent),
+        size: PageSize,
+        at: Option<&str>,
+    ) -> Result<String, PageError> {
+        let params =
+            ListParams { limit: Some(size.limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
         let request = || match extent {
             Extent::Whole => Request::new(url).list(&params),
             Extent::Metadata => Request::new(url).list_metadata(&params),
         };
-        self.text(client, || request().map_err(|error| error.to_string())).await
+        self.text(client, size.room, || request().map_err(|error| error.to_string())).await
     }
 
     /// Returns an object as text.
     pub async fn object(&self, client: &Client, list: &str, name: &str) -> Result<String, PageError> {
         let request = || Request::new(list).get(name, &GetParams::default());
-        self.text(client, || request().map_err(|error| error.to_string())).await
+        self.text(client, 0, || request().map_err(|error| error.to_string())).await
     }
 
     /// Returns what is answered at a path, as text.
     pub async fn at(&self, client: &Client, path: &str) -> Result<String, PageError> {
-        self.text(client, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
+        self.text(client, 0, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
     }
 
     async fn text(
         &self,
         client: &Client,
+        room: usize,
         request: impl Fn() -> Result<http::Request<Vec<u8>>, String>,
     ) -> Result<String, PageError> {
         let mut wait = Duration::from_millis(200);
@@ -167,7 +227,7 @@ impl Lister {
         loop {
             self.turn().await;
             tries = tries.saturating_sub(1);
-            let answer = timeout(PATIENCE, ask(client, request().map_err(PageError::Unread)?)).await;
+            let answer = timeout(PATIENCE, ask(client, room, request().map_err(PageError::Unread)?)).await;
             match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
                 Ok(text) => {
                     self.cost.bytes.inc_by(u64::try_from(text.len()).unwrap_or_default());
@@ -194,13 +254,6 @@ impl PageError {
     }
 }
 
-/// Returns how many objects the next page should have when one of so many weighed so much.
-pub fn next_limit(objects: usize, bytes: usize) -> u32 {
-    let each = bytes.checked_div(objects).unwrap_or(bytes).max(1);
-    let fitting = PAGE_BYTES.checked_div(each).unwrap_or(LEAST).clamp(LEAST, MOST);
-    u32::try_from(fitting).unwrap_or(FIRST_PAGE)
-}
-
 struct Failure {
     code: u16,
     cause: String,
@@ -213,13 +266,18 @@ impl Failure {
     }
 }
 
-async fn ask(client: &Client, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
+async fn ask(client: &Client, room: usize, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
     let fail = |cause: String| Failure { code: 0, cause, next: None };
     let answer = client.send(request.map(Body::from)).await.map_err(|error| fail(error.to_string()))?;
     let code = answer.status().as_u16();
     let is_success = answer.status().is_success();
-    let body = answer.into_body().collect().await.map_err(|error| fail(error.to_string()))?.to_bytes();
-    let text = String::from_utf8(body.into()).map_err(|error| fail(error.to_string()))?;
+    let (mut body, mut text) = (answer.into_body(), Vec::with_capacity(room));
+    // Collected as frames and then put together, a page would be held twice.
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| fail(error.to_string()))?;
+        text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+    }
+    let text = String::from_utf8(text).map_err(|error| fail(error.to_string()))?;
     if is_success {
         return Ok(text);
     }
@@ -237,15 +295,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_become_what_fits_into_eight_megabytes() {
-        for (objects, bytes, expected) in [
-            (500, 500 * 8_192, 1024),
-            (500, 500 * 1_000, 2000),
-            (500, 500 << 20, 10),
-            (0, 100, 2000),
-            (100, 100 * 80_000, 104),
+    fn pages_become_what_fits_into_four_megabytes() {
+        for (objects, bytes, limit, room) in [
+            (500, 500 * 8_192, 512, 512 * 9_216),
+            (500, 500 * 1_000, 2000, 2000 * 1_125),
+            (500, 500 << 20, 10, 8 << 20),
+            (0, 100, 2000, 2000 * 112),
+            (100, 100 * 80_000, 52, 52 * 90_000),
         ] {
-            assert_eq!(next_limit(objects, bytes), expected, "{objects} objects in {bytes} bytes");
+            assert_eq!(PageSize::after(objects, bytes), PageSize { limit, room }, "{objects} objects in {bytes} bytes");
         }
     }
 

@@ -7,7 +7,8 @@
 pub mod ahead;
 pub mod auditor;
 mod follow;
-pub mod judge;
+mod judge;
+pub mod judges;
 pub mod kinds;
 pub mod likeness;
 pub mod list;
@@ -16,6 +17,7 @@ pub mod memory;
 pub mod owner;
 pub mod pass;
 mod resume;
+pub mod said;
 pub mod scope;
 pub mod sink;
 mod sweep;

@@ -8,7 +8,7 @@ use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::judge::Judges;
+use super::judges::Judges;
 use super::kinds::{Listed, discover};
 use super::list::Lister;
 use super::memory::{Memory, OutcomeId};
@@ -65,7 +65,7 @@ pub struct Pass<'a, S> {
     /// Whether Secrets are read.
     pub secrets: bool,
     /// How fast is listed.
-    pub lister: Lister,
+    pub lister: Arc<Lister>,
     /// Who judges.
     pub judges: Arc<Judges>,
     /// What the pass before left.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::judge::Said;
 use super::owner::digest;
+use super::said::Said;
 use crate::engine::Bundle;
 use crate::report::finding::{CloseReason, Finding, ObjectKey, State};
 use crate::report::lifecycle::{Standing, changed};

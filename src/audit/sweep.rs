@@ -3,17 +3,24 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::judge::{Desk, Judges, Said, Seen};
+use tokio::sync::mpsc;
+
+use super::judge::{Desk, Seen};
+use super::judges::{Items, Judges, Slice};
 use super::kinds::Listed;
-use super::list::{FIRST_PAGE, Page, PageError, Reached, next_limit};
+use super::list::{Page, PageError, PageSize, Reached};
 use super::memory::{OfKind, Remembered};
 use super::pass::{Ended, Gathered, Pass};
+use super::said::Said;
 use super::scope::World;
 use super::sink::{Present, Sink};
 use crate::store::Stored;
 
 /// Kinds that a namespace refuses before it is not asked any more; most allow nothing or what all others do.
 const REFUSALS: u32 = 3;
+
+/// Objects that are taken in at once, at least, but for the last of a page.
+const BATCH: usize = 500;
 
 /// Namespaces that are named where a kind could not be read in many.
 const NAMED: usize = 3;
@@ -135,36 +142,46 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<ListEnd> {
-        let (mut limit, mut reached) = (FIRST_PAGE, Reached::default());
+        let (mut size, mut reached) = (PageSize::FIRST, Reached::default());
+        let mut fetch = self.lister.fetch(&self.client, url, size, None);
         loop {
             let page = tokio::select! {
                 biased;
                 () = self.cancel.cancelled() => return Ok(ListEnd::Cancelled),
-                page = self.lister.page(&self.client, url, limit, reached.at.as_deref()) => page,
+                page = fetch.page() => page,
             };
             let text = match page {
                 Ok(text) => text,
                 // What comes after a list that grew too old is read as it is now: enough, for each object is judged by itself.
                 Err(error) => match reached.go_on(error) {
-                    Ok(()) => continue,
+                    Ok(()) => {
+                        fetch = self.lister.fetch(&self.client, url, size, reached.at.as_deref());
+                        continue;
+                    }
                     // Not in the middle of a list: what was read of it already closes nothing.
                     Err(PageError::Forbidden(cause)) if reached.at.is_none() => return Ok(ListEnd::Forbidden(cause)),
                     Err(error) => return Ok(ListEnd::Unread(error.cause())),
                 },
             };
             let bytes = text.len();
-            let judged = match self.judge(listed, text, world, sweep, gathered).await? {
-                Ok(judged) => judged,
+            let (head, slices) = match judging(&self.judges, self.desk(listed, world, gathered), text).await {
+                Ok(begun) => begun,
                 Err(cause) => return Ok(ListEnd::Unread(cause)),
             };
-            limit = next_limit(judged.objects, bytes);
-            if reached.at.is_none() {
-                sweep.version = judged.version;
+            size = PageSize::after(head.objects, bytes);
+            // The API server makes the next page while this one is judged.
+            let next = head.next.as_deref().map(|next| self.lister.fetch(&self.client, url, size, Some(next)));
+            if let Err(cause) = self.take_in(slices, sweep, gathered).await? {
+                return Ok(ListEnd::Unread(cause));
             }
-            self.progress.send_modify(|progress| progress.remaining = judged.remaining);
-            reached.at = judged.next;
             if reached.at.is_none() {
-                return Ok(ListEnd::Complete);
+                sweep.version = head.version;
+            }
+            self.progress.send_modify(|progress| progress.remaining = head.remaining);
+            reached.at = head.next;
+            match next {
+                Some(next) => fetch = next,
+                None => return Ok(ListEnd::Complete),
             }
         }
     }
@@ -177,8 +194,16 @@ impl<S: Sink> Pass<'_, S> {
         world: &Arc<World>,
         sweep: &mut Sweep,
         gathered: &mut Gathered,
-    ) -> Stored<Result<JudgedPage, String>> {
-        let desk = Desk {
+    ) -> Stored<Result<(), String>> {
+        match judging(&self.judges, self.desk(listed, world, gathered), text).await {
+            Ok((_, slices)) => self.take_in(slices, sweep, gathered).await,
+            Err(cause) => Ok(Err(cause)),
+        }
+    }
+
+    /// Returns what a page's objects are judged by.
+    fn desk(&self, listed: &Listed, world: &Arc<World>, gathered: &Gathered) -> Desk {
+        Desk {
             world: world.clone(),
             cluster: self.cluster.clone(),
             owners: gathered.owners.clone(),
@@ -186,16 +211,7 @@ impl<S: Sink> Pass<'_, S> {
             kind: listed.kind.clone(),
             namespaced: listed.namespaced,
             makes_others: self.makes_others(listed),
-        };
-        let mut judged = match judge_page(self.judges.clone(), desk, text).await {
-            Ok(judged) => judged,
-            Err(cause) => return Ok(Err(cause)),
-        };
-        self.take_in(std::mem::take(&mut judged.seen), sweep, gathered).await?;
-        Ok(match judged.faults.first() {
-            Some(fault) => Err(fault.clone()),
-            None => Ok(judged),
-        })
+        }
     }
 
     fn makes_others(&self, listed: &Listed) -> bool {
@@ -203,15 +219,43 @@ impl<S: Sink> Pass<'_, S> {
             || self.rules.config.controllers.0.contains_key(&listed.name())
     }
 
-    /// Takes in a page; an object that an earlier page held counts once.
-    async fn take_in(&mut self, page: Vec<Seen>, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
+    /// Takes in what is said of a page's objects; the inner error says what could not be read of them.
+    async fn take_in(
+        &mut self,
+        mut slices: mpsc::Receiver<Slice>,
+        sweep: &mut Sweep,
+        gathered: &mut Gathered,
+    ) -> Stored<Result<(), String>> {
+        let (mut batch, mut owners, mut fault) = (Vec::new(), Vec::new(), Ok(()));
+        while let Some(slice) = slices.recv().await {
+            for object in slice {
+                match object {
+                    Ok(mut object) => {
+                        let owner = object.owner.take().map(|owner| (std::mem::take(&mut object.uid), owner));
+                        owners.extend(owner.map(|owner| (owner, object.namespace.clone())));
+                        batch.push(object);
+                    }
+                    Err(cause) => fault = fault.and(Err(cause)),
+                }
+            }
+            if batch.len() >= BATCH {
+                self.take_in_batch(std::mem::take(&mut batch), sweep, gathered).await?;
+            }
+        }
+        self.take_in_batch(batch, sweep, gathered).await?;
+        // Only now: while objects are judged, threads read these.
+        for ((uid, owner), namespace) in owners {
+            gathered.enter(uid, owner, &namespace);
+        }
+        Ok(fault)
+    }
+
+    /// Takes in some objects; one that an earlier page held counts once.
+    async fn take_in_batch(&mut self, batch: Vec<Seen>, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
         let mut said: Vec<Said> = Vec::new();
         let mut remembered = Vec::new();
-        for object in page {
+        for object in batch {
             let is_new = sweep.seen.insert(object.digest);
-            if let Some(owner) = object.owner {
-                gathered.enter(object.uid, owner, &object.namespace);
-            }
             let namespace = self.memory.number_of(&object.namespace);
             sweep.learnt.places.insert(namespace, object.place);
             let outcome = match object.result {
@@ -248,29 +292,31 @@ impl<S: Sink> Pass<'_, S> {
     }
 }
 
-/// A page after it was judged.
-pub(super) struct JudgedPage {
-    seen: Vec<Seen>,
-    faults: Vec<String>,
+/// What a page says of the list, and what is said of its objects while they are judged.
+type Judging = (PageHead, mpsc::Receiver<Slice>);
+
+/// What a page says of the list.
+struct PageHead {
     objects: usize,
     next: Option<String>,
     remaining: u64,
     version: String,
 }
 
-async fn judge_page(judges: Arc<Judges>, desk: Desk, text: String) -> Result<JudgedPage, String> {
-    let judging = tokio::task::spawn_blocking(move || {
+/// Begins to judge a page, or says why it cannot be read.
+async fn judging(judges: &Judges, desk: Desk, text: String) -> Result<Judging, String> {
+    let read = tokio::task::spawn_blocking(move || {
         let page: Page<'_> = serde_json::from_str(&text).map_err(|error| format!("the list: {error}"))?;
-        let items = page.items.unwrap_or_default();
-        let (seen, faults) = judges.judge(&desk, &items);
-        Ok(JudgedPage {
-            seen,
-            faults,
-            objects: items.len(),
+        let places: Vec<_> = page.items.iter().flatten().map(|item| Items::place(&text, item)).collect();
+        let head = PageHead {
+            objects: places.len(),
             next: page.metadata.next.filter(|next| !next.is_empty()),
             remaining: page.metadata.remaining_item_count.unwrap_or_default(),
             version: page.metadata.resource_version,
-        })
+        };
+        drop(page.items);
+        Ok::<_, String>((head, Items::new(text, places)))
     });
-    judging.await.unwrap_or_else(|_| Err("judging panicked".into()))
+    let (head, items) = read.await.unwrap_or_else(|_| Err("reading the list panicked".to_owned()))?;
+    Ok((head, judges.judge(desk, items)))
 }

@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::service_fn;
 
-use super::judge::{Judges, Said};
+use super::judges::Judges;
 use super::list::Lister;
 use super::pass::{Outcome, Pass, Progress};
+use super::said::Said;
 use super::scope::Rules;
 use super::sink::{Present, Sink, Tally};
 use super::{Memory, sink};
@@ -176,7 +177,7 @@ async fn run_at(
         cluster: String::new(),
         rules: rules.clone(),
         secrets: false,
-        lister: Lister::new(1000, Cost::default()),
+        lister: Arc::new(Lister::new(1000, Cost::default())),
         judges: Arc::new(Judges::new(2)),
         memory,
         sink: notes,
@@ -185,6 +186,19 @@ async fn run_at(
         cancel,
     };
     pass.run().await.unwrap()
+}
+
+#[tokio::test]
+async fn judges_each_object_of_a_large_page_once() {
+    let image = |number: usize| if number.is_multiple_of(3) { "x:latest" } else { "x:1" };
+    let pods: Vec<_> = (0..1203).map(|number| pod(&format!("pod-{number}"), image(number))).collect();
+    let (client, _) = client(cluster(vec![("", page(&pods, ""))]));
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let outcome = run(client, &rules(), &mut memory, &mut notes).await;
+    let failing: HashSet<&String> = notes.failing.iter().collect();
+    assert_eq!((notes.failing.len(), failing.len()), (401, 401));
+    assert_eq!((outcome.objects, outcome.evaluated), (1203, 1203));
+    assert_eq!(notes.listed, [("Pod".to_owned(), 1203)]);
 }
 
 #[tokio::test]

@@ -18,8 +18,9 @@ use super::catalogue::PolicyArgs;
 use super::output::{self, Colour, Format};
 use super::scan::{FailOn, LIMITS, exit_code};
 use super::{UsageError, catalogue};
-use crate::audit::judge::{Judges, Said};
+use crate::audit::judges::Judges;
 use crate::audit::list::Lister;
+use crate::audit::said::Said;
 use crate::audit::sink::{Present, Tally as Changes};
 use crate::audit::{Memory, Pass, Progress, Rules, Sink, patient};
 use crate::cluster;
@@ -124,7 +125,7 @@ impl Run {
                 judge_owned: false,
             },
             secrets: self.secrets,
-            lister: Lister::new(self.qps.get(), Cost::default()),
+            lister: Arc::new(Lister::new(self.qps.get(), Cost::default())),
             judges: Arc::new(Judges::new(threads)),
             memory: &mut Memory::default(),
             sink: &mut found,
