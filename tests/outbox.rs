@@ -203,6 +203,7 @@ fn watch(server: &Server, query: &str, header: &str) -> impl Iterator<Item = (St
     let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
     let head: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     assert!(head[0].contains("200") && head.iter().any(|line| line.contains("text/event-stream")), "{head:?}");
+    assert_eq!(lines.next().as_deref(), Some(": open"), "seen to be open before there is anything to tell");
     let mut event = Vec::new();
     lines.filter_map(move |line| {
         if !line.is_empty() {

@@ -4,17 +4,18 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
-use serde_json::json;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::ApiState;
 use super::access::Caller;
@@ -28,6 +29,16 @@ use crate::store::{Batch, Decision, Store, Stored, Taken};
 const REMEMBERED: usize = 2048;
 /// How often a silent stream says that it is there.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What comes in such a time goes out together: hundreds of listeners would else be woken for each decision.
+const TOGETHER: Duration = Duration::from_millis(100);
+/// Bytes that go out together, about.
+const LARGEST_PART: usize = 64 << 10;
+/// Comes first, so that browsers and proxies see the stream open before there is anything to tell.
+const OPEN: &[u8] = b": open\n\n";
+/// Says that the stream is there.
+const STILL: &[u8] = b":\n\n";
+/// Says that something was missed, which `/api/v1/decisions` has.
+const GAP: &[u8] = b"event: gap\ndata: {\"read\":\"/api/v1/decisions\"}\n\n";
 
 const STREAM: Endpoint = Endpoint {
     path: "/api/v1/decisions/stream",
@@ -47,7 +58,14 @@ pub fn routes(routes: Routes) -> Routes {
 #[derive(Debug, Clone)]
 struct Numbered {
     number: u64,
-    decision: Arc<Decision>,
+    told: Arc<Once>,
+}
+
+/// A decision, and how it is told: written once, whoever listens.
+#[derive(Debug)]
+struct Once {
+    decision: Decision,
+    event: OnceLock<String>,
 }
 
 /// Tells what is taken in.
@@ -112,7 +130,8 @@ impl Feed {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for decision in decisions {
             told.last = told.last.saturating_add(1);
-            let numbered = Numbered { number: told.last, decision: Arc::new(decision.clone()) };
+            let once = Once { decision: decision.clone(), event: OnceLock::new() };
+            let numbered = Numbered { number: told.last, told: Arc::new(once) };
             if told.remembered.len() == REMEMBERED {
                 told.remembered.pop_front();
             }
@@ -137,9 +156,12 @@ impl Feed {
         Seat { missed, has_gap: seen.is_none() || first > after.saturating_add(1), receiver }
     }
 
-    fn event(&self, numbered: &Numbered) -> Event {
-        let text = serde_json::to_string(&*numbered.decision).unwrap_or_default();
-        Event::default().event("decision").id(format!("{}-{}", self.epoch, numbered.number)).data(text)
+    /// Returns a decision as an event. JSON holds no line breaks, so its data is one line.
+    fn event<'a>(&self, numbered: &'a Numbered) -> &'a str {
+        numbered.told.event.get_or_init(|| {
+            let text = serde_json::to_string(&numbered.told.decision).unwrap_or_default();
+            format!("event: decision\nid: {}-{}\ndata: {text}\n\n", self.epoch, numbered.number)
+        })
     }
 }
 
@@ -165,6 +187,8 @@ struct Listener {
     seat: Seat,
     wanted: Wanted,
     stopped: watch::Receiver<bool>,
+    /// When something went out last; nothing before the stream is open.
+    sent: Option<Instant>,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -180,27 +204,53 @@ impl Listener {
         }
     }
 
-    async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
+    /// Returns what has come meanwhile.
+    fn told_already(&mut self) -> Result<Numbered, TryRecvError> {
+        self.seat.missed.pop_front().map_or_else(|| self.seat.receiver.try_recv(), Ok)
+    }
+
+    /// Waits for the next part of the stream; nothing when it ends.
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        let part = self.part().await?;
+        self.sent = Some(Instant::now());
+        Some((Ok(part), self))
+    }
+
+    async fn part(&mut self) -> Option<Bytes> {
+        let Some(sent) = self.sent else { return Some(Bytes::from_static(OPEN)) };
         if std::mem::take(&mut self.seat.has_gap) {
-            return Some((Ok(gap()), self));
+            return Some(Bytes::from_static(GAP));
         }
-        loop {
-            let told = self.told().await;
-            let numbered = match told {
-                Ok(numbered) => numbered,
-                Err(RecvError::Lagged(_)) => return Some((Ok(gap()), self)),
-                Err(RecvError::Closed) => return None,
-            };
-            if self.wanted.takes(&numbered.decision) {
-                return Some((Ok(self.feed.event(&numbered)), self));
+        let mut part = String::new();
+        // What others are told does not show that this stream is alive.
+        let silent_until = Instant::now() + HEARTBEAT;
+        while part.is_empty() {
+            match timeout_at(silent_until, self.told()).await {
+                Err(_) => return Some(Bytes::from_static(STILL)),
+                Ok(Ok(numbered)) => self.add(&numbered, &mut part),
+                Ok(Err(RecvError::Lagged(_))) => return Some(Bytes::from_static(GAP)),
+                Ok(Err(RecvError::Closed)) => return None,
             }
         }
+        sleep_until(sent + TOGETHER).await;
+        while part.len() < LARGEST_PART {
+            match self.told_already() {
+                Ok(numbered) => self.add(&numbered, &mut part),
+                Err(TryRecvError::Lagged(_)) => {
+                    self.seat.has_gap = true;
+                    break;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        Some(part.into())
     }
-}
 
-/// Says that something was missed, which `/api/v1/decisions` has.
-fn gap() -> Event {
-    Event::default().event("gap").data(json!({"read": "/api/v1/decisions"}).to_string())
+    fn add(&self, numbered: &Numbered, part: &mut String) {
+        if self.wanted.takes(&numbered.told.decision) {
+            part.push_str(self.feed.event(numbered));
+        }
+    }
 }
 
 async fn stream(
@@ -219,8 +269,11 @@ async fn stream(
         stopped: kept.feed.stopped.clone(),
         feed: kept.feed.clone(),
         wanted: Wanted { caller, namespaces: list("namespace"), states: list("state") },
+        sent: None,
         _turn: turn,
     };
-    let events = stream::unfold(listener, Listener::next);
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
+    // Some proxies gather an answer unless they are told not to.
+    let head = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
+    let body = Body::from_stream(stream::unfold(listener, Listener::next));
+    Ok((head, [("x-accel-buffering", "no")], body).into_response())
 }

@@ -75,7 +75,7 @@ use crate::webhook::workers::Workers;
 /// Reports that are taken in at a time; the store writes one after the other.
 const REPORTS: usize = 16;
 /// Streams that may be open at a time.
-const STREAMS: usize = 64;
+const STREAMS: usize = 1024;
 
 /// Previews that may read the cluster at a time.
 const PREVIEWS: usize = 2;

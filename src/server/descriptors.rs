@@ -8,6 +8,8 @@ const MOST_FILES: u64 = 65_536;
 const MOST_CONNECTIONS: u64 = 2_500;
 /// What is open beside connections: the cluster's watches, certificates and policies that are read.
 const OWN_FILES: u64 = 128;
+/// Connections to the API: whoever follows the feed keeps one open.
+const MOST_OF_API: u64 = 1_280;
 /// As many connections a listener has, however few files there are.
 const LEAST_CONNECTIONS: u64 = 8;
 
@@ -18,7 +20,9 @@ pub struct Shares {
     pub files: u64,
     /// Of the webhook.
     pub webhook: u32,
-    /// Of the API, and as many of health and metrics: always some, whatever comes to the webhook.
+    /// Of the API: always some, whatever comes to the webhook.
+    pub api: u32,
+    /// Of health and metrics.
     pub others: u32,
 }
 
@@ -45,7 +49,8 @@ fn shares(files: u64, wanted: Option<u32>) -> Shares {
     let left = (files / 4 * 3).min(files.saturating_sub(OWN_FILES));
     let narrow = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     let webhook = left.max(LEAST_CONNECTIONS).min(most);
-    Shares { files, webhook: narrow(webhook), others: narrow((files / 16).clamp(LEAST_CONNECTIONS, OWN_FILES)) }
+    let part = |most| narrow((files / 16).clamp(LEAST_CONNECTIONS, most));
+    Shares { files, webhook: narrow(webhook), api: part(MOST_OF_API), others: part(OWN_FILES) }
 }
 
 #[cfg(test)]
@@ -54,18 +59,18 @@ mod tests {
 
     #[test]
     fn every_listener_has_its_share() {
-        for (files, wanted, webhook, others) in [
-            (65_536, None, 2_500, 128),
-            (20_000, None, 2_500, 128),
-            (20_000, Some(12_000), 12_000, 128),
-            (65_536, Some(100), 100, 128),
-            (1_024, None, 768, 64),
-            (1_024, Some(10_000), 768, 64),
-            (256, None, 128, 16),
-            (64, None, 8, 8),
-            (0, Some(0), 1, 8),
+        for (files, wanted, webhook, api, others) in [
+            (65_536, None, 2_500, 1_280, 128),
+            (20_000, None, 2_500, 1_250, 128),
+            (20_000, Some(12_000), 12_000, 1_250, 128),
+            (65_536, Some(100), 100, 1_280, 128),
+            (1_024, None, 768, 64, 64),
+            (1_024, Some(10_000), 768, 64, 64),
+            (256, None, 128, 16, 16),
+            (64, None, 8, 8, 8),
+            (0, Some(0), 1, 8, 8),
         ] {
-            assert_eq!(shares(files, wanted), Shares { files, webhook, others }, "{files} {wanted:?}");
+            assert_eq!(shares(files, wanted), Shares { files, webhook, api, others }, "{files} {wanted:?}");
         }
     }
 

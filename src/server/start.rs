@@ -100,7 +100,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let reached = settings.external_url.as_ref().map(Reached::at).unwrap_or_default();
     let api = Arc::new(ApiState { reader, writer, reached, ..api.map_err(ServeError::System)? });
     let pages = scan::routes(api.clone(), dashboard::routes(api));
-    let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.others) };
+    let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.api) };
     let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));
     readiness.set(Condition::Accepting, true);
     if let Some((installation, webhook)) = installation.zip(addresses.webhook) {
