@@ -104,12 +104,12 @@ fn whole(c: &mut Criterion) {
         b.iter(|| {
             let envelope = Envelope::decode(black_box(BODY), None).expect("a review");
             let decision = decide(&envelope);
-            speak::answer(&envelope.uid, &decision)
+            speak::answer(&envelope.uid, &decision, None)
         });
     });
     let envelope = Envelope::decode(BODY, None).expect("a review");
     let decision = decide(&envelope);
-    c.bench_function("respond", |b| b.iter(|| speak::answer(&envelope.uid, black_box(&decision))));
+    c.bench_function("respond", |b| b.iter(|| speak::answer(&envelope.uid, black_box(&decision), None)));
 }
 
 criterion_group!(benches, steps, evaluate, whole);

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
+use crate::support::http::body_of;
 use crate::support::objects::{CONTAINER, container, deployment, pod, privileged, untagged};
+use crate::support::wait::eventually;
 use crate::support::{Gatepost, Options, apply, create, kubectl};
 
 #[test]
@@ -37,6 +39,35 @@ fn five_warnings_are_told_and_the_rest_counted() {
     assert_eq!(warnings.len(), 6, "{answer}");
     assert!(warnings[5].contains('3'), "the rest should be counted: {answer}");
     assert!(warnings.iter().all(|warning| warning.len() <= 256), "{answer}");
+}
+
+#[test]
+fn a_warning_and_a_denial_end_in_the_page_that_says_what_to_change() {
+    const PEOPLE_REACH: &str = "https://gatepost.example.com";
+    let arguments = &["--external-url", PEOPLE_REACH];
+    let Some(gatepost) = Gatepost::start(&Options { arguments, ..Options::default() }) else { return };
+    let shop = gatepost.namespace("linked", &["enforce=baseline"]);
+    let link = |text: &str| {
+        let (_, link) = text.split_once(&format!("what to change: {PEOPLE_REACH}"))?;
+        link.split_whitespace().next().map(str::to_owned)
+    };
+    let warned = shop.accepts(apply(&untagged("web")));
+    let [first, last] = warned.warnings()[..] else { panic!("a warning and where to read on: {warned}") };
+    assert!(first.contains("container-image-tag") && link(first).is_none(), "{warned}");
+    let bare = deployment("bare").with(CONTAINER, json!({"name": "app", "image": "nginx"})).with("/spec/replicas", 1);
+    let counted = shop.accepts(apply(&bare));
+    let rest = counted.warnings().last().copied().unwrap_or_default().to_owned();
+    assert!(rest.contains("3 more; what to change: ") && rest.len() <= 256, "{counted}");
+    let denied = shop.rejects(create(&privileged("root")));
+    let denial = denied.denial().expect("a denial");
+    let address = gatepost.serving().http().expect("an address");
+    let links = [(last, "container-image-tag"), (&*rest, "container-cpu-limit"), (denial, "container-privileged")];
+    for (text, rule) in links {
+        let path = link(text).unwrap_or_else(|| panic!("a link: {text}"));
+        eventually("the page of the decision", || body_of(&address, &path).filter(|page| page.contains(rule)));
+    }
+    let tried = shop.rejects(create(&privileged("tried")).dry_run());
+    assert_eq!(tried.denial().and_then(link), None, "of a trial nothing is kept: {tried}");
 }
 
 #[test]

@@ -115,7 +115,7 @@ fn answer(envelope: &Envelope) {
     let (mut machines, controllers) = (Machines::default(), Controllers::default());
     let decision = reviewer(&controllers).review(envelope, means(envelope, &remaining, &mut machines));
     let _ = envelope.is_unchanged_text();
-    let body = speak::answer(&envelope.uid, &decision).body;
+    let body = speak::answer(&envelope.uid, &decision, None).body;
     let said: serde_json::Value = serde_json::from_slice(&body).expect("an answer is JSON");
     let response = &said["response"];
     assert_eq!(response["uid"], envelope.uid.as_str());

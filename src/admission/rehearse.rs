@@ -49,8 +49,8 @@ pub fn rehearse(
         let of = |action| decision(policy, check, entry, action, &review, &violations);
         let warned = of(Action::Warn);
         return Some(Rehearsed {
-            warnings: speak::warnings(&warned),
-            denial: speak::denial(&of(Action::Deny)),
+            warnings: speak::warnings(&warned, None),
+            denial: speak::denial(&of(Action::Deny), None),
             subject: warned.subject,
         });
     }

@@ -44,8 +44,9 @@ struct Line<'a> {
     containers: Vec<&'a str>,
 }
 
-/// Returns the warnings of a decision: at most five lines, then one with the number of the rest.
-pub fn warnings(decision: &Decision) -> Vec<String> {
+/// Returns the warnings of a decision: at most five lines, then one with the number of the rest, or with the page that
+/// says what to change, where there is one.
+pub fn warnings(decision: &Decision, page: Option<&str>) -> Vec<String> {
     let subject = clip(&decision.subject, NAME_LENGTH);
     let mut lines = Vec::new();
     if decision.reason != Reason::NamespaceFault {
@@ -61,8 +62,17 @@ pub fn warnings(decision: &Decision) -> Vec<String> {
     }));
     let rest = lines.len().saturating_sub(WARNINGS);
     lines.truncate(WARNINGS);
-    if rest > 0 {
-        lines.push(format!("gatepost: {subject}: {rest} more; `gatepost scan` on its manifest shows all"));
+    // Half an address leads nowhere.
+    let page = page.map(|page| format!("what to change: {page}"));
+    let fits = |page: &String| page.len().saturating_add(subject.len()) < WARNING_LENGTH.saturating_sub(40);
+    let page = page.filter(|page| !lines.is_empty() && fits(page));
+    match page {
+        Some(page) if rest > 0 => lines.push(format!("gatepost: {subject}: {rest} more; {page}")),
+        Some(page) => lines.push(format!("gatepost: {subject}: {page}")),
+        None if rest > 0 => {
+            lines.push(format!("gatepost: {subject}: {rest} more; `gatepost scan` on its manifest shows all"));
+        }
+        None => {}
     }
     lines.into_iter().map(|line| clip(&line, WARNING_LENGTH)).collect()
 }
@@ -94,8 +104,14 @@ fn reason_to_warn(told: &Told, break_glass: Option<&BreakGlass>) -> String {
     }
 }
 
-/// Returns what a denial says: object, rule, place and fix of the gravest in its first 200 characters, then the rest.
-pub fn denial(decision: &Decision) -> String {
+/// Returns what a denial says: object, rule, place and fix of the gravest in its first 200 characters, then the rest, and
+/// the page that says what to change, where there is one.
+pub fn denial(decision: &Decision, page: Option<&str>) -> String {
+    let text = refused(decision);
+    if let Some(page) = page { format!("{text}; what to change: {page}") } else { text }
+}
+
+fn refused(decision: &Decision) -> String {
     let subject = clip(&decision.subject, NAME_LENGTH);
     if decision.reason == Reason::NamespaceFault {
         let faults: Vec<String> = decision.notices.iter().map(ToString::to_string).collect();
@@ -281,15 +297,15 @@ pub struct Answer {
     pub warnings: usize,
 }
 
-/// Returns the AdmissionReview that answers a request.
-pub fn answer(uid: &str, decision: &Decision) -> Answer {
-    let warnings = warnings(decision);
+/// Returns the AdmissionReview that answers a request; `page` is where people read what was decided.
+pub fn answer(uid: &str, decision: &Decision, page: Option<&str>) -> Answer {
+    let warnings = warnings(decision, page);
     let count = warnings.len();
     let status = (!decision.allowed).then(|| Status {
         outcome: "Failure",
         code: 403,
         reason: "Forbidden",
-        message: denial(decision),
+        message: denial(decision, page),
     });
     let mut audit_annotations = BTreeMap::new();
     if !decision.told.is_empty() {

@@ -165,19 +165,19 @@ impl Ask {
     }
 
     fn warnings(&self) -> Vec<String> {
-        speak::warnings(&self.decide())
+        speak::warnings(&self.decide(), None)
     }
 
     fn rejects(&self) -> String {
         let decision = self.decide();
-        assert!(!decision.allowed, "allowed with {:?}", speak::warnings(&decision));
-        speak::denial(&decision)
+        assert!(!decision.allowed, "allowed with {:?}", speak::warnings(&decision, None));
+        speak::denial(&decision, None)
     }
 
     fn accepts(&self) -> Vec<String> {
         let decision = self.decide();
-        assert!(decision.allowed, "denied: {}", speak::denial(&decision));
-        speak::warnings(&decision)
+        assert!(decision.allowed, "denied: {}", speak::denial(&decision, None));
+        speak::warnings(&decision, None)
     }
 }
 
@@ -224,10 +224,26 @@ fn denies_under_enforce_and_says_object_rule_place_and_fix_first() {
                     set securityContext.privileged to false";
     assert_eq!(denial, expected);
     assert!(denial.chars().count() <= 200);
-    let answer = speak::answer("u", &Ask::create(bad()).under(ENFORCE, &[]).decide());
+    let answer = speak::answer("u", &Ask::create(bad()).under(ENFORCE, &[]).decide(), None);
     let review: Json = serde_json::from_slice(&answer.body).expect("JSON");
     assert_eq!(review["response"]["status"]["code"], 403);
     assert_eq!(review["response"]["uid"], "u");
+}
+
+#[test]
+fn ends_in_a_page_where_there_is_one_and_never_cuts_its_address() {
+    let page = "https://gatepost.example.com/decisions/7a2c9d7e-2f5b-4a0e-9f0e-1d2c3b4a5968";
+    let warnings = speak::warnings(&Ask::create(bad()).decide(), Some(page));
+    assert_eq!(
+        warnings.last().map(String::as_str),
+        Some(&*format!("gatepost: Deployment/web: what to change: {page}"))
+    );
+    let denial = speak::denial(&Ask::create(bad()).under(ENFORCE, &[]).decide(), Some(page));
+    assert!(denial.ends_with(&format!("privileged to false; what to change: {page}")), "{denial}");
+    let clean = Ask::create(deployment(&[container("app", false)])).decide();
+    assert_eq!(speak::warnings(&clean, Some(page)), Vec::<String>::new());
+    let long = format!("https://gatepost.example.com/{}", "x".repeat(300));
+    assert_eq!(speak::warnings(&Ask::create(bad()).decide(), Some(&long)).len(), 1);
 }
 
 #[test]

@@ -61,8 +61,8 @@ pub struct Settings {
     /// Where the API answers; in a Pod on all of its addresses
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8080")]
     pub listen_http: SocketAddr,
-    /// Address by which people reach the dashboard: links in notifications begin with it, and behind a proxy links of
-    /// pages with its path
+    /// Address by which people reach the dashboard: links in notifications, warnings and denials begin with it, and
+    /// behind a proxy links of pages with its path
     #[arg(long, value_name = "URL")]
     pub external_url: Option<WebAddress>,
     /// Where health and metrics are; in a Pod on all of its addresses

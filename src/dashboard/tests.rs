@@ -83,6 +83,7 @@ fn app(directory: &TempDir) -> Arc<App> {
         memory: RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
         outbox: None,
+        pages: None,
     })
 }
 

@@ -185,6 +185,7 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         deferred_bytes: AtomicUsize::new(0),
         outbox: outbox::start(settings, &metrics)?,
         metrics,
+        pages: settings.external_url.as_ref().map(ToString::to_string),
     })
 }
 

@@ -53,6 +53,8 @@ pub struct App {
     pub journal: Journal,
     /// Where decisions go, where they are kept.
     pub outbox: Option<Outbox>,
+    /// What addresses of pages begin with, where somebody has said how people reach them.
+    pub pages: Option<String>,
     /// Where traces of requests begin.
     pub traces: Traces,
     /// What requests under way may take.
@@ -223,6 +225,16 @@ impl App {
     }
 }
 
+impl App {
+    /// Returns the page of a decision, where it is kept and people can reach it.
+    fn page(&self, envelope: &Envelope, decision: &Decision) -> Option<String> {
+        let (pages, uid) = (self.pages.as_ref()?, &envelope.uid);
+        let is_plain = uid.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let is_kept = is_plain && self.outbox.is_some() && Entry::is_due(envelope, decision);
+        is_kept.then(|| format!("{pages}/decisions/{uid}"))
+    }
+}
+
 /// Returns the routes of the webhook listener.
 pub fn routes(app: Arc<App>) -> Router {
     Router::new().route("/validate", post(validate)).route("/mutate", post(mutate)).with_state(app)
@@ -268,7 +280,8 @@ async fn validate(
     if let Some(asked) = asked {
         trace.part("authorization", asked, Instant::now());
     }
-    let answer = speak::answer(&envelope.uid, &decision);
+    let page = app.page(&envelope, &decision);
+    let answer = speak::answer(&envelope.uid, &decision, page.as_deref());
     let (deferred, repeats) = (decision.deferred.take(), std::mem::take(&mut decision.repeats));
     let (warnings, verified) = (answer.warnings, client.is_some());
     let answered = if decision.allowed { Answered::Allowed } else { Answered::Denied };

@@ -45,7 +45,7 @@ impl Ask {
         assert!(decision.open_question().is_some(), "nothing is asked: {:?}", decision.write);
         decision.settle(Err(refusal));
         assert!(!decision.allowed && decision.reason == Reason::NotAuthorized);
-        speak::denial(&decision)
+        speak::denial(&decision, None)
     }
 }
 
@@ -133,7 +133,7 @@ fn roles_settle_what_is_open() {
         (Ruling::Granted(Ground::Roles), (Some(Mode::Enforce), Some(Mode::Warn)))
     );
     assert_eq!((write.namespace.as_str(), write.requester.user.as_str()), ("shop", "jane"));
-    let answer: Json = serde_json::from_slice(&speak::answer("u", &weakening().decide()).body).expect("JSON");
+    let answer: Json = serde_json::from_slice(&speak::answer("u", &weakening().decide(), None).body).expect("JSON");
     assert_eq!(
         answer["response"]["auditAnnotations"]["mode-change"],
         "enforce: baseline -> off (authority: not-asked)"
@@ -324,7 +324,7 @@ fn under_broken_glass_enforce_only_warns_and_says_so() {
     let decision = ask.decide();
     let (glass, rules) = decision.under_break_glass().expect("admitted under it");
     assert_eq!((&*glass.incident, rules), ("INC-123", vec!["container-privileged"]));
-    let review: Json = serde_json::from_slice(&speak::answer("u", &decision).body).expect("JSON");
+    let review: Json = serde_json::from_slice(&speak::answer("u", &decision, None).body).expect("JSON");
     let annotation = "break-glass INC-123 until 2026-06-01T02:00:00Z: container-privileged";
     assert_eq!(review["response"]["auditAnnotations"]["break-glass"], annotation);
 

@@ -117,6 +117,7 @@ impl Setting {
             metrics,
             deferred_bytes: AtomicUsize::new(0),
             outbox: None,
+            pages: None,
         });
         let readiness = Arc::<Readiness>::default();
         for condition in ALL {

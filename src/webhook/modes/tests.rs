@@ -60,6 +60,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
         memory: crate::webhook::memory::RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
         outbox: None,
+        pages: None,
     })
 }
 

@@ -62,6 +62,7 @@ fn app(queue: usize) -> Arc<App> {
         memory: RequestMemory::new(96 << 20, 1),
         deferred_bytes: AtomicUsize::new(0),
         outbox: None,
+        pages: None,
     })
 }
 

@@ -54,17 +54,23 @@ impl Entry {
     /// Returns what is kept of an answer; nothing of a trial, nor of what was not judged.
     pub fn of(record: &Record<'_>) -> Option<Self> {
         let Record { envelope, decision, verified, took, .. } = record;
-        let is_judged = match decision.reason {
-            Reason::SubResource | Reason::Unchanged => false,
-            Reason::Judged | Reason::NoRule | Reason::NamespaceFault | Reason::NotAuthorized => true,
-        };
-        let matters = matters(decision);
-        if envelope.dry_run || !is_judged || (decision.reason == Reason::NoRule && !matters) {
+        if !Self::is_due(envelope, decision) {
             return None;
         }
+        let matters = matters(decision);
         let mut kept = kept(envelope, decision, *verified, *took);
         kept.results = results(&decision.told);
         Some(Self { weight: if matters { Weight::Violation } else { Weight::Clean }, decision: kept })
+    }
+
+    /// Returns whether anything is kept of an answer.
+    pub fn is_due(envelope: &Envelope, decision: &Decision) -> bool {
+        let is_judged = match decision.reason {
+            Reason::SubResource | Reason::Unchanged => false,
+            Reason::NoRule => matters(decision),
+            Reason::Judged | Reason::NamespaceFault | Reason::NotAuthorized => true,
+        };
+        is_judged && !envelope.dry_run
     }
 
     /// Returns the same decision with what was found after the answer, and only that; none where that is nothing.
