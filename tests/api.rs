@@ -206,6 +206,7 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
 fn named(path: &str, seeded: &Seeded) -> String {
     let names = [
         ("/findings/{id}", seeded.finding.clone()),
+        ("/findings/{id}/fix", format!("{}/fix", seeded.mended)),
         ("/decisions/{uid}", seeded.decision.clone()),
         ("/checks/{id}", seeded.check.to_string()),
         ("/audits/{id}", seeded.audit.to_string()),

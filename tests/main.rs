@@ -15,6 +15,7 @@ mod configuration;
 mod decisions;
 mod documents;
 mod exemptions;
+mod fixes;
 mod folder;
 mod fuzz;
 mod lists;

@@ -131,6 +131,19 @@ fn runs_on_the_vm_only_what_vm_interpreter_and_opa_agree_on() {
     check_generated("policies/vm.json", &text);
 }
 
+/// Returns what the diff of a rule does, and what it leaves over.
+fn fix_in_words(rule: &Rule) -> String {
+    let steps: Vec<String> = rule.mend.iter().map(gatepost::report::mend::in_words).collect();
+    let choices: Vec<&str> =
+        rule.mend.iter().map(|step| step.choose.as_str()).filter(|choice| !choice.is_empty()).collect();
+    let chosen = if choices.is_empty() { String::new() } else { format!("; a person chooses: {}", choices.join(", ")) };
+    match (steps.is_empty(), rule.by_hand.as_str()) {
+        (true, why) => format!("none. {why}"),
+        (false, "") => format!("{}{chosen}.", steps.join(", ")),
+        (false, rest) => format!("{}{chosen}. {rest}", steps.join(", ")),
+    }
+}
+
 #[test]
 fn the_catalogue_of_rules_is_as_generated() {
     let catalogue = catalogue();
@@ -145,6 +158,10 @@ fn the_catalogue_of_rules_is_as_generated() {
         writeln!(text, "| [`{id}`](#{id}) | {severity} | {effort} | {title} | {fix} |", id = rule.id)
             .expect("a String takes all");
     }
+    let by_steps = catalogue.rules().values().filter(|rule| !rule.mend.is_empty()).count();
+    let all = catalogue.rules().len();
+    writeln!(text, "\n{by_steps} of {all} rules say how to mend what they find as a diff; each below, or why not.")
+        .expect("a String takes all");
     for rule in catalogue.rules().values() {
         let aliases: Vec<String> = rule.aliases.iter().map(|alias| format!("`{alias}`")).collect();
         writeln!(text, "\n## {}\n\n{}", rule.id, rule.description).expect("a String takes all");
@@ -152,6 +169,7 @@ fn the_catalogue_of_rules_is_as_generated() {
         if !aliases.is_empty() {
             writeln!(text, "\nAlso known as {}.", aliases.join(", ")).expect("a String takes all");
         }
+        writeln!(text, "\nThe fix as a diff: {}", fix_in_words(rule)).expect("a String takes all");
         if let Some(differs) = &rule.differs {
             writeln!(text, "\nDiffers from Datree's: {}", differs.trim()).expect("a String takes all");
         }

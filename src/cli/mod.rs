@@ -10,6 +10,7 @@ mod doctor;
 mod exemptions;
 mod explain;
 pub(crate) mod output;
+mod patch;
 mod place;
 mod policies;
 mod report;

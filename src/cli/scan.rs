@@ -13,7 +13,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 
 use super::catalogue::PolicyArgs;
-use super::output::{self, Colour, Format};
+use super::output::{self, Colour};
+use super::patch::Patches;
 use super::report::ReportArgs;
 use super::{UsageError, exit};
 use crate::config::Config;
@@ -40,7 +41,8 @@ several, the first of 2, 5, 4, 3, 1.
 Examples:
   gatepost scan .
   gatepost scan deploy/ 'services/*/k8s/*.yaml' --fail-on medium
-  helm template . | gatepost scan -")]
+  helm template . | gatepost scan -
+  gatepost scan . -o patch | git apply")]
 pub struct Args {
     /// Files, directories, globs in quotes, or - for the standard input
     #[arg(value_name = "PATH")]
@@ -73,6 +75,18 @@ pub struct Args {
     no_progress: bool,
     #[command(flatten)]
     report: ReportArgs,
+}
+
+/// Format of a scan's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+    /// What mends the files, as a diff for git apply
+    Patch,
 }
 
 /// The least severity that fails the run.
@@ -196,7 +210,7 @@ fn report(
 ) -> anyhow::Result<Tally> {
     let mut tally = Tally::default();
     let mut text = TextReport::new(args.color.is_on(), args.fail_on.0);
-    let mut json = JsonReport::default();
+    let (mut json, mut patches) = (JsonReport::default(), Patches::default());
     if args.output == Format::Json {
         output::write(&JsonReport::start(&EngineVersion::of(scanner.judge.bundle)))?;
     }
@@ -213,11 +227,16 @@ fn report(
         }
         let part = match args.output {
             Format::Text => text.file(&report),
-            Format::Json => {
+            Format::Json | Format::Patch => {
                 for fault in &report.faults {
                     output::tell(&fault.in_file(&report.file));
                 }
-                json.file(&report)
+                if args.output == Format::Patch {
+                    patches.add(&report);
+                    String::new()
+                } else {
+                    json.file(&report)
+                }
             }
         };
         if part.is_empty() {
@@ -238,6 +257,13 @@ fn report(
         output::write(&match args.output {
             Format::Text => text.end(&tally, scanner.judge.bundle.catalogue()),
             Format::Json => json.end(&tally),
+            Format::Patch => {
+                let (diffs, left) = patches.diffs(scanner.judge.bundle.catalogue());
+                if left > 0 {
+                    output::tell(&format!("{left} of {} violations are left to people", tally.total()));
+                }
+                diffs
+            }
         })
     })?;
     Ok(tally)

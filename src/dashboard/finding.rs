@@ -20,6 +20,7 @@ use crate::report::finding::{CloseReason, Finding, Fingerprint, State as Standin
 use crate::report::way_in::{Way, WayIn};
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::fixes::{self, Fix};
 use crate::scan::problem::Problem;
 use crate::scan::way_in::way_in;
 use crate::scan::{ApiState, Kept};
@@ -51,6 +52,9 @@ struct FindingPage {
     rule: Option<Explained>,
     manifest: Option<Code>,
     is_missing: bool,
+    fix: Option<Fix>,
+    fix_href: String,
+    diff: Vec<(&'static str, String)>,
     events: Vec<Event>,
     last_seen: When,
     policies: Vec<String>,
@@ -77,6 +81,8 @@ pub struct Explained {
     pub effort: &'static str,
     /// What to write instead.
     pub fix: String,
+    /// Why no diff does, or what it leaves over.
+    pub by_hand: String,
     /// A manifest that passes.
     pub good: Option<Code>,
 }
@@ -90,6 +96,7 @@ impl Explained {
             impact: rule.impact.clone(),
             effort: rule.effort.as_str(),
             fix: rule.fix.clone(),
+            by_hand: rule.by_hand.clone(),
             good: rule.example(true).map(|yaml| Code::plain("A manifest that passes", yaml)),
         }
     }
@@ -137,10 +144,14 @@ async fn finding(
     let found = found.filter(|finding| caller.sees(&finding.object.namespace));
     let finding = found.ok_or_else(|| Problem::not_found("there is no such finding"))?;
     let in_force = state.app.in_force.load();
-    let rule = in_force.bundle.catalogue().rule(finding.rule.as_str()).ok().map(|rule| Explained::of(rule));
+    let rule = in_force.bundle.catalogue().rule(finding.rule.as_str()).ok().cloned();
     let object = object(kept, &finding).await?;
     let way_in = way_in(&state, kept, &in_force, &finding, object.as_ref()).await?;
     let exemptions = beside(&state, &finding, object.as_ref(), &visit);
+    let fix = match (&rule, &object) {
+        (Some(rule), Some(object)) => fixes::of(&state, &finding, rule, object).await,
+        _ => None,
+    };
     let is_missing = object.as_ref().is_some_and(|object| object.pointer(&finding.path).is_none());
     let manifest =
         object.map(|object| Code::new("The object as it was judged", manifest::lines(&object, &finding.path)));
@@ -149,9 +160,12 @@ async fn finding(
     let page = FindingPage {
         shell: Shell::new(&state, &visit, &format!("{}: {}", row.object, finding.rule), &crumbs).await,
         place: place(&finding.place),
-        rule,
+        rule: rule.as_deref().map(Explained::of),
         manifest,
         is_missing,
+        diff: fix.as_ref().map(|fix| diff(&fix.diff)).unwrap_or_default(),
+        fix_href: format!("/api/v1/findings/{}/fix", finding.id),
+        fix,
         events: events(&finding, way_in, &visit),
         last_seen: visit.when(finding.last_seen),
         policies: finding.policies.clone(),
@@ -177,6 +191,17 @@ async fn finding(
 async fn object(kept: &Kept, finding: &Finding) -> Result<Option<serde_json::Value>, Problem> {
     let content = kept.store.content(&finding.content).await?;
     Ok(content.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Returns the lines of a diff with the classes of the style sheet.
+fn diff(text: &str) -> Vec<(&'static str, String)> {
+    let class = |line: &str| match line.as_bytes().first() {
+        Some(b'+') if !line.starts_with("+++ ") => "add",
+        Some(b'-') if !line.starts_with("--- ") => "del",
+        Some(b' ') => "",
+        _ => "hunk",
+    };
+    text.split_inclusive('\n').map(|line| (class(line), line.to_owned())).collect()
 }
 
 fn events(finding: &Finding, way_in: Option<WayIn>, visit: &Visit) -> Vec<Event> {

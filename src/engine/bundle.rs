@@ -10,8 +10,7 @@ use super::compiled::{BackendChoice, CompiledRule, ProgramCache, compile_all, de
 use super::parameters;
 use super::rego::Value;
 use super::review::{Needs, Review};
-use crate::policy::kinds::KindSelector;
-use crate::policy::metadata::CONTROLLERS;
+use crate::policy::kinds::{CONTROLLERS, KindSelector};
 use crate::policy::modes::PolicyNames;
 use crate::policy::set::{self, Entry};
 use crate::policy::{GroupVersionKind, PolicyEntries, Rule, RuleId};

@@ -3,6 +3,7 @@
 //! Files are read one after the other and in pieces, so what is held does not grow with their number.
 
 pub mod document;
+pub mod draft;
 pub mod lines;
 pub mod ordered;
 pub mod paths;

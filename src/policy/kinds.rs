@@ -1,11 +1,10 @@
 //! Kinds, and how a rule names the ones it looks at.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
-
-use super::metadata::{CONTROLLERS, kind_groups};
 
 /// A GroupVersionKind as in an AdmissionRequest; the core group is the empty text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -173,3 +172,26 @@ impl KindSelector {
         }
     }
 }
+
+/// Names of the kinds that a rule's group name stands for, as `(apiGroup, Kind)`; `core` is the empty group.
+pub fn kind_groups() -> BTreeMap<&'static str, &'static [(&'static str, &'static str)]> {
+    BTreeMap::from([("controllers", CONTROLLERS), ("rbac", RBAC)])
+}
+
+/// Built-in kinds that make Pods from a template.
+pub const CONTROLLERS: &[(&str, &str)] = &[
+    ("apps", "Deployment"),
+    ("apps", "StatefulSet"),
+    ("apps", "DaemonSet"),
+    ("apps", "ReplicaSet"),
+    ("", "ReplicationController"),
+    ("batch", "Job"),
+    ("batch", "CronJob"),
+];
+
+const RBAC: &[(&str, &str)] = &[
+    ("rbac.authorization.k8s.io", "Role"),
+    ("rbac.authorization.k8s.io", "ClusterRole"),
+    ("rbac.authorization.k8s.io", "RoleBinding"),
+    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
+];

@@ -3,7 +3,6 @@
 //! The build script includes this file as it is, so that a rule which would be refused at start does not build:
 //! it names nothing else of the crate.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -186,6 +185,12 @@ pub struct Custom {
     pub places: Vec<Origin>,
     /// What to write instead.
     pub fix: String,
+    /// The same as steps that need nobody, in the order in which they are taken.
+    #[serde(default)]
+    pub mend: Vec<Mend>,
+    /// Why there are no such steps, or what they leave over.
+    #[serde(default)]
+    pub by_hand: Option<String>,
     /// JSON Schema of the parameters, with defaults.
     #[serde(default)]
     pub parameters: Option<serde_json::Value>,
@@ -212,6 +217,75 @@ pub struct Custom {
 pub enum Reads {
     /// The values of Secrets.
     SecretData,
+}
+
+/// One step of mending what a rule finds.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "WrittenMend")]
+pub struct Mend {
+    /// Where, as a Relative JSON Pointer from the place of the violation; `*` stands for every item of a list.
+    pub at: String,
+    /// What is done there.
+    pub step: Step,
+    /// What a person has to look at in the value; empty where there is only one.
+    pub choose: String,
+}
+
+/// What is done at a place.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// A value is written, over what is there.
+    Set {
+        /// The value.
+        value: serde_json::Value,
+        /// A Relative JSON Pointer to what is written instead, where something stands there.
+        like: Option<String>,
+    },
+    /// What is there is taken out.
+    Remove,
+    /// A number, true or false is put into quotes.
+    Quote,
+    /// `apiVersion` gets this version, and keeps its group.
+    Version(String),
+}
+
+/// A step as it stands in METADATA.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenMend {
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    set: Option<serde_json::Value>,
+    #[serde(default)]
+    like: Option<String>,
+    #[serde(default)]
+    remove: bool,
+    #[serde(default)]
+    quote: bool,
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default)]
+    choose: String,
+}
+
+impl TryFrom<WrittenMend> for Mend {
+    type Error = &'static str;
+
+    fn try_from(written: WrittenMend) -> Result<Self, Self::Error> {
+        let WrittenMend { at, set, like, remove, quote, version, choose } = written;
+        if set.is_none() && (like.is_some() || !choose.is_empty()) {
+            return Err("like and choose stand beside set");
+        }
+        let step = match (set, remove, quote, version) {
+            (Some(value), false, false, None) => Step::Set { value, like },
+            (None, true, false, None) => Step::Remove,
+            (None, false, true, None) => Step::Quote,
+            (None, false, false, Some(version)) => Step::Version(version),
+            _ => return Err("a step of mend has one of set, remove, quote and version"),
+        };
+        Ok(Self { at: at.unwrap_or_else(|| "0".to_owned()), step, choose })
+    }
 }
 
 fn default_effort() -> Effort {
@@ -316,26 +390,3 @@ pub fn is_kebab_case(text: &str) -> bool {
     let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     text.split('-').all(word)
 }
-
-/// Names of the kinds that a rule's group name stands for, as `(apiGroup, Kind)`; `core` is the empty group.
-pub fn kind_groups() -> BTreeMap<&'static str, &'static [(&'static str, &'static str)]> {
-    BTreeMap::from([("controllers", CONTROLLERS), ("rbac", RBAC)])
-}
-
-/// Built-in kinds that make Pods from a template.
-pub const CONTROLLERS: &[(&str, &str)] = &[
-    ("apps", "Deployment"),
-    ("apps", "StatefulSet"),
-    ("apps", "DaemonSet"),
-    ("apps", "ReplicaSet"),
-    ("", "ReplicationController"),
-    ("batch", "Job"),
-    ("batch", "CronJob"),
-];
-
-const RBAC: &[(&str, &str)] = &[
-    ("rbac.authorization.k8s.io", "Role"),
-    ("rbac.authorization.k8s.io", "ClusterRole"),
-    ("rbac.authorization.k8s.io", "RoleBinding"),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-];

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::kinds::{KindError, KindSelector};
-use super::metadata::{self, AtMost, Dialect, Effort, Metadata, MetadataError, Operation, Origin, Reads, Severity};
+use super::metadata::{
+    self, AtMost, Dialect, Effort, Mend, Metadata, MetadataError, Operation, Origin, Reads, Severity,
+};
 
 /// A rule's kebab-case id, for example `container-image-tag`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +104,10 @@ pub struct Rule {
     pub impact: String,
     /// What to write instead.
     pub fix: String,
+    /// The same as steps that need nobody.
+    pub mend: Vec<Mend>,
+    /// Why there are no such steps, or what they leave over.
+    pub by_hand: String,
     /// Default severity.
     pub severity: Severity,
     /// Topic.
@@ -162,6 +168,8 @@ impl Rule {
             description: description.trim().to_owned(),
             impact: custom.impact.trim().to_owned(),
             fix: custom.fix.trim().to_owned(),
+            mend: custom.mend,
+            by_hand: custom.by_hand.unwrap_or_default().trim().to_owned(),
             severity: custom.severity,
             category: custom.category,
             effort: custom.effort,

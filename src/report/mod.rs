@@ -10,6 +10,7 @@ pub mod finding;
 pub mod json;
 pub mod judge;
 pub mod lifecycle;
+pub mod mend;
 pub mod message;
 pub mod plan;
 pub mod policy_report;
@@ -21,6 +22,7 @@ pub mod suggest;
 pub mod tally;
 pub mod text;
 pub mod way_in;
+pub mod yaml;
 
 pub use fault::Fault;
 pub use json::{JsonReport, LineReport};

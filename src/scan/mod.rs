@@ -21,6 +21,7 @@ mod export;
 mod facets;
 pub mod feed;
 pub mod findings;
+pub mod fixes;
 pub mod guard;
 mod lines;
 pub(crate) mod lists;
@@ -46,6 +47,7 @@ pub mod way_in;
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -119,6 +121,8 @@ pub struct ApiState {
     pub previews: Arc<Semaphore>,
     /// How people reach the pages.
     pub reached: Reached,
+    /// The folder of manifests that stands in for a cluster, where one does.
+    pub manifests: Option<PathBuf>,
 }
 
 /// What is kept over time, and what finds it.
@@ -156,7 +160,7 @@ impl ApiState {
         let bearers = Bearers::new(kept.as_ref().map(|kept| kept.store.clone()), cluster);
         let rates = Rates::new(per_second);
         let (reader, writer, previews) = (None, None, Arc::new(Semaphore::new(PREVIEWS)));
-        let reached = Reached::default();
+        let (reached, manifests) = (Reached::default(), None);
         Ok(Self {
             app,
             door,
@@ -172,6 +176,7 @@ impl ApiState {
             writer,
             previews,
             reached,
+            manifests,
         })
     }
 
@@ -195,6 +200,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
     let routes = findings::routes(routes);
+    let routes = fixes::routes(routes);
     let routes = facets::routes(routes);
     let routes = export::routes(routes);
     let routes = plans::routes(routes);

@@ -98,7 +98,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let reader = reader.filter(|_| settings.role.audits());
     let writer = ModeWriter::new(settings.kubeconfig.as_deref()).await?;
     let reached = settings.external_url.as_ref().map(Reached::at).unwrap_or_default();
-    let api = Arc::new(ApiState { reader, writer, reached, ..api.map_err(ServeError::System)? });
+    let manifests = settings.manifests.clone().filter(|_| !has_cluster);
+    let api = Arc::new(ApiState { reader, writer, reached, manifests, ..api.map_err(ServeError::System)? });
     let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.api) };
     let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));
@@ -184,8 +185,8 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
         memory: RequestMemory::new(settings.max_inflight_bytes, settings.workers.get()),
         deferred_bytes: AtomicUsize::new(0),
         outbox: outbox::start(settings, &metrics)?,
-        metrics,
         pages: settings.external_url.as_ref().map(ToString::to_string),
+        metrics,
     })
 }
 

@@ -17,6 +17,8 @@ use serde_json::{Value as Json, json};
 pub struct Seeded {
     /// An open finding.
     pub finding: String,
+    /// Another one, which a diff mends.
+    pub mended: String,
     /// A decision.
     pub decision: String,
     /// The check.
@@ -102,7 +104,8 @@ pub fn fill(data_dir: &Path) -> Seeded {
         store.take_in(&batch).await.unwrap();
         let checks = store::PageQuery { filter: store::Filter::default(), sort: (), cursor: None, limit: 1 };
         let check = store.checks(&checks).await.unwrap().items[0].id;
-        Seeded { finding: open[0].id.0.clone(), decision: "denied-1".into(), check, audit: last }
+        let [finding, mended] = [&open[0], &open[1]].map(|finding| finding.id.0.clone());
+        Seeded { finding, mended, decision: "denied-1".into(), check, audit: last }
     })
 }
 

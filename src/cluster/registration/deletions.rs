@@ -6,8 +6,7 @@ use kube::{Client, Discovery};
 
 use super::wanted::Deleted;
 use crate::engine::Bundle;
-use crate::policy::kinds::KindSelector;
-use crate::policy::metadata::CONTROLLERS;
+use crate::policy::kinds::{CONTROLLERS, KindSelector};
 use crate::policy::{Operation, Origin};
 
 /// Resources to ask about on DELETE.

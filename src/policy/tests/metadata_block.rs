@@ -1,6 +1,7 @@
 //! What stands above a rule.
 
 use super::*;
+use crate::policy::metadata::Step;
 
 fn source(custom: &str) -> String {
     let custom = format!("#   {}\n", custom.replace('\n', "\n#   "));
@@ -24,6 +25,8 @@ fn what_is_left_out_has_its_default() {
         operations: vec![Operation::Create, Operation::Update],
         places: vec![Origin::Admission, Origin::Audit, Origin::Files],
         fix: "Mend it.".into(),
+        mend: Vec::new(),
+        by_hand: None,
         parameters: None,
         inventory: Vec::new(),
         reads: None,
@@ -32,6 +35,19 @@ fn what_is_left_out_has_its_default() {
         at_most: None,
     };
     assert_eq!(custom, expected);
+}
+
+#[test]
+fn a_step_that_mends_does_one_thing() {
+    let read = |step: &str| metadata::read(&source(&format!("{LEAST}\nmend: [{step}]"))).map(|read| read.custom.mend);
+    let steps =
+        read("{set: {a: 1}, like: 1/b, choose: it}, {at: 1/c, remove: true}, {quote: true}, {version: v1}").unwrap();
+    assert_eq!(steps.iter().map(|step| step.at.as_str()).collect::<Vec<_>>(), ["0", "1/c", "0", "0"]);
+    assert!(matches!(&steps.first().unwrap().step, Step::Set { like: Some(like), .. } if like == "1/b"));
+    assert_eq!(steps.last().unwrap().step, Step::Version("v1".into()));
+    for wrong in ["{}", "{set: 1, remove: true}", "{remove: true, choose: it}", "{replace: 1}", "{remove: false}"] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
 }
 
 #[test]

@@ -16,6 +16,10 @@
 #   kinds: [workloads]
 #   inventory: [core/LimitRange]
 #   fix: Set resources.limits.cpu on the container to what it needs as measured, for example 500m.
+#   mend:
+#   - set: 500m
+#     like: 2/requests/cpu
+#     choose: what it needs as measured
 #   differs: >-
 #     Init containers are judged too. Limits of the whole Pod count for its containers, and so does what a
 #     LimitRange of the namespace fills in.

@@ -16,6 +16,8 @@
 #   kinds: [workloads]
 #   inventory: [core/LimitRange]
 #   fix: Set resources.requests.cpu on the container to what it needs as measured, for example 100m.
+#   mend:
+#   - {set: 100m, choose: what it needs as measured}
 #   differs: >-
 #     Init containers are judged too. Requests of the whole Pod count for its containers, and so does what a
 #     LimitRange of the namespace fills in. A limit without a request passes, because the API server copies it into

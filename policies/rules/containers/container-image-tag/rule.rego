@@ -14,6 +14,7 @@
 #   effort: easy
 #   kinds: [workloads]
 #   fix: Write a tag that names a version, or a digest, after the image name.
+#   byHand: Which version is meant to run stands nowhere in the object.
 #   differs: >-
 #     Datree's looks at containers only; this rule looks at init and ephemeral containers too. It reads the tag by
 #     the grammar of image references, so the port of a registry is not taken for a tag, and latest counts in any

@@ -14,6 +14,9 @@
 #   effort: hard
 #   kinds: [workloads]
 #   fix: Add a livenessProbe that asks the process itself and not what it depends on.
+#   mend:
+#   - set: {httpGet: {path: /healthz, port: 8080}}
+#     choose: what asks the process itself
 #   differs: >-
 #     Pods that run to completion (Job, CronJob, restartPolicy Never or OnFailure) need no probes. Sidecars, that is
 #     init containers with restartPolicy Always, do.

@@ -14,6 +14,9 @@
 #   effort: hard
 #   kinds: [workloads]
 #   fix: Add a readinessProbe that succeeds once the process can answer requests.
+#   mend:
+#   - set: {httpGet: {path: /healthz, port: 8080}}
+#     choose: what succeeds once it can answer
 #   differs: >-
 #     Pods that run to completion (Job, CronJob, restartPolicy Never or OnFailure) need no probes. Sidecars, that is
 #     init containers with restartPolicy Always, do.

@@ -16,6 +16,8 @@
 #   fix: >-
 #     Set spec.concurrencyPolicy to Forbid, which leaves out a run while one is going, or to Replace, which stops
 #     the one that is going.
+#   mend:
+#   - {set: Forbid, choose: "Forbid, or Replace to stop the run that is going"}
 package gatepost.rules.cronjob_concurrency_policy
 
 default policy := "Allow"

@@ -15,6 +15,7 @@
 #   fix: >-
 #     Write minute, hour, day of the month, month and day of the week, for example 0 3 * * 1-5, or a name such as
 #     @daily.
+#   byHand: When it is meant to run stands nowhere in the object.
 #   differs: >-
 #     The grammar is that of the API server: names of days and months in any case, lists, ranges, steps, @every with
 #     a duration, @midnight. It refuses 7 as a day of the week, @reboot, and a time zone inside the schedule; so

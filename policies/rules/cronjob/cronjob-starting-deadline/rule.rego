@@ -24,6 +24,8 @@
 #   fix: >-
 #     Set spec.startingDeadlineSeconds to how many seconds late a run is still of use, for example 600; the
 #     controller looks every 10 seconds, so not below that.
+#   mend:
+#   - {set: 600, choose: how many seconds late a run is still of use}
 package gatepost.rules.cronjob_starting_deadline
 
 place := ["spec", "startingDeadlineSeconds"]

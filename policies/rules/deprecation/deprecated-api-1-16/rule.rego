@@ -18,6 +18,9 @@
 #   - admissionregistration.k8s.io/ValidatingWebhookConfiguration
 #   fix: >-
 #     Write the apiVersion that the message names, and move the fields that changed as the deprecation guide says.
+#   byHand: >-
+#     The v1 of these kinds has required fields that v1beta1 lacks: schemas of versions, sideEffects,
+#     admissionReviewVersions.
 #   differs: >-
 #     What counts is the version that the client sent: the API server may convert the object before it is judged.
 package gatepost.rules.deprecated_api_1_16

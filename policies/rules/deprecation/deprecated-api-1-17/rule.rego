@@ -24,6 +24,8 @@
 #   - storage.k8s.io/CSINode
 #   fix: >-
 #     Write the apiVersion that the message names, and move the fields that changed as the deprecation guide says.
+#   mend:
+#   - {version: v1}
 #   differs: >-
 #     What counts is the version that the client sent: the API server may convert the object before it is judged.
 package gatepost.rules.deprecated_api_1_17

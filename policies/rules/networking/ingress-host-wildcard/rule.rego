@@ -14,6 +14,8 @@
 #   effort: medium
 #   kinds: [networking.k8s.io/Ingress, extensions/Ingress]
 #   fix: Write the host name that the application serves, for example shop.example.com.
+#   mend:
+#   - {set: shop.example.com, choose: the host name that it serves}
 package gatepost.rules.ingress_host_wildcard
 
 violation contains {"message": "name the host, for example shop.example.com", "path": ["spec", "rules", i, "host"]} if {

@@ -14,6 +14,10 @@
 #   effort: easy
 #   kinds: [core/Service]
 #   fix: Use type ClusterIP behind an Ingress or a Gateway, or type LoadBalancer.
+#   mend:
+#   - {set: ClusterIP, choose: "ClusterIP, or LoadBalancer"}
+#   - {at: 1/ports/*/nodePort, remove: true}
+#   - {at: 1/externalTrafficPolicy, remove: true}
 package gatepost.rules.service_node_port
 
 violation contains {"message": "use type ClusterIP behind an Ingress, or LoadBalancer", "path": ["spec", "type"]} if {

@@ -16,6 +16,9 @@
 #   fix: >-
 #     Set metadata.name to lower-case letters, digits, hyphens and dots, with a letter or digit at both ends and
 #     around each dot.
+#   mend:
+#   - {quote: true}
+#   byHand: Only numbers, true and false are; another name must be thought of.
 #   differs: >-
 #     generateName may end in a hyphen, as it usually does. Names of RBAC objects, APIServices and trust bundles may
 #     be any path segment. Kinds that have no names (kustomizations, configuration files, lists, access reviews) pass.

@@ -14,6 +14,8 @@
 #   effort: easy
 #   kinds: [workloads]
 #   fix: Take out securityContext.privileged, and add only the capabilities that the process needs.
+#   mend:
+#   - {set: false}
 #   differs: Datree's looks at containers only; this rule looks at init and ephemeral containers too.
 package gatepost.rules.container_privileged
 

@@ -17,6 +17,8 @@
 #   inventory: [autoscaling/HorizontalPodAutoscaler, keda.sh/ScaledObject]
 #   atMost: warn
 #   fix: Set spec.replicas to 2 or more, or let an autoscaler set it.
+#   mend:
+#   - {set: 2, choose: 2 or more}
 #   differs: >-
 #     A Deployment that an autoscaler targets passes, and so does one scaled to 0, which is switched off on purpose.
 #     Absent replicas count as 1 in a cluster; in a file they are skipped, since an autoscaler may set them. It

@@ -14,6 +14,8 @@
 #   effort: medium
 #   kinds: [autoscaling/HorizontalPodAutoscaler]
 #   fix: Set spec.minReplicas to 2 or more where the application must stay up.
+#   mend:
+#   - {set: 2, choose: 2 or more}
 #   differs: "It finds something in files only: in a cluster the API server has filled in 1."
 package gatepost.rules.hpa_min_replicas
 

@@ -14,6 +14,7 @@
 #   effort: medium
 #   kinds: [workloads]
 #   fix: Set metadata.namespace to a namespace made for the application, or choose one with kubectl -n.
+#   byHand: Which namespace it belongs to stands nowhere in the object.
 #   differs: >-
 #     A file that names no namespace passes; in a cluster the API server has filled it in, and default fails.
 package gatepost.rules.workload_default_namespace

@@ -16,6 +16,9 @@
 #   fix: >-
 #     Use at most 63 letters, digits, hyphens, underscores and dots, with a letter or digit at both ends; put
 #     numbers and booleans in quotes.
+#   mend:
+#   - {quote: true}
+#   byHand: Only numbers, true and false are; another value must be thought of.
 #   differs: >-
 #     The syntax is that of label values, not of host names, so underscores, upper case and empty values pass, and
 #     so does null, which the API server reads as empty.

@@ -14,6 +14,8 @@
 #   effort: easy
 #   kinds: [apps/Deployment, apps/ReplicaSet, apps/DaemonSet, apps/StatefulSet, core/ReplicationController]
 #   fix: Take out restartPolicy, or write Always; use a Job for what runs to completion.
+#   mend:
+#   - {remove: true}
 #   differs: "StatefulSet is judged too: it accepts no other restart policy either."
 package gatepost.rules.workload_restart_policy
 

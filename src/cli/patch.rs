@@ -1,0 +1,67 @@
+//! What mends the files of a scan, as one diff.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::{env, thread};
+
+use crate::engine::review::kind_of;
+use crate::engine::value::Fields as _;
+use crate::engine::{Catalogue, Value};
+use crate::input::document::STACK_BYTES;
+use crate::input::draft::Draft;
+use crate::report::{FileReport, ScanEntry, Verdict};
+
+/// Violations by the file that they stand in.
+#[derive(Debug, Default)]
+pub struct Patches(BTreeMap<Arc<str>, Vec<ScanEntry>>);
+
+impl Patches {
+    /// Adds what was found in a file.
+    pub fn add(&mut self, report: &FileReport) {
+        let failed = report.entries.iter().filter(|entry| entry.result == Verdict::Fail);
+        let failed: Vec<ScanEntry> = failed.cloned().collect();
+        if !failed.is_empty() {
+            self.0.entry(report.file.clone()).or_default().extend(failed);
+        }
+    }
+
+    /// Returns the diffs of all files, and how many violations they leave.
+    pub fn diffs(&self, catalogue: &Catalogue) -> (String, usize) {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new().name("patch".into()).stack_size(STACK_BYTES);
+            let diffing = thread.spawn_scoped(scope, || {
+                let diffs = self.0.iter().map(|(file, entries)| diff(file, entries, catalogue));
+                diffs.fold((String::new(), 0), |(text, left): (String, usize), (diff, rest)| {
+                    (text + &diff, left.saturating_add(rest))
+                })
+            });
+            diffing.ok().and_then(|diffing| diffing.join().ok()).unwrap_or_default()
+        })
+    }
+}
+
+fn diff(file: &str, entries: &[ScanEntry], catalogue: &Catalogue) -> (String, usize) {
+    let nothing = (String::new(), entries.len());
+    let Some(mut draft) = Draft::read(Path::new(file)) else { return nothing };
+    let mended = entries.iter().filter(|entry| is_mended(&mut draft, entry, catalogue)).count();
+    // git takes names as they are seen from where it runs.
+    let here = env::current_dir().map(|here| format!("{}/", here.display())).unwrap_or_default();
+    match draft.diff(file.strip_prefix(&here).unwrap_or(file)) {
+        Some(diff) => (diff, entries.len().saturating_sub(mended)),
+        None => nothing,
+    }
+}
+
+fn is_mended(draft: &mut Draft, entry: &ScanEntry, catalogue: &Catalogue) -> bool {
+    let (Some(source), Some(path), Ok(rule)) = (&entry.source, &entry.path, catalogue.rule(entry.rule.as_str())) else {
+        return false;
+    };
+    let is_it = |object: &Value| {
+        let kind = kind_of(object);
+        let text = |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default();
+        let names = [text("name"), text("generateName")];
+        kind.kind == entry.resource.kind && (names.contains(&&*entry.resource.name) || text("name").is_empty())
+    };
+    draft.mend(source.document, is_it, |_| Some(path.to_string()), &rule.mend)
+}
