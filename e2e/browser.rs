@@ -1,6 +1,7 @@
 //! The dashboard in a real Chromium, on a real audit of the real control plane: `e2e/browser/pages.mjs` drives it.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,6 +76,8 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
     for name in ["web", "cart", "ledger"] {
         shop.accepts(apply(&delivered(untagged(name))));
     }
+    // What it breaks is mended by a diff.
+    shop.accepts(apply(&delivered(deployment("checkout").without(&format!("{CONTAINER}/resources/limits")))));
     let payments = gatepost.namespace("payments", &["warn=strict"]);
     for name in ["api", "worker"] {
         payments.accepts(apply(&hostile(name)));
@@ -85,17 +88,37 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
         let addresses: Value = serde_json::from_slice(&addresses).ok()?;
         addresses["http"].as_str().map(str::to_owned)
     });
-    let output = Command::new("node")
-        .arg("pages.mjs")
-        .env("KUBE_TOKEN", administrator(&gatepost))
-        .current_dir(&folder)
-        .env("GATEPOST_URL", format!("http://{address}"))
-        .env("SHOP", &shop.name)
-        .env("SCREENSHOTS", screenshots())
-        .output()
-        .expect("node runs");
+    let mut command = Command::new("node");
+    command.arg("pages.mjs").env("KUBE_TOKEN", administrator(&gatepost)).env("SHOP", &shop.name);
+    command.env("SCREENSHOTS", screenshots());
+    if std::env::var_os("GATEPOST_IMAGES").is_some() {
+        command.env("IMAGES", Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images"));
+    }
+    succeeds(command.env("GATEPOST_URL", format!("http://{address}")).current_dir(&folder));
+}
+
+/// Runs a program that says by its exit code whether all is well.
+fn succeeds(command: &mut Command) {
+    let output = command.output().expect("node runs");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{errors}");
+}
+
+#[test]
+fn pages_work_behind_a_proxy_that_takes_a_path_off_and_an_audit_is_cancelled_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
+    if let Some(reason) = missing(&folder) {
+        return skip("a browser", &reason);
+    }
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
+    let url: &str = format!("http://127.0.0.1:{port}/tools/gatepost").leak();
+    // At one request a second the first audit is still under way when the browser comes.
+    let arguments: &[&str] = vec!["--audit-interval", "1h", "--audit-qps", "1", "--external-url", url].leak();
+    let Some(gatepost) = Gatepost::start(&Options { arguments, ..Options::default() }) else { return };
+    let address = gatepost.serving().http().expect("an address");
+    let mut command = Command::new("node");
+    command.arg("proxied.mjs").env("PROXY_PORT", port.to_string()).env("GATEPOST_URL", format!("http://{address}"));
+    succeeds(command.current_dir(&folder));
 }
 
 /// Returns the token of somebody who may do everything in the cluster, made for Gatepost and for the API server.

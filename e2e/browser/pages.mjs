@@ -2,7 +2,8 @@
 // from 320 to 2560 pixels, and what keys, filters and buttons do. Screenshots are kept in SCREENSHOTS.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { spawnSync } from "node:child_process";
+import { mkdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
@@ -275,6 +276,29 @@ await test("a finding shows the line and what to write", () =>
   }),
 );
 
+await test("a finding gives its fix as a diff, to copy and as a file", async () => {
+  const found = await firstFinding(`rule=container-memory-limit&mode=enforce,warn${ofShop}`);
+  for (const look of LOOKS) {
+    await visit(`/findings/${found.id}`, look, async (page) => {
+      await page.locator("#fix").scrollIntoViewIfNeeded();
+      await page.screenshot({ path: join(screenshots, `finding-fix-${look.name}.png`), fullPage: true });
+      await fits(page, look.viewport.width);
+      await accessible(page);
+    });
+  }
+  await visit(`/findings/${found.id}`, { ...desktop, permissions: ["clipboard-read", "clipboard-write"] }, async (page) => {
+    const [download] = await Promise.all([page.waitForEvent("download"), page.click("text=Download .patch")]);
+    assert.match(download.suggestedFilename(), /^container-memory-limit-[0-9a-f]+\.patch$/);
+    const diff = readFileSync(await download.path(), "utf8");
+    assert.match(diff, /^--- a\/deployment-checkout\.yaml\n\+\+\+ b\/deployment-checkout\.yaml\n@@ /);
+    assert.match(diff, /^\+ +memory: 16Mi # choose: what it needs as measured$/m);
+    assert.match(await page.textContent("#fix >> xpath=../.."), /Choose a value\./);
+    await page.click("#fix >> xpath=../.. >> button:has-text('Copy')");
+    await page.waitForSelector("text=Copied");
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), diff);
+  });
+});
+
 await test("the theme is remembered without a script", () =>
   visit("/findings", { ...desktop, javaScriptEnabled: false }, async (page) => {
     await page.click(".theme button");
@@ -414,6 +438,30 @@ await test("the feed says that it is not live without a script", () =>
     await page.waitForURL(/state=denied/);
   }),
 );
+
+// The images of the documentation: GATEPOST_IMAGES=1 cargo test --test e2e every_page_is_accessible
+if (process.env.IMAGES) {
+  await test("images of the documentation", async () => {
+    const found = await firstFinding(`rule=container-memory-limit&mode=enforce,warn${ofShop}`);
+    const images = [
+      ["overview", "/"],
+      ["findings", "/findings"],
+      ["finding", `/findings/${found.id}`, "#fix"],
+      ["modes", "/modes?namespace=shop*,payments*&enforce=recommended&scope=all"],
+    ];
+    mkdirSync(process.env.IMAGES, { recursive: true });
+    for (const [name, path, part] of images) {
+      await visit(path, { viewport: { width: 1280, height: 860 }, colorScheme: "light" }, async (page) => {
+        if (part) await page.evaluate((part) => scrollTo(0, document.querySelector(part).getBoundingClientRect().top - 420), part);
+        const file = join(process.env.IMAGES, `${name}.png`);
+        await page.screenshot({ path: file });
+        // A page has few colours, so a palette loses nothing that is seen.
+        spawnSync("pngquant", ["--force", "--ext", ".png", "96", file]);
+        assert.ok(statSync(file).size < 150_000, `${name}: ${statSync(file).size} bytes; apt-get install pngquant`);
+      });
+    }
+  });
+}
 
 await browser.close();
 if (failures.length) {
