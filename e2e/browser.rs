@@ -15,15 +15,15 @@ use crate::support::{Gatepost, Options, apply, kubectl};
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Returns why the browser tests cannot run here; nothing where they can.
-fn missing(folder: &Path) -> Option<String> {
+pub fn missing(folder: &Path, module: &str) -> Option<String> {
     if !Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return Some("there is no node".to_owned());
     }
     if !Path::new(CHROMIUM).exists() {
         return Some(format!("there is no {CHROMIUM}: apt-get install chromium"));
     }
-    let modules = folder.join("node_modules/playwright-core");
-    (!modules.exists()).then(|| format!("run npm ci in {}", folder.display()))
+    let is_there = [module, "playwright-core"].iter().all(|module| folder.join("node_modules").join(module).exists());
+    (!is_there).then(|| format!("run npm ci in {}", folder.display()))
 }
 
 fn hostile(name: &str) -> Object {
@@ -66,7 +66,7 @@ spec:
 #[test]
 fn every_page_is_accessible_quick_and_safe_in_a_browser() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder) {
+    if let Some(reason) = missing(&folder, "axe-core") {
         return skip("a browser", &reason);
     }
     let arguments = &["--audit-interval", "1h"];
@@ -132,6 +132,6 @@ fn administrator(gatepost: &Gatepost) -> String {
 }
 
 /// Returns where screenshots are kept.
-fn screenshots() -> PathBuf {
+pub fn screenshots() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/screenshots")
 }

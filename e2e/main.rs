@@ -42,6 +42,7 @@ mod identity;
 mod install;
 mod modes;
 mod mutation;
+mod oidc;
 mod overlays;
 mod owned;
 mod pressure;

@@ -5,6 +5,7 @@
 
 pub mod admission;
 pub mod audit;
+pub mod auth;
 pub mod background;
 pub mod cli;
 pub mod cluster;

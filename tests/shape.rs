@@ -60,6 +60,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("dashboard", &["cli", "server"]),
     ("store", &["input", "webhook", "cluster", "audit", "scan", "cli", "config", "server", "telemetry"]),
     ("audit", &["dashboard", "cli", "server"]),
+    ("auth", &["input", "cluster", "audit", "dashboard", "notify", "store", "cli", "server"]),
     ("notify", &["input", "webhook", "cluster", "audit", "dashboard", "cli", "server"]),
 ];
 

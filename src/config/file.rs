@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::audit::{AuditTerms, AuditText};
+use super::auth::{Auth, AuthText};
 use super::authority::AuthorityText;
 use super::exemptions::ExemptionsText;
 use super::notifications::{self, Target, TargetText};
@@ -46,6 +47,7 @@ pub(super) struct Sections {
     exemptions: Option<Spanned<ExemptionsText>>,
     audit: Option<AuditText>,
     notifications: Option<Spanned<Vec<TargetText>>>,
+    auth: Option<Spanned<AuthText>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -86,6 +88,7 @@ pub(super) struct Converted {
     pub exemptions: ExemptionTerms,
     pub audit: AuditTerms,
     pub notifications: Vec<Target>,
+    pub auth: Auth,
     /// The line of each policy that is named: `namespaces[0].set.enforce`.
     pub lines: BTreeMap<String, u64>,
 }
@@ -130,7 +133,8 @@ impl Sections {
         }
         let (exemptions, notifications) = (exemptions(self.exemptions)?, targets(self.notifications)?);
         let audit = self.audit.unwrap_or_default().convert(&mut lines);
-        Ok(Converted { modes, static_namespaces, controllers, exemptions, audit, notifications, lines })
+        let auth = auth(self.auth)?;
+        Ok(Converted { modes, static_namespaces, controllers, exemptions, audit, notifications, auth, lines })
     }
 }
 
@@ -149,6 +153,14 @@ fn targets(text: Option<Spanned<Vec<TargetText>>>) -> Result<Vec<Target>, Fault>
     let Some(Spanned { value, referenced, .. }) = text else { return Ok(Vec::new()) };
     let fault = |cause| Fault::Section { line: Some(referenced.line()), cause: format!("notifications{cause}") };
     notifications::convert(value).map_err(fault)
+}
+
+fn auth(text: Option<Spanned<AuthText>>) -> Result<Auth, Fault> {
+    let Some(Spanned { value, referenced, .. }) = text else { return Ok(Auth::default()) };
+    value.convert().map_err(|(line, cause)| Fault::Section {
+        line: line.or(Some(referenced.line())),
+        cause: format!("auth.{cause}"),
+    })
 }
 
 /// Refuses `mutate` where it would do nothing.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::error::Error as _;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, Args as _, Command, FromArgMatches as _};
 
+use super::auth::{Auth, is_private};
 use super::file::{Fault, Sections};
 use super::outline::Outline;
 use super::scalars::{self, Flags, PREFIX, Scalar};
@@ -169,6 +171,7 @@ impl Layers {
             Fault::Section { line, cause } => self.in_file(line, cause),
             Fault::Setting { key, cause } => at(&origin(&key), &key, &cause),
         })?;
+        self.check_auth(&converted.auth, settings, values, outline)?;
         let of_line = |(key, line): (String, u64)| (key, self.file_origin(Some(line)));
         let sections = outline.sections.iter().map(|(key, line)| (key.clone(), *line));
         let mut places: BTreeMap<String, Origin> = converted.lines.into_iter().chain(sections).map(of_line).collect();
@@ -180,8 +183,36 @@ impl Layers {
             exemptions: converted.exemptions,
             audit: converted.audit,
             notifications: converted.notifications.into(),
+            auth: Arc::new(converted.auth),
             places,
         })
+    }
+
+    /// Checks that a provider can send people back to us, by a way on which nobody reads their session.
+    fn check_auth(
+        &self,
+        auth: &Auth,
+        settings: &Settings,
+        values: &[Value],
+        outline: &Outline,
+    ) -> Result<(), ConfigError> {
+        if auth.oidc.is_none() {
+            return Ok(());
+        }
+        let Some(address) = &settings.external_url else {
+            let line = outline.sections.get("auth").copied();
+            let cause = "auth.oidc: goes with externalUrl (--external-url, GATEPOST_EXTERNAL_URL), which is not set: it is \
+                         where the provider sends people back to";
+            return Err(self.in_file(line, cause.into()));
+        };
+        let is_safe = address.to_string().parse().is_ok_and(|uri| is_private(&uri));
+        let origin = values.iter().find(|value| value.key == "externalUrl").map(|value| &value.origin);
+        match origin.filter(|_| !is_safe) {
+            Some(origin) => {
+                Err(at(origin, "externalUrl", "must be https with auth.oidc: a browser shows its session there"))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks one setting by itself, so that the error can say who set it.

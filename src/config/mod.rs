@@ -1,6 +1,7 @@
 //! The configuration: file and settings, checked, and turned into what the core understands.
 
 mod audit;
+pub mod auth;
 mod authority;
 mod exemptions;
 mod file;
@@ -56,6 +57,8 @@ pub struct Config {
     pub audit: AuditTerms,
     /// Who is told of what.
     pub notifications: Arc<[notifications::Target]>,
+    /// How people sign in.
+    pub auth: Arc<auth::Auth>,
     /// Where each policy is named: `namespaces[0].set.enforce`, `defaults.warn`, and the sections as a whole.
     pub places: BTreeMap<String, Origin>,
 }

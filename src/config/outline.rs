@@ -11,7 +11,7 @@ use super::slots::GROUPS;
 use crate::policy::nearest;
 
 /// Top-level keys that are read elsewhere, each with what stands for its absence.
-pub(super) const SECTIONS: [(&str, &str); 8] = [
+pub(super) const SECTIONS: [(&str, &str); 9] = [
     ("namespaces", "[]"),
     ("floors", "[]"),
     ("static", "{}"),
@@ -20,6 +20,7 @@ pub(super) const SECTIONS: [(&str, &str); 8] = [
     ("exemptions", "{}"),
     ("audit", "{policies: [strict]}"),
     ("notifications", "[]"),
+    ("auth", "{}"),
 ];
 
 /// What a file says of one setting.

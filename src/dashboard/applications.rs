@@ -7,7 +7,6 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::decisions::limits;
 use super::dress::page_of;
 use super::findings::{Part, Row as FindingRow, bar, shares};
 use super::links::{Place, encoded};
@@ -52,7 +51,6 @@ pub fn routes(routes: Routes) -> Routes {
 struct ApplicationsPage {
     shell: Shell,
     nothing: Option<Nothing>,
-    limits: String,
     stopped: Vec<Stopped>,
     /// Why Argo CD's Applications could not be read; empty where they were.
     unread: String,
@@ -115,7 +113,7 @@ async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, visit:
     let (stopped, unread) =
         if state.kept.is_some() { stopped(&state, &caller, &visit).await? } else { (Vec::new(), None) };
     let unread = unread.unwrap_or_default();
-    page_of(&ApplicationsPage { shell, nothing, limits: limits(&caller), stopped, unread, rows, others })
+    page_of(&ApplicationsPage { shell, nothing, stopped, unread, rows, others })
 }
 
 async fn rows(kept: &Kept, filter: &Filter) -> Result<(Vec<Row>, u64), Problem> {

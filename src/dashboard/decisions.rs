@@ -54,7 +54,6 @@ pub fn routes(routes: Routes) -> Routes {
 struct DecisionsPage {
     shell: Shell,
     is_kept: bool,
-    limits: String,
     tabs: Vec<Choice>,
     menus: Vec<Menu>,
     chips: Vec<Chip>,
@@ -164,13 +163,6 @@ pub fn microseconds(duration: u64) -> String {
     }
 }
 
-/// Returns what a token that is for some namespaces does not show; nothing for one that sees all.
-pub fn limits(caller: &Caller) -> String {
-    caller.globs().map_or_else(String::new, |globs| {
-        format!("Your token sees the namespaces {}, and nothing outside them.", globs.join(", "))
-    })
-}
-
 async fn decisions(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
@@ -194,7 +186,6 @@ async fn decisions(
     page_of(&DecisionsPage {
         shell,
         is_kept: state.kept.is_some(),
-        limits: limits(&caller),
         tabs: tabs(&place),
         menus: menus(&state, &caller, &place),
         chips: facets::chips(&place, &CHIPS),

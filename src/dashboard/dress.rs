@@ -115,7 +115,7 @@ async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Resp
 /// Returns what somebody may do who reads such a problem.
 fn advice(status: StatusCode) -> &'static str {
     match status {
-        StatusCode::FORBIDDEN => "Your token lets you read less than this page shows, or not do what its button does.",
+        StatusCode::FORBIDDEN => "You may read less than this page shows, or not do what its button does.",
         StatusCode::NOT_FOUND => {
             "The link may be old: a finding is kept until its history ends, and a rule as long as it is in force."
         }

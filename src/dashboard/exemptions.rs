@@ -8,7 +8,6 @@ use axum::response::Response;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::decisions::limits;
 use super::dress::page_of;
 use super::facets::{self, Chip, Choice};
 use super::links::Place;
@@ -50,7 +49,6 @@ pub fn routes(routes: Routes) -> Routes {
 #[template(path = "exemptions.html")]
 struct ExemptionsPage {
     shell: Shell,
-    limits: String,
     tabs: Vec<Choice>,
     chips: Vec<Chip>,
     text: String,
@@ -137,7 +135,6 @@ async fn exemptions(
     let found = page(asked_for(&state, seen, &query), &query)?;
     page_of(&ExemptionsPage {
         shell,
-        limits: limits(&caller),
         tabs,
         chips: facets::chips(&place, &CHIPS),
         text: place.list("text").first().cloned().unwrap_or_default(),

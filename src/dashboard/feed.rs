@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
-use super::decisions::{Row, limits};
+use super::decisions::Row;
 use super::dress::page_of;
 use super::facets::{self, Chip, Choice, Menu};
 use super::links::Place;
@@ -40,7 +40,6 @@ pub fn routes(routes: Routes) -> Routes {
 struct FeedPage {
     shell: Shell,
     is_kept: bool,
-    limits: String,
     as_of: When,
     tabs: Vec<Choice>,
     menu: Menu,
@@ -74,7 +73,6 @@ async fn feed(
     page_of(&FeedPage {
         shell,
         is_kept: state.kept.is_some(),
-        limits: limits(&caller),
         as_of: visit.when(visit.now),
         tabs: facets::states(&[("Denied", "denied"), ("Allowed", "allowed")], &place),
         menu: facets::names("Namespace", "namespace", &names, &place),

@@ -26,6 +26,7 @@ mod messages;
 mod mode_changes;
 mod modes;
 mod namespaces;
+mod oidc;
 mod overview;
 mod playground;
 mod policies;
@@ -47,7 +48,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
-use axum::routing::any;
+use axum::routing::{any, get};
 
 use crate::scan::ApiState;
 use crate::scan::endpoint::Routes;
@@ -81,8 +82,10 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
     let routes = sign_in::routes(routes);
+    let routes = oidc::routes(routes);
     routes
         .unfinished()
+        .route(oidc::CALLBACK, get(oidc::back))
         .route("/{*path}", any(nothing))
         .layer(from_fn_with_state(state.clone(), dress::dress))
         .with_state(state)

@@ -310,7 +310,8 @@ async fn namespace(
     let in_force = state.app.in_force.load();
     let known = state.app.known_namespaces(&in_force);
     let found = known.iter().find(|namespace| namespace.name == name && caller.sees(&name));
-    let namespace = found.ok_or_else(|| Problem::not_found(format!("there is no namespace \"{name}\"")))?;
+    let among = if caller.globs().is_some() { " among those that you may see" } else { "" };
+    let namespace = found.ok_or_else(|| Problem::not_found(format!("there is no namespace \"{name}\"{among}")))?;
     let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
     let filter = Filter { namespace: vec![name.clone()], ..open(&state, &caller) };
     let (counts, rows) = match &state.kept {

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::words::{When, count, number};
 use crate::audit::{Desk, Progress};
-use crate::scan::access::Scope;
+use crate::scan::access::{Caller, Scope};
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::guard::{SESSION, cookie};
 use crate::scan::problem::Problem;
@@ -72,6 +72,8 @@ pub struct Visit {
     theme: &'static str,
     palette: &'static str,
     is_signed_in: bool,
+    /// What whoever asks sees; empty where they see all, or are not known yet.
+    limits: String,
     /// Now, for every time on the page.
     pub now: Timestamp,
 }
@@ -89,7 +91,8 @@ impl Visit {
         let palette = chosen(headers, "palette", PALETTES).unwrap_or("usual");
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         let is_signed_in = cookie(headers, SESSION).is_some();
-        Self { here, path: uri.path().to_owned(), theme, palette, is_signed_in, now: Timestamp::now() }
+        let limits = String::new();
+        Self { here, path: uri.path().to_owned(), theme, palette, is_signed_in, limits, now: Timestamp::now() }
     }
 
     /// Returns whether the browser shows a token, right or not.
@@ -107,8 +110,16 @@ impl<S: Sync> FromRequestParts<S> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        Ok(Self::of(&parts.headers, &parts.uri))
+        let limits = parts.extensions.get::<Caller>().map(limits).unwrap_or_default();
+        Ok(Self { limits, ..Self::of(&parts.headers, &parts.uri) })
     }
+}
+
+/// Returns what somebody does not see who sees some namespaces; nothing for one who sees all.
+fn limits(caller: &Caller) -> String {
+    caller.globs().map_or_else(String::new, |globs| {
+        format!("You see the namespaces {}, and nothing outside them.", globs.join(", "))
+    })
 }
 
 /// One step of the way to a page.
@@ -171,6 +182,8 @@ pub struct Shell {
     pub palette: &'static str,
     /// Whether the browser shows a token.
     pub is_signed_in: bool,
+    /// What the reader sees of everything; empty where that is all.
+    pub limits: String,
     /// The navigation.
     pub groups: Vec<RouteGroup>,
     /// The way to the page.
@@ -200,6 +213,7 @@ impl Shell {
             theme: visit.theme,
             palette: visit.palette,
             is_signed_in: visit.is_signed_in,
+            limits: visit.limits.clone(),
             groups: groups(&visit.path),
             crumbs: crumbs.to_vec(),
             freshness,

@@ -1,4 +1,5 @@
-//! Signing in: a browser cannot show a token by itself, so a form takes it, and a cookie shows it from then on.
+//! Signing in: a browser cannot show a token by itself, so a form takes it, and a cookie shows it from then on. Whoever
+//! signs in with a provider (`oidc`) has a session instead, which the same cookie names.
 
 use std::sync::Arc;
 
@@ -6,16 +7,19 @@ use askama::Template;
 use axum::body::Bytes;
 use axum::extract::{Query as Fields, State};
 use axum::http::header::{LOCATION, SET_COOKIE};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::dress::page_of;
+use super::links::encoded;
+use super::oidc;
 use super::shell::{Crumb, Shell, Visit, plain};
+use crate::config::auth::Oidc;
 use crate::scan::ApiState;
-use crate::scan::endpoint::{Endpoint, Method, Routes};
-use crate::scan::guard::{Door, SESSION};
+use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
+use crate::scan::guard::{Door, SESSION, cookie};
 use crate::scan::problem::Problem;
 
 /// How long a browser shows the token, in seconds.
@@ -23,7 +27,13 @@ const SHOWN: u32 = 12 * 60 * 60;
 /// A form is no longer than this.
 const LONGEST: usize = 16 << 10;
 
-const PAGE: Endpoint = Endpoint { path: "/sign-in", scope: None, about: "Asks for a token", ..Endpoint::GET };
+const PAGE: Endpoint = Endpoint {
+    path: "/sign-in",
+    scope: None,
+    about: "Asks who somebody is",
+    parameters: &[&[Parameter::new("left", Values::Flag, "Whether somebody has just signed out")]],
+    ..Endpoint::GET
+};
 
 const ENTER: Endpoint = Endpoint {
     method: Method::Post,
@@ -38,7 +48,7 @@ const LEAVE: Endpoint = Endpoint {
     method: Method::Post,
     path: "/sign-out",
     scope: None,
-    about: "Has the browser show no token any more",
+    about: "Ends a session, and has the browser show no token any more",
     statuses: &[303],
     ..Endpoint::GET
 };
@@ -56,6 +66,10 @@ struct SignIn {
     fault: String,
     /// Where to go on.
     next: String,
+    /// What people call the provider, where they sign in with one, and the address that leads there.
+    provider: Option<(String, String)>,
+    /// Whether somebody has just signed out.
+    has_left: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -66,17 +80,25 @@ struct Form {
     next: String,
 }
 
-async fn page(State(state): State<Arc<ApiState>>, visit: Visit) -> Result<Response, Problem> {
+async fn page(State(state): State<Arc<ApiState>>, visit: Visit, query: Query) -> Result<Response, Problem> {
     if state.door == Door::Open {
         return Ok((StatusCode::SEE_OTHER, [(LOCATION, "/")]).into_response());
     }
-    ask(&state, &visit, String::new(), "/").await
+    page_of(&SignIn { has_left: query.flag("left"), ..SignIn::of(&state, &visit, String::new(), "/").await })
 }
 
-/// Returns the page that asks for a token, which leads to `next`.
+/// Returns the page that asks who somebody is, which leads to `next`.
 pub async fn ask(state: &ApiState, visit: &Visit, fault: String, next: &str) -> Result<Response, Problem> {
-    let shell = Shell::of(state, visit, "Sign in", &[Crumb::here("Sign in")], false).await;
-    page_of(&SignIn { shell, fault, next: plain(next) })
+    page_of(&SignIn::of(state, visit, fault, next).await)
+}
+
+impl SignIn {
+    async fn of(state: &ApiState, visit: &Visit, fault: String, next: &str) -> Self {
+        let shell = Shell::of(state, visit, "Sign in", &[Crumb::here("Sign in")], false).await;
+        let next = plain(next);
+        let way = |oidc: Oidc| (oidc.name, format!("/sign-in/oidc?next={}", encoded(&next)));
+        Self { shell, fault, provider: oidc::provider(state).map(way), next, has_left: false }
+    }
 }
 
 async fn enter(State(state): State<Arc<ApiState>>, visit: Visit, body: Bytes) -> Result<Response, Problem> {
@@ -115,7 +137,10 @@ pub fn form<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Fields::try_from_uri(&uri).map(|Fields(form)| form).map_err(|_| malformed())
 }
 
-async fn leave() -> Response {
+async fn leave(State(state): State<Arc<ApiState>>, headers: HeaderMap) -> Response {
+    if let Some(shown) = cookie(&headers, SESSION) {
+        state.sign_in.sessions.end(shown);
+    }
     let cookie = format!("{SESSION}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
-    (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in".to_owned()), (SET_COOKIE, cookie)]).into_response()
+    (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in?left=true".to_owned()), (SET_COOKIE, cookie)]).into_response()
 }

@@ -48,8 +48,14 @@ impl Bearers {
         Self { store, cluster, remembered }
     }
 
-    /// Returns who shows a token; `namespaces` are those whose readers the cluster is asked about one by one.
-    pub async fn caller(&self, token: &str, namespaces: impl FnOnce() -> BTreeSet<String>) -> Result<Caller, Problem> {
+    /// Returns who shows a token; `audiences` are those for which a token of the cluster is taken beside our own,
+    /// `namespaces` those whose readers the cluster is asked about one by one.
+    pub async fn caller(
+        &self,
+        token: &str,
+        audiences: &[String],
+        namespaces: impl FnOnce() -> BTreeSet<String>,
+    ) -> Result<Caller, Problem> {
         let unknown = || Problem::unauthorized(tokens::NotTaken::Unknown.to_string());
         if let Some(id) = tokens::id_of(token) {
             let store = self.store.as_ref().ok_or_else(unknown)?;
@@ -62,7 +68,7 @@ impl Bearers {
         if let Some(known) = self.remembered.get(&key) {
             return known.ok_or_else(unknown);
         }
-        let asked = match cluster.of_token(token).await.map_err(unanswered)? {
+        let asked = match cluster.of_token(token, audiences).await.map_err(unanswered)? {
             Some(requester) => Some(caller_of(cluster, &requester, namespaces()).await.map_err(unanswered)?),
             None => None,
         };

@@ -52,10 +52,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tower::Layer as _;
 
-use self::access::Caller;
+use self::access::{Caller, Scope};
 use self::bearer::Bearers;
 use self::endpoint::Routes;
 use self::feed::Feed;
@@ -65,9 +66,11 @@ use self::rate::Rates;
 use self::reached::Reached;
 use crate::audit;
 use crate::audit::ahead::Reader;
+use crate::auth::{Person, SignIn, is_session};
 use crate::cluster::applications::Applications;
 use crate::cluster::identity::Identities;
 use crate::cluster::modes::ModeWriter;
+use crate::config::auth::{Oidc, Sight};
 use crate::input::document::STACK_BYTES;
 use crate::notify;
 use crate::store::Store;
@@ -111,6 +114,8 @@ pub struct ApiState {
     pub rates: Rates,
     /// Who tells whose a token is.
     pub bearers: Bearers,
+    /// Who has signed in with a provider, and who is about to.
+    pub sign_in: SignIn,
     /// What is kept over time, where this process keeps anything.
     pub kept: Option<Kept>,
     /// What reads the cluster for previews, where this process may.
@@ -171,6 +176,7 @@ impl ApiState {
             max_scan_bytes,
             rates,
             bearers,
+            sign_in: SignIn::default(),
             kept,
             reader,
             writer,
@@ -185,13 +191,39 @@ impl ApiState {
         self.kept.as_ref().ok_or_else(Problem::nothing_kept)
     }
 
-    /// Returns who shows a token.
+    /// Returns who shows a token, or the name of a session.
     pub async fn bearer(&self, token: &str) -> Result<Caller, Problem> {
+        if is_session(token) {
+            return self.signed_in(token);
+        }
         let namespaces = || {
             let known = self.app.known_namespaces(&self.app.in_force.load());
             known.iter().map(|namespace| namespace.name.clone()).collect()
         };
-        self.bearers.caller(token, namespaces).await
+        let auth = self.app.in_force.load().config.auth.clone();
+        self.bearers.caller(token, &auth.audiences, namespaces).await
+    }
+
+    /// Returns whose session it is, and what the configuration in force lets them see.
+    fn signed_in(&self, session: &str) -> Result<Caller, Problem> {
+        let over = || Problem::unauthorized("your session is over");
+        let person = self.sign_in.sessions.person(session, Timestamp::now()).ok_or_else(over)?;
+        self.person(&person)
+    }
+
+    /// Returns somebody who has signed in as whoever asks: they read, and no more.
+    pub fn person(&self, person: &Person) -> Result<Caller, Problem> {
+        let auth = self.app.in_force.load().config.auth.clone();
+        let is_vouched_for = |oidc: &Oidc| oidc.issuer == person.issuer && oidc.client_id == person.client;
+        if !auth.oidc.as_ref().is_some_and(is_vouched_for) {
+            return Err(Problem::unauthorized("your session is over: people sign in another way now"));
+        }
+        let globs = match auth.sight(&person.groups) {
+            Sight::Everything => Vec::new(),
+            Sight::Some(globs) => globs,
+            Sight::Nothing => return Err(Problem::unauthorized(person.sees_nothing())),
+        };
+        Ok(Caller::new(person.name.clone(), vec![Scope::Read], &globs))
     }
 }
 

@@ -19,6 +19,7 @@ use super::lists::{self, NAMESPACE, PAGES};
 use super::problem::{Flaw, Problem};
 use super::tokens;
 use crate::audit::owner::delivered_by;
+use crate::auth::is_session;
 use crate::cluster::modes::{Found, NamespacesOf, WriteError};
 use crate::engine::Bundle;
 use crate::policy::enforcement::{EnforceKeys, Enforcement};
@@ -158,7 +159,7 @@ pub struct Writing<'a> {
 
 /// Returns the Kubernetes token that a request shows; none where it shows none, or one of ours.
 pub fn kubernetes_token<'h>(state: &ApiState, headers: &'h HeaderMap) -> Option<&'h str> {
-    shown(state.door, headers).filter(|token| tokens::id_of(token).is_none())
+    shown(state.door, headers).filter(|token| tokens::id_of(token).is_none() && !is_session(token))
 }
 
 impl<'a> Writing<'a> {

@@ -32,6 +32,11 @@ impl Reached {
         &self.base
     }
 
+    /// Returns the address of a path for people; none where nobody said how they reach us.
+    pub fn address(&self, path: &str) -> Option<String> {
+        (!self.origin.is_empty()).then(|| format!("{}{}{path}", self.origin, self.base))
+    }
+
     /// Returns whether a page of ours has this origin.
     pub fn is_origin(&self, origin: &HeaderValue) -> bool {
         !self.origin.is_empty() && origin.as_bytes() == self.origin.as_bytes()

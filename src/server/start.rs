@@ -87,7 +87,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let routes = routes(&settings, app.clone());
     let serving_webhook =
         webhook.map(|(listener, _)| tokio::spawn(listener::serve(listener, routes, webhook_options, stopped.clone())));
-    let door = door(addresses.http);
+    let signs_in = app.in_force.load().config.auth.oidc.is_some();
+    let door = door(addresses.http, signs_in);
     let identities = audited.clone().map(Identities::new);
     let (qps, secrets) = (settings.audit_qps.get(), settings.audit_secrets);
     let reader = audited.clone().map(|client| Reader { client, qps, secrets });
@@ -224,9 +225,10 @@ fn routes(settings: &Settings, app: Arc<App>) -> Router {
     listener::require_client_name(routes, &settings.client_name)
 }
 
-/// Whoever is on this machine may ask at a loopback address; in a Pod other containers are there, too.
-fn door(http: SocketAddr) -> Door {
-    if http.ip().is_loopback() && !cluster::is_in_pod() { Door::Open } else { Door::Tokens }
+/// Whoever is on this machine may ask at a loopback address; in a Pod other containers are there, too, and where people
+/// are to sign in there may be a proxy.
+fn door(http: SocketAddr, signs_in: bool) -> Door {
+    if http.ip().is_loopback() && !signs_in && !cluster::is_in_pod() { Door::Open } else { Door::Tokens }
 }
 
 fn world(client: Option<Client>, bundle: &Bundle, readiness: &Arc<Readiness>) -> World {
