@@ -55,4 +55,5 @@ mod requests;
 mod resilience;
 mod scanner;
 mod thousands;
+mod tunnel;
 mod updates;

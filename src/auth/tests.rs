@@ -352,8 +352,8 @@ async fn a_provider_that_cannot_be_used_is_told_and_not_asked_at_once_again() {
         *issuer.said.discovery.lock().unwrap() = discovery;
         let (before, sign_in) = (issuer.said.discovered.load(Ordering::Relaxed), SignIn::default());
         for _ in 0..3 {
-            let begun = sign_in.begin(&issuer.oidc(), REDIRECT, "/", None).await;
-            assert_eq!(begun.map(drop), Err(unusable.clone()), "{wrong}");
+            let answer = sign_in.begin(&issuer.oidc(), REDIRECT, "/", None).await;
+            assert_eq!(answer.map(drop), Err(unusable.clone()), "{wrong}");
         }
         assert_eq!(issuer.said.discovered.load(Ordering::Relaxed), before + 1, "{wrong}");
         *issuer.said.discovery.lock().unwrap() = usual;

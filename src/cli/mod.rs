@@ -5,6 +5,7 @@ mod cancel;
 mod catalogue;
 mod certs;
 mod completion;
+mod dashboard;
 mod decisions;
 mod doctor;
 mod exemptions;
@@ -61,6 +62,8 @@ enum Command {
     Policies(policies::Args),
     /// Say what a rule wants, why, and how to fix it
     Explain(explain::Args),
+    /// Open the dashboard of a Gatepost in the cluster, with your own rights
+    Dashboard(dashboard::Args),
     /// List what admission let in under break-glass
     Decisions(decisions::Args),
     /// List exemptions, with how they stand
@@ -126,6 +129,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => audit::run(&args),
         Command::Policies(args) => policies::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Dashboard(args) => dashboard::run(&args),
         Command::Decisions(args) => decisions::run(&args),
         Command::Exemptions(args) => exemptions::run(&args),
         Command::Tokens(args) => tokens::run(&args),

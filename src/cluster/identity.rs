@@ -28,14 +28,13 @@ impl Identities {
     /// Returns who shows a token; none when the API server does not know it, or it is for another audience than ours and
     /// those that are taken, too.
     pub async fn of_token(&self, token: &str, too: &[String]) -> kube::Result<Option<Requester>> {
-        let taken: Vec<String> = std::iter::once(AUDIENCE.to_owned()).chain(too.iter().cloned()).collect();
-        let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(taken.clone()) };
+        let audiences: Vec<String> = std::iter::once(AUDIENCE.to_owned()).chain(too.iter().cloned()).collect();
+        let spec = TokenReviewSpec { token: token.to_owned(), audiences: Some(audiences.clone()) };
         let question = TokenReview { spec, ..TokenReview::default() };
         let answer = self.tokens.create(&PostParams::default(), &question).await?;
         let status = answer.status.unwrap_or_default();
         // An API server whose authenticators know no audiences answers without them: the token is then for itself.
-        let is_meant =
-            status.audiences.is_some_and(|audiences| audiences.iter().any(|audience| taken.contains(audience)));
+        let is_meant = status.audiences.is_some_and(|meant| meant.iter().any(|audience| audiences.contains(audience)));
         let is_theirs = status.authenticated == Some(true) && is_meant;
         Ok(status.user.filter(|_| is_theirs).map(requester))
     }

@@ -13,6 +13,7 @@ pub mod modes;
 pub mod namespaces;
 pub mod registration;
 pub mod reports;
+pub mod tunnel;
 pub mod uninstall;
 
 #[cfg(test)]
