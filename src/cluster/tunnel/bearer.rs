@@ -144,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn the_kubeconfigs_token_is_shown_wherever_it_comes_from() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "of-a-file\n").unwrap();
+        std::fs::write(file.path(), "of-a-file").unwrap();
         let answer = json!({
             "kind": "ExecCredential", "apiVersion": "client.authentication.k8s.io/v1", "status": {"token": "of-a-program"},
         });
