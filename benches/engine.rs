@@ -36,6 +36,7 @@ fn review() -> Review {
         origin: Origin::Admission,
         namespace: Some(Arc::new(NamespaceMeta::named("shop"))),
         inventory: std::collections::BTreeMap::new(),
+        kubernetes_version: None,
     }
 }
 
@@ -81,6 +82,7 @@ fn whole(c: &mut Criterion) {
     let (modes, controllers) = (Modes::default(), Controllers::default());
     let exemptions = Arc::default();
     let reviewer = Reviewer {
+        kubernetes_version: None,
         bundle: &bundle,
         modes: &modes,
         exemptions: &exemptions,

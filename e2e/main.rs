@@ -57,3 +57,4 @@ mod scanner;
 mod thousands;
 mod tunnel;
 mod updates;
+mod version;

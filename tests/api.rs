@@ -100,11 +100,44 @@ fn a_stream_is_answered_line_by_line() {
 }
 
 #[test]
+fn removed_api_versions_follow_the_release_that_is_asked_for() {
+    let server = server();
+    let role =
+        "apiVersion: rbac.authorization.k8s.io/v1beta1\nkind: Role\nmetadata: {name: r, namespace: shop}\nrules: []\n";
+    let said = |query: &str| {
+        let path = format!("/api/v1/scan?rule=deprecated-api-1-17&showPassed=true{query}");
+        let (status, answer) = server.ask("POST", &path, "", role);
+        assert_eq!(status, 200, "{answer}");
+        let result = read(&answer)["results"][0].clone();
+        (result["result"].as_str().map(str::to_owned), result["message"].as_str().unwrap_or_default().to_owned())
+    };
+    for (query, result, message) in [
+        ("", "fail", "use rbac.authorization.k8s.io/v1, Kubernetes 1.22 removed v1beta1"),
+        ("&kubernetesVersion=1.22", "fail", "use rbac.authorization.k8s.io/v1, Kubernetes 1.22 removed v1beta1"),
+        (
+            "&kubernetesVersion=v1.31.4-gke.100",
+            "fail",
+            "use rbac.authorization.k8s.io/v1, Kubernetes 1.22 removed v1beta1",
+        ),
+        (
+            "&kubernetesVersion=1.21.3",
+            "skip",
+            "use rbac.authorization.k8s.io/v1: it is deprecated, Kubernetes 1.22 removes v1beta1",
+        ),
+        ("&kubernetesVersion=1.16", "pass", ""),
+    ] {
+        assert_eq!(said(query), (Some(result.to_owned()), message.to_owned()), "{query}");
+    }
+}
+
+#[test]
 fn errors_are_problems() {
     let server = server();
     for (method, path, header, body, expected, said) in [
         ("POST", "/api/v1/scan?polcy=x", "", POD, 400, "did you mean \\\"policy\\\"?"),
         ("POST", "/api/v1/scan?policy=recomended", "", POD, 400, "did you mean \\\"recommended\\\"?"),
+        ("POST", "/api/v1/scan?kubernetesVersion=latest", "", POD, 400, "write one from 1.16 to 1.37"),
+        ("POST", "/api/v1/scan?kubernetesVersion=1.99", "", POD, 400, "no release of Kubernetes that is known"),
         ("POST", "/api/v1/scan?namespace=nowhere", "", POD, 404, "nowhere"),
         ("POST", "/api/v1/scan", "Content-Type: image/png\r\n", POD, 415, "application/yaml"),
         ("POST", "/api/v1/scan", "", &"#".repeat(5000), 413, "4096"),

@@ -332,6 +332,7 @@ fn in_the_audit(now: &str) -> BTreeMap<String, Made> {
     let namespaces: HashMap<String, Arc<NamespaceMeta>> =
         config.static_namespaces.iter().map(|(name, meta)| (name.clone(), Arc::new(meta.clone()))).collect();
     let rules = Rules {
+        kubernetes_version: None,
         bundle: Arc::new(bundle),
         config: Arc::new(config),
         exemptions: Arc::new(exemptions),

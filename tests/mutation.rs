@@ -62,6 +62,7 @@ fn mutate(object: &Json) -> Mutation {
     }});
     let envelope = Envelope::decode(review.to_string().as_bytes(), None).expect("an envelope");
     let reviewer = Reviewer {
+        kubernetes_version: None,
         bundle: &BUNDLE,
         modes: &Modes::default(),
         exemptions: &Arc::default(),

@@ -313,6 +313,8 @@ fn unknown_names_get_the_nearest_one() {
         (&["scan", ".", "--policy", "stricd"], "did you mean \"strict\"?"),
         (&["explain", "container-privilged"], "did you mean \"container-privileged\"?"),
         (&["policies", "show", "basline"], "did you mean \"baseline\"?"),
+        (&["scan", ".", "--kubernetes-version", "1.31"], ""),
+        (&["scan", ".", "--kubernetes-version", "1.x"], "write one from 1.16 to 1.37"),
         (&["scan"], "gatepost scan ."),
         (&["test", "x.yaml"], "gatepost scan x.yaml"),
     ];
@@ -320,6 +322,18 @@ fn unknown_names_get_the_nearest_one() {
         let run = gatepost(root.path(), arguments, "");
         assert!(run.err.contains(expected), "{arguments:?}: {}", run.err);
         assert_eq!(run.code == 2, !expected.is_empty(), "{arguments:?}: {}", run.err);
+    }
+}
+
+#[test]
+fn what_a_release_still_serves_does_not_fail() {
+    let hooks = "apiVersion: admissionregistration.k8s.io/v1beta1\nkind: ValidatingWebhookConfiguration\n\
+                 metadata: {name: hooks}\nwebhooks: []\n";
+    let root = files(&[("hooks.yaml", hooks)]);
+    for (release, code, result) in [("1.21", 0, "skip"), ("1.22", 1, "fail")] {
+        let arguments = ["hooks.yaml", "--rule", "deprecated-api-1-16", "-o", "json", "--kubernetes-version", release];
+        let run = scan(&root, &arguments);
+        assert_eq!((run.code, run.results()[0]["result"].as_str()), (code, Some(result)), "{release}: {}", run.out);
     }
 }
 

@@ -84,6 +84,7 @@ pub fn review(data: &[u8]) {
 
 fn reviewer(controllers: &Controllers) -> Reviewer<'_> {
     Reviewer {
+        kubernetes_version: None,
         bundle: &BUNDLE,
         modes: &MODES,
         exemptions: &EXEMPTIONS,

@@ -7,7 +7,11 @@ use super::request::namespace_meta;
 use super::{Envelope, EnvelopeError};
 use crate::engine::review::{Inventory, kind_of};
 use crate::engine::{EvalError, Fields, Review, Value};
+use crate::policy::kubernetes_version::UnknownVersion;
 use crate::policy::{Fixture, NamespaceMeta, Rule};
+
+/// What a fixture begins with that is meant for one release of Kubernetes.
+const VERSION: &str = "# kubernetesVersion:";
 
 /// A fixture that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -15,6 +19,9 @@ pub enum FixtureError {
     /// It is no YAML.
     #[error("{0}")]
     Yaml(String),
+    /// Its first line names no release.
+    #[error(transparent)]
+    Version(#[from] UnknownVersion),
     /// It holds an AdmissionReview that is none.
     #[error(transparent)]
     Review(#[from] EnvelopeError),
@@ -24,7 +31,8 @@ pub enum FixtureError {
 }
 
 /// Returns the reviews that a fixture stands for. Objects of kinds that the rule looks up, and Namespaces, are what is
-/// known beside the others; an AdmissionReview stands for its request; everything else is an object in a file.
+/// known beside the others; an AdmissionReview stands for its request; everything else is an object in a file. A first line
+/// `# kubernetesVersion: 1.21` says which release they are meant for.
 pub fn reviews(rule: &Rule, text: &str) -> Result<Vec<Review>, FixtureError> {
     let documents: Vec<Value> =
         serde_saphyr::from_multiple(text).map_err(|error| FixtureError::Yaml(error.without_snippet().to_string()))?;
@@ -44,7 +52,10 @@ pub fn reviews(rule: &Rule, text: &str) -> Result<Vec<Review>, FixtureError> {
         }
     }
     let inventory: Inventory = inventory.into_iter().map(|(kind, objects)| (kind, Value::from(objects))).collect();
-    subjects.into_iter().map(|subject| review(subject, &namespaces, &inventory)).collect()
+    let kubernetes_version = text.strip_prefix(VERSION).and_then(|rest| rest.lines().next());
+    let kubernetes_version = kubernetes_version.map(str::parse).transpose()?;
+    let of = |subject| Ok(Review { kubernetes_version, ..review(subject, &namespaces, &inventory)? });
+    subjects.into_iter().map(of).collect()
 }
 
 /// Returns the reviews that all fixtures of a rule stand for; the error names the file.

@@ -60,6 +60,7 @@ impl Reviewer<'_> {
             origin: Origin::Admission,
             namespace: Some(namespace.clone()),
             inventory: standing.inventory.clone(),
+            kubernetes_version: self.kubernetes_version,
         };
         let told_at = standing.told_at.as_ref().filter(|_| !self.judge_owned);
         let mut denied = |review: &Review| self.denied(review, namespace, told_at, at, machines);
@@ -169,6 +170,7 @@ mod tests {
         )];
         let modes = Modes { floors, ..Modes::default() };
         let reviewer = Reviewer {
+            kubernetes_version: None,
             bundle: &bundle,
             modes: &modes,
             exemptions: &exemptions,

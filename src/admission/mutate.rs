@@ -142,7 +142,10 @@ impl Reviewer<'_> {
             NamespaceState::Known(namespace) => Some(namespace),
             NamespaceState::Unread(_) | NamespaceState::None => None,
         };
-        let review = envelope.review(object, Value::Null, namespace, inventory);
+        let review = Review {
+            kubernetes_version: self.kubernetes_version,
+            ..envelope.review(object, Value::Null, namespace, inventory)
+        };
         let input = Input::new(&review);
         let checks = self.mutating_checks(&policy, &review, input.has_template());
         let mut mender = Mender { review: &review, input, machines, budget: Budget { limits: self.limits, remaining } };

@@ -17,7 +17,9 @@ use crate::engine::{
 };
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{BreakGlass, Exemptions, Grant, GroupVersionKind, Mode, Modes, NamespaceMeta, Operation, Origin};
+use crate::policy::{
+    BreakGlass, Exemptions, Grant, GroupVersionKind, KubernetesVersion, Mode, Modes, NamespaceMeta, Operation, Origin,
+};
 
 /// What is known of the namespace that a request is about.
 #[derive(Debug, Clone)]
@@ -45,6 +47,8 @@ pub struct Reviewer<'a> {
     pub judge_owned: bool,
     /// What one rule may cost.
     pub limits: Limits,
+    /// The release of the cluster, where it is known.
+    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 /// What a request is judged with: the state of the world, and the means.
@@ -86,6 +90,7 @@ impl Envelope {
             origin: Origin::Admission,
             namespace,
             inventory,
+            kubernetes_version: None,
         }
     }
 
@@ -142,7 +147,10 @@ impl Reviewer<'_> {
             (NamespaceState::None, None) => None,
         };
         let inventory = std::mem::take(&mut means.inventory);
-        let review = envelope.review(object, old_object, namespace, inventory);
+        let review = Review {
+            kubernetes_version: self.kubernetes_version,
+            ..envelope.review(object, old_object, namespace, inventory)
+        };
         self.judge(envelope, &review, old_error.as_ref(), grants, means)
     }
 

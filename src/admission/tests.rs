@@ -139,6 +139,7 @@ impl Ask {
         let envelope = Envelope::decode(&body, self.limit).expect("an envelope");
         let controllers = Controllers::default();
         let reviewer = Reviewer {
+            kubernetes_version: None,
             bundle: &BUNDLE,
             modes: &self.modes,
             exemptions: &Arc::default(),

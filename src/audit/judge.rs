@@ -142,8 +142,8 @@ impl Desk {
             .set(&"kind".into(), self.kind.kind.as_str())
             .build();
         let review = Review::of_file(object, place.namespace.clone(), place.inventory.clone());
-        let review = Review { origin: Origin::Audit, ..review };
         let rules = &self.world.rules;
+        let review = Review { origin: Origin::Audit, kubernetes_version: rules.kubernetes_version, ..review };
         let judge = Judge {
             bundle: &rules.bundle,
             policies: &place.policies,

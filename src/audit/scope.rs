@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Bundle, Fields as _, Limits, ResolvedPolicy, Value};
-use crate::policy::{Exemptions, Grant, Mode, NamespaceMeta};
+use crate::policy::{Exemptions, Grant, KubernetesVersion, Mode, NamespaceMeta};
 use crate::store::Enforcing;
 
 /// What is in force when an audit begins; it holds for the whole pass.
@@ -27,6 +27,8 @@ pub struct Rules {
     pub limits: Limits,
     /// Judge objects that controllers make of judged templates all the same.
     pub judge_owned: bool,
+    /// The release of the cluster, where it is known.
+    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 /// How many times the time of a rule it may take in an audit.
@@ -184,7 +186,7 @@ impl World {
         let mut hash = DefaultHasher::new();
         self.rules.bundle.digest().hash(&mut hash);
         self.rules.policies.hash(&mut hash);
-        self.rules.judge_owned.hash(&mut hash);
+        (self.rules.judge_owned, self.rules.kubernetes_version).hash(&mut hash);
         if let Some(namespace) = namespace {
             (&namespace.name, &namespace.labels, &namespace.annotations).hash(&mut hash);
         }

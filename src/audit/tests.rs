@@ -22,7 +22,7 @@ use super::sink::{Present, Sink, Tally};
 use super::{Memory, sink};
 use crate::config::Config;
 use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
-use crate::policy::{Exemption, ExemptionTerms, Exemptions, Source};
+use crate::policy::{Exemption, ExemptionTerms, Exemptions, KubernetesVersion, Source};
 use crate::store::{AuditState, Stored};
 use crate::telemetry::audit::Cost;
 
@@ -145,6 +145,7 @@ fn rules() -> Rules {
     let catalogue = Catalogue::read(&[files]).unwrap();
     let bundle = Bundle::build(catalogue, &ProgramCache::default(), crate::engine::BackendChoice::default()).unwrap();
     Rules {
+        kubernetes_version: None,
         bundle: Arc::new(bundle),
         config: Arc::new(Config::default()),
         exemptions: Arc::default(),
@@ -270,6 +271,17 @@ async fn what_is_unchanged_is_counted_and_not_judged_again() {
     let mut labelled = answers();
     labelled.get_mut("/api/v1/namespaces").unwrap()[0].1["items"][0]["metadata"]["labels"] = json!({"a": "b"});
     assert_eq!(run(client(labelled).0, &rules, &mut memory, &mut notes).await.evaluated, 2);
+}
+
+#[tokio::test]
+async fn another_release_of_the_cluster_has_everything_judged_again() {
+    let answers = || cluster(vec![("", page(&[pod("a", "x:latest"), pod("b", "x:1")], ""))]);
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    let of = |minor| Rules { kubernetes_version: Some(KubernetesVersion { major: 1, minor }), ..rules() };
+    for (minor, evaluated) in [(30, 2), (30, 0), (31, 2), (31, 0)] {
+        let outcome = run(client(answers()).0, &of(minor), &mut memory, &mut notes).await;
+        assert_eq!(outcome.evaluated, evaluated, "1.{minor}");
+    }
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ use crate::audit::{Memory, Pass, Progress, Rules, Sink, patient};
 use crate::cluster;
 use crate::config::Config;
 use crate::engine::Bundle;
-use crate::policy::Exemptions;
+use crate::policy::{Exemptions, KubernetesVersion};
 use crate::report::{EngineVersion, Fault, FileReport, JsonReport, Tally, TextReport};
 use crate::store::Stored;
 use crate::telemetry::audit::Cost;
@@ -109,7 +109,7 @@ impl Run {
         let client = cluster::connect(self.kubeconfig.as_deref()).await?;
         let client = client.ok_or_else(|| UsageError("name the cluster with --kubeconfig FILE".to_owned()))?;
         // Whatever is out of reach from the start is one error, and not one for each kind.
-        client.apiserver_version().await?;
+        let version = client.apiserver_version().await?;
         let exemptions = Exemptions::new(bundle.catalogue().exemptions().iter().cloned(), &config.exemptions);
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut found = Screen::default();
@@ -123,6 +123,7 @@ impl Run {
                 policies: self.named.iter().map(|name| Arc::from(name.as_str())).collect(),
                 limits: patient(LIMITS),
                 judge_owned: false,
+                kubernetes_version: KubernetesVersion::of_server(&version.git_version),
             },
             secrets: self.secrets,
             lister: Arc::new(Lister::new(self.qps.get(), Cost::default())),

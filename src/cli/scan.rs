@@ -20,7 +20,7 @@ use super::{UsageError, exit};
 use crate::config::Config;
 use crate::engine::{Bundle, Limits, Machines, ResolvedPolicy, Value};
 use crate::input::{Inputs, Piece, Surroundings, ordered, parse};
-use crate::policy::{Exemptions, Modes, Severity};
+use crate::policy::{Exemptions, KubernetesVersion, Modes, Severity};
 use crate::report::judge::{Judge, asked};
 use crate::report::{EngineVersion, FileReport, JsonReport, Tally, TextReport};
 use crate::scan::documents::Scanner;
@@ -53,6 +53,9 @@ pub struct Args {
     /// Judge by this rule only, given by its id or another of its names; may be given more than once
     #[arg(long = "rule", value_name = "ID", value_delimiter = ',')]
     rules: Vec<String>,
+    /// Judge for this release of Kubernetes, such as 1.31: what it has removed fails, what it still serves does not
+    #[arg(long, value_name = "VERSION")]
+    kubernetes_version: Option<KubernetesVersion>,
     /// Exit with 1 for violations at or above this severity, or none
     #[arg(long, value_name = "SEVERITY", default_value = "high")]
     fail_on: FailOn,
@@ -130,8 +133,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         shows_passed: args.show_passed,
     };
     let inventory = |object: &Value| surroundings.inventory(object);
-    let scanner =
-        Scanner { judge, modes: &config.modes, surroundings: &surroundings, namespace: None, inventory: &inventory };
+    let scanner = Scanner {
+        judge,
+        modes: &config.modes,
+        surroundings: &surroundings,
+        namespace: None,
+        inventory: &inventory,
+        kubernetes_version: args.kubernetes_version,
+    };
     let mut gathered = Gathered::default();
     let tally = report(args, &inputs, &scanner, &bar, &mut gathered)?;
     if tally.summary.objects == 0 && tally.faults == 0 {

@@ -15,6 +15,7 @@ pub mod registration;
 pub mod reports;
 pub mod tunnel;
 pub mod uninstall;
+pub mod version;
 
 #[cfg(test)]
 mod tests;

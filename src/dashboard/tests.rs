@@ -64,6 +64,7 @@ fn app(directory: &TempDir) -> Arc<App> {
         names.map(|name| (name.to_owned(), NamespaceMeta { labels: labels.clone(), ..NamespaceMeta::named(name) }));
     surroundings.add_namespaces(&BTreeMap::from(namespaces));
     let in_force = InForce {
+        kubernetes_version: None,
         bundle: Arc::new(bundle),
         config: Arc::new(Config::default()),
         exemptions: Arc::default(),

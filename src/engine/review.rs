@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use super::rego::Value;
 use super::template::{PodTemplate, containers_value, strings_value, templates, templates_value};
 use super::value::{Fields, ObjectBuilder};
-use crate::policy::{GroupVersionKind, NamespaceMeta, Operation, Origin};
+use crate::policy::{GroupVersionKind, KubernetesVersion, NamespaceMeta, Operation, Origin};
 
 /// What stands where a Secret's value was, for rules that may not see it.
 const MASK: &str = "***";
@@ -34,6 +34,8 @@ pub struct Review {
     pub namespace: Option<Arc<NamespaceMeta>>,
     /// Known objects of other kinds, in the same namespace, by `apiGroup/Kind`.
     pub inventory: Inventory,
+    /// The release of Kubernetes that the object is meant for; none where nobody says.
+    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 /// Objects that rules look up: by `apiGroup/Kind`, those of the judged object's namespace.
@@ -53,6 +55,7 @@ impl Review {
             origin: Origin::Files,
             namespace,
             inventory,
+            kubernetes_version: None,
         }
     }
 
@@ -102,6 +105,9 @@ struct Keys {
     containers: Value,
     strings: Value,
     inventory: Value,
+    kubernetes_version: Value,
+    major: Value,
+    minor: Value,
     group: Value,
     version: Value,
     kind: Value,
@@ -123,6 +129,9 @@ static KEYS: LazyLock<Keys> = LazyLock::new(|| Keys {
     containers: "containers".into(),
     strings: "strings".into(),
     inventory: "inventory".into(),
+    kubernetes_version: "kubernetesVersion".into(),
+    major: "major".into(),
+    minor: "minor".into(),
     group: "group".into(),
     version: "version".into(),
     kind: "kind".into(),
@@ -192,6 +201,7 @@ fn base(review: &Review, templates: &[PodTemplate], object: Value, old_object: V
         .set(&keys.pod_templates, templates_value(templates))
         .set(&keys.containers, containers_value(templates))
         .set(&keys.inventory, inventory_value(&review.inventory))
+        .set_some(&keys.kubernetes_version, review.kubernetes_version.map(version_value))
         .build()
 }
 
@@ -207,6 +217,14 @@ fn inventory_value(inventory: &Inventory) -> Value {
         object.set(&Value::from(kind.as_str()), objects)
     };
     inventory.iter().fold(ObjectBuilder::default(), set).build()
+}
+
+fn version_value(version: KubernetesVersion) -> Value {
+    let keys = &*KEYS;
+    ObjectBuilder::default()
+        .set(&keys.major, u64::from(version.major))
+        .set(&keys.minor, u64::from(version.minor))
+        .build()
 }
 
 fn namespace_value(namespace: &NamespaceMeta) -> Value {

@@ -6,7 +6,7 @@ use crate::engine::review::Inventory;
 use crate::engine::{Machines, Path, Review, Value};
 use crate::input::surroundings::Home;
 use crate::input::{Chunk, Lines, Surroundings, parse};
-use crate::policy::{Grant, Modes, NamespaceMeta};
+use crate::policy::{Grant, KubernetesVersion, Modes, NamespaceMeta};
 use crate::report::judge::Judge;
 use crate::report::{FileReport, Location};
 
@@ -23,6 +23,8 @@ pub struct Scanner<'a> {
     pub namespace: Option<&'a Arc<NamespaceMeta>>,
     /// The objects that rules may look up beside an object.
     pub inventory: &'a (dyn Fn(&Value) -> Inventory + Sync),
+    /// The release of Kubernetes that they are meant for; none where nobody says.
+    pub kubernetes_version: Option<KubernetesVersion>,
 }
 
 impl Scanner<'_> {
@@ -50,7 +52,10 @@ impl Scanner<'_> {
         report: &mut FileReport,
     ) {
         let (namespace, grants) = self.grants(object);
-        let review = Review::of_file(object.clone(), namespace, (self.inventory)(object));
+        let review = Review {
+            kubernetes_version: self.kubernetes_version,
+            ..Review::of_file(object.clone(), namespace, (self.inventory)(object))
+        };
         let (entries, summary) = self.judge.object(&review, &grants, machines, locate);
         report.summary += summary;
         report.entries.extend(entries);

@@ -22,7 +22,8 @@ use crate::engine::value::Fields;
 use crate::engine::{Machines, ResolvedPolicy, Value};
 use crate::input::paths::STDIN;
 use crate::input::{Chunk, Splitter, Surroundings, parse};
-use crate::policy::NamespaceMeta;
+use crate::policy::kubernetes_version::UnknownVersion;
+use crate::policy::{KubernetesVersion, NamespaceMeta};
 use crate::report::judge::{Judge, asked};
 use crate::report::{EngineVersion, FileReport, JsonReport, Tally};
 use crate::webhook::handlers::App;
@@ -54,6 +55,11 @@ const SCAN: Endpoint = Endpoint {
             Parameter::new("policy", Values::List, "Policies to judge by; recommended if none is named"),
             Parameter::new("rule", Values::List, "Rules to judge by, given by id or another name"),
             Parameter::new("namespace", Values::Text, "Namespace of objects that name none; it must be known"),
+            Parameter::new(
+                "kubernetesVersion",
+                Values::Text,
+                "Release of Kubernetes that the objects are meant for, such as 1.31; the cluster's own if none is named",
+            ),
             Parameter::new("showPassed", Values::Flag, "Whether passes are results, too"),
         ],
         record::PARAMETERS,
@@ -78,6 +84,8 @@ pub struct Asked {
     pub rules: Vec<String>,
     /// The namespace of objects that name none.
     pub namespace: Option<String>,
+    /// The release of Kubernetes that they are meant for; none is the cluster's own.
+    pub kubernetes_version: Option<String>,
     /// Whether passes are results, too.
     pub shows_passed: bool,
 }
@@ -88,6 +96,7 @@ impl Asked {
             policies: query.list("policy").to_vec(),
             rules: query.list("rule").to_vec(),
             namespace: query.text("namespace").map(str::to_owned),
+            kubernetes_version: query.text("kubernetesVersion").map(str::to_owned),
             shows_passed: query.flag("showPassed"),
         }
     }
@@ -101,6 +110,7 @@ pub struct Plan {
     policies: Vec<Arc<ResolvedPolicy>>,
     namespace: Option<Arc<NamespaceMeta>>,
     surroundings: Surroundings,
+    kubernetes_version: Option<KubernetesVersion>,
     shows_passed: bool,
 }
 
@@ -153,6 +163,11 @@ impl Plan {
             let of = if error.0.starts_with("there is no policy") { "policy" } else { "rule" };
             Problem::query(vec![Flaw::of_parameter(of, error.0)])
         };
+        let version = wanted.kubernetes_version.as_deref().map(|text| {
+            let flaw = |error: UnknownVersion| Flaw::of_parameter("kubernetesVersion", error.to_string());
+            text.parse().map_err(|error| Problem::query(vec![flaw(error)]))
+        });
+        let kubernetes_version = version.transpose()?.or(in_force.kubernetes_version);
         let policies = asked(&in_force.bundle, &wanted.policies, &wanted.rules).map_err(flaw)?;
         let mut surroundings = (*in_force.surroundings).clone();
         for namespace in state.app.known_namespaces(&in_force) {
@@ -169,6 +184,7 @@ impl Plan {
             policies,
             namespace: namespace.transpose()?,
             surroundings,
+            kubernetes_version,
             shows_passed: wanted.shows_passed,
             in_force,
         })
@@ -215,6 +231,7 @@ impl Plan {
             surroundings: &self.surroundings,
             namespace: self.namespace.as_ref(),
             inventory: &inventory,
+            kubernetes_version: self.kubernetes_version,
         })
     }
 }

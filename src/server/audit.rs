@@ -107,5 +107,6 @@ fn rules(app: &App) -> Rules {
         policies: in_force.config.audit.policies.clone(),
         limits: patient(in_force.limits),
         judge_owned: in_force.judge_owned,
+        kubernetes_version: in_force.kubernetes_version,
     }
 }

@@ -92,6 +92,8 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let identities = audited.clone().map(Identities::new);
     let (qps, secrets) = (settings.audit_qps.get(), settings.audit_secrets);
     let reader = audited.clone().map(|client| Reader { client, qps, secrets });
+    // The first audit should judge by it; requests are answered meanwhile.
+    let _ = tokio::time::timeout(PATIENCE, know_version(audited.as_ref(), &app)).await;
     let kept = audit::start(&settings, audited, &app, &readiness, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
     let auditor = kept.as_ref().and_then(|kept| kept.auditor.clone()).filter(|_| !has_cluster);
@@ -193,6 +195,18 @@ fn app(settings: &Settings, in_force: InForce, world: World, metrics: Arc<Metric
 
 fn api_limits(settings: &Settings) -> scan::Limits {
     scan::Limits { max_scan_bytes: settings.max_scan_bytes, per_second: settings.api_requests_per_second }
+}
+
+/// Has what is in force know the cluster's release from now on, and waits until it does.
+async fn know_version(client: Option<&Client>, app: &Arc<App>) {
+    let Some(client) = client.cloned() else { return };
+    let app = app.clone();
+    let first = cluster::version::follow(client, move |version| {
+        if app.in_force.know_version(version) {
+            tracing::info!(%version, "judging by the release of the cluster");
+        }
+    });
+    let _ = first.await;
 }
 
 /// Keeps the figures of bundle, cache and queue where metrics are read.

@@ -12,7 +12,7 @@ use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
 use crate::policy::exemption::{ExemptionKind, ExemptionName, Refused, Written};
-use crate::policy::{Exemptions, NamespaceMeta, RuleId};
+use crate::policy::{Exemptions, KubernetesVersion, NamespaceMeta, RuleId};
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
 #[derive(Debug, Clone)]
@@ -29,6 +29,8 @@ pub struct InForce {
     pub judge_owned: bool,
     /// What one rule may cost.
     pub limits: Limits,
+    /// The release of the cluster; none without one, or while it has not said.
+    pub kubernetes_version: Option<KubernetesVersion>,
     /// Largest body that is judged, in bytes.
     pub max_body: usize,
     /// Every setting with where it comes from, as `--print-config` writes it; empty where nobody said.
@@ -45,6 +47,7 @@ impl InForce {
             config: Arc::new(config),
             surroundings: Arc::new(surroundings),
             judge_owned: settings.judge_owned,
+            kubernetes_version: None,
             limits: Limits { time: settings.rule_timeout(), instructions: settings.rule_instructions },
             max_body: settings.max_body_bytes,
             written: Arc::default(),
@@ -80,6 +83,7 @@ impl InForce {
             controllers: &self.config.controllers,
             judge_owned: self.judge_owned,
             limits: self.limits,
+            kubernetes_version: self.kubernetes_version,
         }
     }
 }
@@ -116,6 +120,7 @@ impl Live {
         if !watched.is_empty() {
             next.exempt(&watched);
         }
+        next.kubernetes_version = self.load().kubernetes_version;
         let before = self.current.swap(Arc::new(next));
         self.changes.send_replace(());
         before
@@ -128,6 +133,17 @@ impl Live {
         next.exempt(&exemptions);
         *watched = exemptions;
         self.current.store(Arc::new(next));
+    }
+
+    /// Judges by another release of the cluster, every request that begins from now on; returns whether it is another.
+    pub fn know_version(&self, version: KubernetesVersion) -> bool {
+        let _turn = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.load();
+        if now.kubernetes_version == Some(version) {
+            return false;
+        }
+        self.current.store(Arc::new(InForce { kubernetes_version: Some(version), ..InForce::clone(&now) }));
+        true
     }
 
     /// Returns when exemptions excused something.

@@ -135,6 +135,7 @@ impl Ask {
         let body = serde_json::to_vec(&json!({"request": self.request})).expect("JSON");
         let envelope = Envelope::decode(&body, None).expect("an envelope");
         let reviewer = Reviewer {
+            kubernetes_version: None,
             bundle: &BUNDLE,
             modes: &self.modes,
             exemptions: &Arc::default(),
@@ -254,6 +255,7 @@ fn what_a_controller_makes_is_left_alone_and_a_forged_owner_is_not_one() {
         let body = json!({"request": Ask::create("both", job).set("userInfo", json!({"username": user})).request});
         let envelope = Envelope::decode(&serde_json::to_vec(&body).expect("JSON"), None).expect("an envelope");
         let reviewer = Reviewer {
+            kubernetes_version: None,
             bundle: &BUNDLE,
             modes: &Modes::default(),
             exemptions: &Arc::default(),

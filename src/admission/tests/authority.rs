@@ -231,6 +231,7 @@ fn when_there_is_no_time_left_it_is_told_all_the_same() {
     let limits = Limits { time: Duration::from_millis(200), instructions: 50_000 };
     let exemptions = Arc::default();
     let reviewer = Reviewer {
+        kubernetes_version: None,
         bundle: &BUNDLE,
         modes: &modes,
         exemptions: &exemptions,

@@ -53,6 +53,7 @@ fn no_request_compiles_anything() {
     let (modes, controllers) = (Modes::default(), Controllers::default());
     let exemptions = Arc::default();
     let reviewer = Reviewer {
+        kubernetes_version: None,
         bundle: &bundle,
         modes: &modes,
         exemptions: &exemptions,

@@ -40,6 +40,7 @@ fn app_knowing(world: World, queue: usize, data_dir: &Path, namespace: Namespace
     config.modes.authority.users.insert("ann".into());
     let metrics = Arc::new(Metrics::new());
     let in_force = InForce {
+        kubernetes_version: None,
         bundle: Arc::new(bundle),
         config: Arc::new(config),
         exemptions: Arc::default(),

@@ -41,6 +41,7 @@ fn app(queue: usize) -> Arc<App> {
     let shop = NamespaceMeta { labels, ..NamespaceMeta::named("shop") };
     surroundings.add_namespaces(&BTreeMap::from([("shop".to_owned(), shop)]));
     let in_force = InForce {
+        kubernetes_version: None,
         bundle: Arc::new(bundle),
         config: Arc::new(Config::default()),
         exemptions: Arc::default(),

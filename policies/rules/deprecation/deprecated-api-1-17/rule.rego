@@ -28,10 +28,16 @@
 #   - {version: v1}
 #   differs: >-
 #     What counts is the version that the client sent: the API server may convert the object before it is judged.
+#     Where the release of Kubernetes is known, an API version that it still serves does not fail: it is skipped with
+#     the reason if it is deprecated there.
 package gatepost.rules.deprecated_api_1_17
 
 import data.gatepost.lib.deprecations
 
 violation contains {"message": message, "path": ["apiVersion"]} if {
 	message := deprecations.advice("1.17", input.requestKind)
+}
+
+skip contains {"message": message, "path": ["apiVersion"]} if {
+	message := deprecations.notice("1.17", input.requestKind)
 }
