@@ -8,9 +8,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use gatepost::admission::fixture::reviews;
+use gatepost::engine::kept::looked_up;
 use gatepost::engine::rego::{self, Library};
 use gatepost::engine::review::Needs;
-use gatepost::engine::{Backend, Catalogue, Input, Limits, Machines, Value, parameters};
+use gatepost::engine::{
+    Backend, BackendChoice, Budget, Bundle, Catalogue, Fields as _, Input, Limits, Machines, ProgramCache, Review,
+    Value, judge, parameters,
+};
 use gatepost::policy::{Provenance, Rule};
 use serde_json::{Value as Json, json};
 
@@ -103,6 +107,41 @@ fn finds_nothing_in_what_passes_and_the_snapshot_in_what_fails() {
         let text = serde_json::to_string_pretty(&found).expect("JSON") + "\n";
         check_generated(&file.to_string_lossy(), &text);
     }
+}
+
+#[test]
+fn says_the_same_of_looked_up_objects_that_are_trimmed_to_what_it_reads() {
+    let catalogue = catalogue();
+    let bundle = Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::default()).expect("it compiles");
+    let mut trimmed_something = 0;
+    for compiled in bundle.rules().values().filter(|compiled| !compiled.rule.inventory.is_empty()) {
+        let rule = &compiled.rule;
+        let answers = |review: &Review| {
+            let policy = bundle.policy_of_rules("", std::slice::from_ref(rule));
+            let input = Input::new(review);
+            let checks = bundle.matching(review, input.has_template(), &[&policy]);
+            let budget = Budget { limits: LIMITS, remaining: &|| Duration::from_mins(1) };
+            let said = judge(&input, &checks, &mut Machines::default(), &budget);
+            said.into_iter().map(|said| said.outcome).collect::<Vec<_>>()
+        };
+        let mut judged = 0;
+        for fixture in &rule.fixtures {
+            for review in reviews(rule, &fixture.source.text).expect("a fixture can be read") {
+                let all = bundle.reads();
+                let trim = |(kind, objects): (&String, &Value)| {
+                    let trimmed: Vec<Value> = objects.items().map(|object| looked_up(&all[kind], object)).collect();
+                    (kind.clone(), Value::from(trimmed))
+                };
+                let inventory = review.inventory.iter().map(trim).collect();
+                let trimmed = Review { inventory, ..review.clone() };
+                trimmed_something += usize::from(trimmed.inventory != review.inventory);
+                assert_eq!(answers(&trimmed), answers(&review), "{}", fixture.source.file);
+                judged += 1;
+            }
+        }
+        assert!(judged > 0, "{}", rule.id);
+    }
+    assert!(trimmed_something > 0, "no fixture has more than what is read");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Reading what judges: namespaces, and the objects that rules look up.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use super::list::{Extent, FIRST_PAGE, Page, PageError, Reached};
 use super::pass::Pass;
 use super::scope::{Looked, World};
 use super::sink::Sink;
-use crate::engine::value::ObjectBuilder;
+use crate::engine::kept::{Kept, looked_up};
 use crate::engine::{Fields as _, Value, json};
 use crate::policy::NamespaceMeta;
 
@@ -39,16 +39,14 @@ impl<S: Sink> Pass<'_, S> {
                 None
             }
         };
-        let rules = self.rules.bundle.rules().values().filter(|rule| !rule.rule.inventory.is_empty());
-        let names: HashSet<&String> = rules.flat_map(|rule| &rule.rule.inventory).collect();
         let mut looked = Looked::new();
-        for name in names {
-            let Some(listed) = kinds.iter().find(|listed| listed.name() == **name) else {
+        for (name, kept) in &self.rules.bundle.reads() {
+            let Some(listed) = kinds.iter().find(|listed| listed.name() == *name) else {
                 // Not served: there are none.
                 looked.insert(name.clone(), HashMap::new());
                 continue;
             };
-            match self.looked(listed).await {
+            match self.looked(listed, kept).await {
                 Ok(objects) => {
                     looked.insert(name.clone(), objects);
                 }
@@ -77,14 +75,14 @@ impl<S: Sink> Pass<'_, S> {
         Ok(found)
     }
 
-    async fn looked(&self, listed: &Listed) -> Result<HashMap<String, Vec<Value>>, String> {
+    async fn looked(&self, listed: &Listed, kept: &Kept) -> Result<HashMap<String, Vec<Value>>, String> {
         let mut found: HashMap<String, BTreeMap<String, Value>> = HashMap::new();
         self.each((&listed.url(), Extent::Whole), |item| {
             let object = json::parse(item).map_err(words)?;
             let text =
                 |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default().to_owned();
             let (namespace, name) = (text("namespace"), text("name"));
-            found.entry(namespace).or_default().insert(name, slim(&object));
+            found.entry(namespace).or_default().insert(name, looked_up(kept, &object));
             Ok(())
         })
         .await?;
@@ -127,11 +125,4 @@ impl<S: Sink> Pass<'_, S> {
 #[allow(clippy::needless_pass_by_value, reason = "handed to map_err, which gives it away")]
 fn words(error: serde_json::Error) -> String {
     error.to_string()
-}
-
-/// Returns an object as the watch at admission keeps it: without who wrote which of its fields.
-fn slim(object: &Value) -> Value {
-    let Some(metadata) = object.field("metadata") else { return object.clone() };
-    let metadata = ObjectBuilder::from_value(metadata).without("managedFields").build();
-    ObjectBuilder::from_value(object).set(&"metadata".into(), metadata).build()
 }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::config::Config;
 use crate::engine::review::Inventory;
-use crate::engine::{Bundle, Fields as _, Limits, ResolvedPolicy, Value};
+use crate::engine::{Bundle, Limits, ResolvedPolicy, Value};
 use crate::policy::{Exemptions, Grant, KubernetesVersion, Mode, NamespaceMeta};
 use crate::store::Enforcing;
 
@@ -197,10 +197,8 @@ impl World {
         }
         for (kind, objects) in inventory {
             kind.hash(&mut hash);
-            for object in objects.items() {
-                let version = |key| object.at(&["metadata", key]).and_then(|text| text.as_text());
-                (version("name"), version("uid"), version("resourceVersion")).hash(&mut hash);
-            }
+            // Only what rules read of them is there: what else changes has nothing judged again.
+            objects.to_string().hash(&mut hash);
         }
         hash.finish()
     }

@@ -21,7 +21,7 @@ use super::scope::Rules;
 use super::sink::{Present, Sink, Tally};
 use super::{Memory, sink};
 use crate::config::Config;
-use crate::engine::{Bundle, Catalogue, Limits, ProgramCache};
+use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use crate::policy::{Exemption, ExemptionTerms, Exemptions, KubernetesVersion, Source};
 use crate::store::{AuditState, Stored};
 use crate::telemetry::audit::Cost;
@@ -281,6 +281,40 @@ async fn another_release_of_the_cluster_has_everything_judged_again() {
     for (minor, evaluated) in [(30, 2), (30, 0), (31, 2), (31, 0)] {
         let outcome = run(client(answers()).0, &of(minor), &mut memory, &mut notes).await;
         assert_eq!(outcome.evaluated, evaluated, "1.{minor}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_rule_reads_of_looked_up_objects_has_nothing_judged_again() {
+    let rule = RULE.replace("#   fix: F\n", "#   fix: F\n#   inventory: [core/ConfigMap]\n")
+        + "violation contains {\"message\": \"switched off\", \"path\": []} if {\n\
+         \tsome map in input.inventory[\"core/ConfigMap\"]\n\tmap.data.off == \"true\"\n}\n";
+    let files = vec![Source::new("own/rule.rego", rule), Source::new("strict.yaml", POLICY)];
+    let bundle = Bundle::build(Catalogue::read(&[files]).unwrap(), &ProgramCache::default(), BackendChoice::default());
+    let rules = Rules { bundle: Arc::new(bundle.unwrap()), ..rules() };
+    let map = |version: &str, data: Json| {
+        let metadata = json!({"name": "switches", "namespace": "shop", "uid": "m", "resourceVersion": version});
+        json!({"metadata": metadata, "data": data})
+    };
+    let answers = |map: Json| {
+        let mut answers = cluster(vec![("", page(&[pod("a", "x:1"), pod("b", "x:1")], ""))]);
+        let resources = answers.get_mut("/api/v1").unwrap()[0].1["resources"].as_array_mut().unwrap();
+        resources.push(json!({"name": "configmaps", "singularName": "", "kind": "ConfigMap", "namespaced": true,
+            "verbs": ["list", "watch"]}));
+        answers.insert("/api/v1/configmaps".into(), vec![page(&[map], "")]);
+        answers
+    };
+    let (mut memory, mut notes) = (Memory::default(), Notes::default());
+    for (map, evaluated, failing) in [
+        // The ConfigMap itself is judged as often as it changes.
+        (map("1", json!({"off": "false", "other": "1"})), 3, 0),
+        (map("2", json!({"off": "false", "other": "2", "more": "3"})), 1, 0),
+        (map("3", json!({"off": "true", "other": "2"})), 3, 2),
+        (map("4", json!({"off": "true"})), 1, 0),
+    ] {
+        notes.failing.clear();
+        let outcome = run(client(answers(map.clone())).0, &rules, &mut memory, &mut notes).await;
+        assert_eq!((outcome.evaluated, notes.failing.len()), (evaluated, failing), "{map}: {:?}", outcome.unread);
     }
 }
 

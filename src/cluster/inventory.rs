@@ -1,6 +1,6 @@
 //! Objects that rules look up (autoscalers, limit ranges), kept by watches of just the kinds that rules name.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -15,6 +15,8 @@ use kube::{Api, Client, discovery};
 use tokio::task::AbortHandle;
 
 use crate::engine::Value;
+use crate::engine::kept::{Kept, looked_up};
+use crate::engine::reads::Reads;
 use crate::engine::review::Inventory;
 
 /// How long to wait before a kind that the cluster does not serve is looked for again.
@@ -23,7 +25,7 @@ const MISSING_KIND: Duration = Duration::from_mins(1);
 /// How long to wait after a failed look-up.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Objects of one kind, by namespace and name.
+/// Objects of one kind, trimmed to what rules read, by namespace and name.
 type Objects = HashMap<String, BTreeMap<String, Value>>;
 
 /// Watched objects, by `apiGroup/Kind`.
@@ -37,6 +39,7 @@ pub struct InventoryWatch {
 /// One kind that is watched.
 struct Watched {
     number: u64,
+    kept: Kept,
     task: AbortHandle,
     /// None until the first list has come.
     objects: Option<Objects>,
@@ -53,27 +56,33 @@ impl Drop for Watched {
 struct Watch<'a> {
     kind: &'a str,
     number: u64,
+    kept: &'a Kept,
 }
 
 impl InventoryWatch {
-    /// Starts one watch for each kind, given as `apiGroup/Kind` (`core` for the core group).
-    pub fn start(client: &Client, kinds: &BTreeSet<String>) -> Arc<Self> {
+    /// Starts one watch for each kind, given as `apiGroup/Kind` (`core` for the core group) with what is kept of its
+    /// objects.
+    pub fn start(client: &Client, kinds: &Reads) -> Arc<Self> {
         let inventory =
             Arc::new(Self { client: client.clone(), kinds: RwLock::default(), started: AtomicU64::default() });
         inventory.follow(kinds);
         inventory
     }
 
-    /// Watches exactly these kinds from now on: starts what is new, ends and forgets what is not among them.
-    pub fn follow(self: &Arc<Self>, kinds: &BTreeSet<String>) {
+    /// Watches exactly these kinds from now on: starts what is new, ends and forgets what is not among them. A kind of
+    /// which more is kept than before is listed anew; until that list has come, its objects are known as they were.
+    pub fn follow(self: &Arc<Self>, kinds: &Reads) {
         let mut watched = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
-        watched.retain(|kind, _| kinds.contains(kind));
-        for kind in kinds {
-            watched.entry(kind.clone()).or_insert_with(|| {
-                let number = self.started.fetch_add(1, Ordering::Relaxed);
-                let task = tokio::spawn(self.clone().watch(kind.clone(), number)).abort_handle();
-                Watched { number, task, objects: None }
-            });
+        watched.retain(|kind, _| kinds.contains_key(kind));
+        for (kind, kept) in kinds {
+            let known = watched.get_mut(kind);
+            if known.as_ref().is_some_and(|known| known.kept.covers(kept)) {
+                continue;
+            }
+            let objects = known.and_then(|known| known.objects.take());
+            let number = self.started.fetch_add(1, Ordering::Relaxed);
+            let task = tokio::spawn(self.clone().watch(kind.clone(), kept.clone(), number)).abort_handle();
+            watched.insert(kind.clone(), Watched { number, kept: kept.clone(), task, objects });
         }
     }
 
@@ -88,8 +97,8 @@ impl InventoryWatch {
         kinds.iter().filter_map(known).map(|(kind, objects)| (kind, Value::from(objects))).collect()
     }
 
-    async fn watch(self: Arc<Self>, kind: String, number: u64) {
-        let watch = Watch { kind: &kind, number };
+    async fn watch(self: Arc<Self>, kind: String, kept: Kept, number: u64) {
+        let watch = Watch { kind: &kind, number, kept: &kept };
         let (group, name) = kind.split_once('/').unwrap_or(("", &kind));
         let group = if group == "core" { "" } else { group };
         loop {
@@ -113,9 +122,11 @@ impl InventoryWatch {
         loop {
             match events.try_next().await {
                 Ok(Some(Event::Init)) => listed = Objects::new(),
-                Ok(Some(Event::InitApply(object))) => insert(&mut listed, &object),
+                Ok(Some(Event::InitApply(object))) => insert(&mut listed, &object, watch.kept),
                 Ok(Some(Event::InitDone)) => self.change(watch, |objects| *objects = std::mem::take(&mut listed)),
-                Ok(Some(Event::Apply(object))) => self.change(watch, |objects| insert(objects, &object)),
+                Ok(Some(Event::Apply(object))) => {
+                    self.change(watch, |objects| insert(objects, &object, watch.kept));
+                }
                 Ok(Some(Event::Delete(object))) => self.change(watch, |objects| {
                     let (namespace, name) = key(&object);
                     if let Some(named) = objects.get_mut(&namespace) {
@@ -152,12 +163,10 @@ fn key(object: &DynamicObject) -> (String, String) {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
 }
 
-fn insert(objects: &mut Objects, object: &DynamicObject) {
+fn insert(objects: &mut Objects, object: &DynamicObject, kept: &Kept) {
     let (namespace, name) = key(object);
-    let mut slim = object.clone();
-    slim.metadata.managed_fields = None;
-    if let Ok(value) = serde_json::to_value(&slim) {
-        objects.entry(namespace).or_default().insert(name, Value::from(value));
+    if let Ok(value) = serde_json::to_value(object) {
+        objects.entry(namespace).or_default().insert(name, looked_up(kept, &Value::from(value)));
     }
 }
 

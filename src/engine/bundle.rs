@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::catalogue::{Catalogue, CatalogueError, Fault};
 use super::compiled::{BackendChoice, CompiledRule, ProgramCache, compile_all, default_parameters};
 use super::parameters;
+use super::reads::Reads;
 use super::rego::Value;
 use super::review::{Needs, Review};
 use crate::policy::kinds::{CONTROLLERS, KindSelector};
@@ -142,6 +143,15 @@ impl Bundle {
     /// Returns every compiled rule by id.
     pub fn rules(&self) -> &BTreeMap<RuleId, Arc<CompiledRule>> {
         &self.rules
+    }
+
+    /// Returns what rules read of the objects that they look up, by `apiGroup/Kind`.
+    pub fn reads(&self) -> Reads {
+        let mut all = Reads::new();
+        for (kind, kept) in self.rules.values().flat_map(|rule| &rule.reads) {
+            all.entry(kind.clone()).or_default().join(kept);
+        }
+        all
     }
 
     /// Returns every check.

@@ -8,6 +8,7 @@ use moka::sync::Cache;
 
 use super::catalogue::{Catalogue, Fault};
 use super::parameters;
+use super::reads::{self, Reads};
 use super::rego::{self, Backend, CompileError, EvalError, Library, Limits, Machines, Program, Value};
 use super::repeat::{Standings, Watch};
 use super::review::{Input, Needs, Review};
@@ -23,6 +24,8 @@ pub struct CompiledRule {
     pub digest: String,
     /// What trying its fixtures showed, if that was done.
     pub verdict: Option<Verdict>,
+    /// What it reads of the objects that it looks up, by `apiGroup/Kind`.
+    pub reads: Reads,
     pub(super) uses_strings: bool,
     pub(super) watch: Option<Watch>,
     program: Arc<Program>,
@@ -173,13 +176,26 @@ impl Compile<'_> {
         };
         let program = self.cache.get(&digest, self.library, self.rule, backend)?;
         smoke_test(self.rule, &program)?;
-        let uses_strings = self.catalogue.uses_strings(self.rule);
-        let compiled =
-            CompiledRule { rule: self.rule.clone(), digest, verdict: None, uses_strings, watch: None, program };
+        let compiled = CompiledRule {
+            rule: self.rule.clone(),
+            digest,
+            verdict: None,
+            reads: self.reads()?,
+            uses_strings: self.catalogue.uses_strings(self.rule),
+            watch: None,
+            program,
+        };
         Ok(match choice {
             BackendChoice::Tried(trial) if self.rule.provenance == Provenance::User => self.try_on_vm(compiled, trial),
             _ => compiled,
         })
+    }
+
+    fn reads(self) -> Result<Reads, CompileError> {
+        if self.rule.inventory.is_empty() {
+            return Ok(Reads::new());
+        }
+        Ok(reads::reads(&rego::parsed(self.library, &self.rule.source)?, &self.rule.inventory))
     }
 
     /// Lets a user's rule, which stands on the interpreter, onto the VM if its fixtures agree.

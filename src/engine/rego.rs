@@ -15,6 +15,9 @@ use regorus::rvm::{Program as VmProgram, RegoVM};
 use regorus::utils::limits::{ExecutionTimerConfig, monotonic_now};
 use regorus::{CompiledPolicy, Engine, LimitError};
 
+/// Modules as they are parsed, for those who read them without running them.
+pub(super) use regorus::unstable as ast;
+
 pub use regorus::Value;
 
 use super::lint;
@@ -222,6 +225,13 @@ pub fn compile(library: &Library, module: &Source, backend: Backend) -> Result<P
         }
     };
     Ok(Program { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), violation, skip, code })
+}
+
+/// Parses a module and returns it with the shared ones.
+pub(super) fn parsed(library: &Library, module: &Source) -> Result<Vec<ast::Ref<ast::Module>>, CompileError> {
+    let mut engine = library.engine.clone();
+    add(&mut engine, module)?;
+    Ok(engine.get_modules().clone())
 }
 
 /// The interpreter finds a call of an unknown function only when it comes to it; the VM's compiler finds it at once.

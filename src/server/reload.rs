@@ -3,7 +3,6 @@
 //!
 //! It looks at contents, since a mounted ConfigMap is exchanged by symbolic link, which a watch on files does not see.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,12 +16,13 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::files::{self, Addresses};
-use super::load::{Contents, Fault, Fingerprint, LoadError, inventory_kinds};
+use super::load::{Contents, Fault, Fingerprint, LoadError};
 use super::{bundle, in_use};
 use crate::audit::Desk;
 use crate::background;
 use crate::cluster::registration::deletions;
 use crate::config::{Layers, Settings, Value};
+use crate::engine::reads::Reads;
 use crate::engine::{Bundle, ProgramCache};
 use crate::telemetry::reloads::Reloaded;
 use crate::webhook::handlers::{App, World};
@@ -211,14 +211,18 @@ impl Watch {
 
     fn apply(&mut self, fingerprint: Fingerprint, contents: &Contents, next: InForce) {
         let app = self.reloader.app.clone();
-        let kinds = inventory_kinds(&next.bundle);
         let before = app.in_force.load();
         // What all requests may hold in memory is set at the start, and one must fit into it.
         let next = InForce { max_body: before.max_body, ..next };
         // Watches of new kinds begin before the rules that look there, and those of others end after them.
-        self.watch_inventory(&inventory_kinds(&before.bundle).union(&kinds).cloned().collect());
+        let reads = next.bundle.reads();
+        let mut both = before.bundle.reads();
+        for (kind, kept) in &reads {
+            both.entry(kind.clone()).or_default().join(kept);
+        }
+        self.watch_inventory(&both);
         self.retired.push(app.in_force.replace(next));
-        self.watch_inventory(&kinds);
+        self.watch_inventory(&reads);
         self.in_force = fingerprint;
         if std::mem::replace(&mut self.manifests, contents.manifests()) != contents.manifests() {
             self.reloader.auditor.iter().for_each(Desk::tell_of_change);
@@ -270,7 +274,7 @@ impl Watch {
         self.reloader.readiness.note(PART, refused.chain(self.restart.iter().cloned()).collect());
     }
 
-    fn watch_inventory(&self, kinds: &BTreeSet<String>) {
+    fn watch_inventory(&self, kinds: &Reads) {
         if let World::Cluster { inventory, .. } = &self.reloader.app.world {
             let _runtime = self.runtime.enter();
             inventory.follow(kinds);

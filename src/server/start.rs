@@ -17,7 +17,7 @@ use super::certificates::Certificates;
 use super::descriptors;
 use super::exemptions;
 use super::files::{self, Addresses, Shown};
-use super::load::{Contents, inventory_kinds};
+use super::load::Contents;
 use super::reload::{self, Reloader};
 use super::{Given, ServeError, bundle, outbox, registration};
 use crate::audit::ahead::Reader;
@@ -253,7 +253,7 @@ fn world(client: Option<Client>, bundle: &Bundle, readiness: &Arc<Readiness>) ->
     let namespaces = Arc::new(Namespaces::new(client.clone()));
     let (watched, ready) = (namespaces.clone(), readiness.clone());
     tokio::spawn(async move { watched.watch(|| ready.set(Condition::Namespaces, true)).await });
-    let inventory = InventoryWatch::start(&client, &inventory_kinds(bundle));
+    let inventory = InventoryWatch::start(&client, &bundle.reads());
     World::Cluster { namespaces, inventory, access: Arc::new(Access::new(client)) }
 }
 

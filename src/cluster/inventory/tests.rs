@@ -29,8 +29,8 @@ fn client() -> Client {
     Client::new(router, "default")
 }
 
-fn kinds(kinds: &[&str]) -> BTreeSet<String> {
-    kinds.iter().map(|kind| (*kind).to_owned()).collect()
+fn kinds(kinds: &[&str]) -> Reads {
+    kinds.iter().map(|kind| ((*kind).to_owned(), Kept::whole())).collect()
 }
 
 /// Returns the kinds that are known for `shop`.

@@ -8,6 +8,7 @@ mod images;
 mod index;
 mod input;
 mod language;
+mod reads;
 mod secrets;
 mod trial;
 

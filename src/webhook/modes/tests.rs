@@ -1,6 +1,6 @@
 //! The endpoint as a whole, where the answer hangs on who asks; without sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ fn cluster(allowed: bool, after: Duration) -> World {
     let client = Client::new(reviews, "default");
     World::Cluster {
         namespaces: Arc::new(Namespaces::new(client.clone())),
-        inventory: InventoryWatch::start(&client, &BTreeSet::new()),
+        inventory: InventoryWatch::start(&client, &BTreeMap::new()),
         access: Arc::new(Access::new(client)),
     }
 }
