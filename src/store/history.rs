@@ -168,9 +168,13 @@ pub(super) async fn judged(session: &mut dyn Session) -> Stored<Vec<String>> {
     select.rows(session, "ORDER BY namespace").await?.into_iter().map(|row| row.cells().text()).collect()
 }
 
-/// Lets go of what a later count stands in place of, for every audit that stays.
-pub(super) async fn prune(session: &mut dyn Session, before: Param) -> Stored<()> {
+/// Lets go of what a later count stands in place of, for every audit that stays, at most so many rows; returns how many.
+pub(super) async fn prune(session: &mut dyn Session, before: Param, at_once: u64) -> Stored<u64> {
     let ended = "<= (SELECT MAX(a.id) FROM audit AS a WHERE a.cluster = open_count.cluster AND a.finished < $1)";
-    let sql = format!("DELETE FROM open_count WHERE audit < {}", latest(ended));
-    session.run(&sql, vec![before]).await.map(drop)
+    let key = "cluster, namespace, rule, gravity, audit";
+    let sql = format!(
+        "DELETE FROM open_count WHERE ({key}) IN (SELECT {key} FROM open_count WHERE audit < {} LIMIT {at_once})",
+        latest(ended)
+    );
+    session.run(&sql, vec![before]).await
 }

@@ -21,26 +21,28 @@ pub(super) enum Step {
     Findings,
     Checks,
     Counts,
+    History,
     Audits,
     Modes,
 }
 
 impl Step {
     /// In the order in which they are taken.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Decisions,
         Self::Batches,
         Self::Memories,
         Self::Findings,
         Self::Checks,
         Self::Counts,
+        Self::History,
         Self::Audits,
         Self::Modes,
     ];
 
     /// Takes one step; returns whether more of the kind may be left.
     pub(super) async fn take(self, session: &mut dyn Session, retention: Retention, now: Timestamp) -> Stored<bool> {
-        let history = retention.history_before;
+        let before = retention.history_before;
         match self {
             Self::Decisions => delete(session, ("decision", "uid", "decided"), retention.decisions_before).await,
             Self::Batches => {
@@ -51,11 +53,12 @@ impl Step {
                 session.run(&sql, vec![retention.decisions_before.into()]).await.map(|gone| gone == AT_ONCE)
             }
             Self::Memories => delete(session, ("brought_in", "id", "brought_at"), earlier(now, REMEMBERED)).await,
-            Self::Findings => findings(session, history).await,
-            Self::Checks => delete(session, ("judged", "id", "judged"), history).await,
-            Self::Counts => counts(session, history).await,
-            Self::Audits => delete(session, ("audit", "id", "finished"), history).await,
-            Self::Modes => delete(session, ("mode_change", "id", "changed"), history).await,
+            Self::Findings => findings(session, before).await,
+            Self::Checks => delete(session, ("judged", "id", "judged"), before).await,
+            Self::Counts => counts(session, before).await,
+            Self::History => history::prune(session, before.into(), AT_ONCE).await.map(|gone| gone == AT_ONCE),
+            Self::Audits => delete(session, ("audit", "id", "finished"), before).await,
+            Self::Modes => delete(session, ("mode_change", "id", "changed"), before).await,
         }
     }
 }
@@ -95,7 +98,6 @@ async fn counts(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
     if session.run(&sql, vec![before.into()]).await? == AT_ONCE {
         return Ok(true);
     }
-    history::prune(session, before.into()).await?;
     session.run("DELETE FROM finding_count WHERE findings <= 0", Vec::new()).await.map(|_| false)
 }
 

@@ -6,6 +6,7 @@ mod server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
@@ -127,6 +128,7 @@ on_both! {
     changes_of_modes_are_a_history_by_namespace,
     what_is_too_old_goes_and_what_stands_stays,
     letting_go_of_much_keeps_no_other_writer_waiting,
+    what_was_open_goes_in_steps_where_later_counts_stand_in_its_place,
     a_newer_store_is_refused_in_words_and_left_as_it_is,
     several_may_open_it_at_once_and_write,
 }
@@ -794,6 +796,42 @@ async fn letting_go_of_much_keeps_no_other_writer_waiting(kept: Kept) {
     assert!(written > 5, "{written}");
     let left = store.decisions(&query(Filter::default())).await.unwrap().items;
     assert_eq!(left.iter().map(|decision| decision.uid.as_str()).collect::<Vec<_>>(), ["new"]);
+}
+
+/// Counts transactions that write.
+#[derive(Debug, Default)]
+struct Writes(AtomicU32);
+
+impl Observer for Writes {
+    fn observe(&self, operation: Operation, _: Duration, _: bool) {
+        self.0.fetch_add(u32::from(operation == Operation::Write), Ordering::Relaxed);
+    }
+}
+
+async fn what_was_open_goes_in_steps_where_later_counts_stand_in_its_place(kept: Kept) {
+    for minute in [0, 2] {
+        let mut audit = kept.store.begin_audit("main", Trigger::Schedule, "p", at(minute)).await.unwrap();
+        (audit.state, audit.finished) = (AuditState::Complete, Some(at(minute + 1)));
+        kept.store.end_audit(&audit, &[], &[]).await.unwrap();
+        if minute == 0 {
+            // The second audit finds nothing of it any more, and writes as many rows.
+            kept.run(
+                "INSERT INTO open_count (cluster, namespace, rule, gravity, audit, standing, opened, fixed) \
+                 WITH RECURSIVE number (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM number WHERE n < 4500) \
+                 SELECT 'main', 'ns-' || n, 'r', 1, 1, 1, 0, 0 FROM number",
+            )
+            .await;
+        }
+    }
+    let writes = Arc::new(Writes::default());
+    let store = open_observed(kept.directory.path(), kept.remote.clone(), writes.clone()).await.unwrap();
+    store.prune(Retention { decisions_before: at(0), history_before: at(1) }).await.unwrap();
+    assert_eq!(kept.number("SELECT COUNT(*) FROM open_count").await, 9000, "the second audit has not ended by then");
+    let idle = writes.0.swap(0, Ordering::Relaxed);
+    store.prune(Retention { decisions_before: at(0), history_before: at(9) }).await.unwrap();
+    assert_eq!(kept.number("SELECT COUNT(*) FROM open_count WHERE audit = 2").await, 4500);
+    assert_eq!(kept.number("SELECT COUNT(*) FROM open_count").await, 4500);
+    assert_eq!(writes.0.load(Ordering::Relaxed), idle + 2, "2,000 rows, 2,000 and the rest");
 }
 
 async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Kept) {
