@@ -37,6 +37,14 @@ const REPORTER: &str = "gatepost.dev/audit";
 const VIOLATION: &str = "PolicyViolation";
 const SUMMARY: &str = "PolicyViolations";
 
+/// Under which name the store keeps up to when Events have been written: no target of notifications has a slash.
+fn target(cluster: &str) -> String {
+    format!("events/{cluster}")
+}
+
+/// The event that is kept there.
+const TOLD: &str = "found";
+
 /// What the writer of Events is given.
 pub struct Given {
     /// The cluster.
@@ -57,8 +65,6 @@ pub struct Given {
 pub struct Writer {
     given: Given,
     pace: Interval,
-    /// Up to when what came has been told; none until an audit has ended.
-    told: Option<Timestamp>,
 }
 
 /// An Event to be written.
@@ -92,7 +98,7 @@ impl Writer {
     pub fn new(given: Given) -> Self {
         let mut pace = interval(Duration::from_secs(1) / RATE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { given, pace, told: None }
+        Self { given, pace }
     }
 
     /// Writes after each audit, until the process stops.
@@ -103,7 +109,9 @@ impl Writer {
     /// Writes what came since the audit before; of the very first one only how much that is.
     async fn write(&mut self, audit: &Audit) -> Stored<Tally> {
         let until = audit.finished.unwrap_or(audit.started);
-        let after = match self.told {
+        let target = target(&self.given.cluster);
+        // What came in is told once, whichever process found it: one that ends before it has told it leaves it to the next.
+        let after = match self.given.store.notified(&target).await?.remove(TOLD) {
             Some(told) => Some(told),
             None => self.before(audit).await?,
         };
@@ -136,7 +144,7 @@ impl Writer {
             }
         }
         self.put_all(wanted, &mut tally).await;
-        self.told = Some(until);
+        self.given.store.set_notified(&target, TOLD, until).await?;
         Ok(tally)
     }
 

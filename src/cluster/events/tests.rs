@@ -131,6 +131,29 @@ impl Scene {
         std::mem::take(&mut *self.events.lock().unwrap()).into_iter().map(of).collect()
     }
 
+    /// Returns what writes in the next process.
+    fn another(&self) -> Writer {
+        let Given { client, cluster, store, home, most, metrics } = &self.writer.given;
+        Writer::new(Given {
+            client: client.clone(),
+            cluster: cluster.clone(),
+            store: store.clone(),
+            home: home.clone(),
+            most: *most,
+            metrics: metrics.clone(),
+        })
+    }
+
+    /// Has an audit find something, and the process end before anything is told of it.
+    async fn found_and_killed(&mut self, found: &[Finding]) {
+        let store = &self.writer.given.store;
+        let mut audit = store.begin_audit("", Trigger::Schedule, "p", Timestamp::now()).await.unwrap();
+        store.change("", Changes { put: found.to_vec(), ..Changes::default() }, Timestamp::now()).await.unwrap();
+        (audit.state, audit.finished) = (AuditState::Complete, Some(Timestamp::now()));
+        store.end_audit(&audit, &[], &[]).await.unwrap();
+        self.writer = self.another();
+    }
+
     fn counted(&self, outcome: Outcome) -> u64 {
         self.writer.given.metrics.counted(outcome)
     }
@@ -162,8 +185,17 @@ async fn the_first_audit_is_one_event_and_later_ones_tell_what_is_new_once() {
     assert!(["root (high): is wrong", "tag (high): is wrong"].iter().all(|rule| told[2].contains(rule)), "{told:?}");
     assert_eq!(scene.audited(&[]).await, Vec::<String>::new());
     assert_eq!(scene.counted(Outcome::Written), 4);
-    scene.writer.told = None;
+    scene.writer = scene.another();
     assert_eq!(scene.audited(&[]).await, Vec::<String>::new(), "a process that begins anew tells nothing again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_had_found_when_it_died_is_told_by_the_next() {
+    let mut scene = Scene::new(10, "none").await;
+    scene.audited(&[]).await;
+    scene.found_and_killed(&[finding("other", "tag", Action::Warn)]).await;
+    assert_eq!(scene.audited(&[]).await, ["shop Deployment/other: 1 new violation: tag (high): is wrong"]);
+    assert_eq!(scene.audited(&[]).await, Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
