@@ -39,8 +39,9 @@ fn of_module(module: &Module, read: &mut Kept) {
     for import in &module.imports {
         let places = imported.value(&import.refr);
         let last = match import.refr.as_ref() {
-            Expr::RefDot { field: (_, Value::String(name)), .. } => name.to_string(),
-            Expr::Var { value: Value::String(name), .. } => name.to_string(),
+            Expr::RefDot { field: (_, Value::String(name)), .. } | Expr::Var { value: Value::String(name), .. } => {
+                name.to_string()
+            }
             _ => String::new(),
         };
         let name = import.r#as.as_ref().map_or(last, |name| name.text().to_owned());
@@ -92,7 +93,9 @@ impl Sight<'_> {
             }
             RuleHead::Set { refr, key, .. } => {
                 self.value(refr);
-                key.iter().for_each(|key| self.whole(key));
+                if let Some(key) = key {
+                    self.whole(key);
+                }
             }
             // What is handed to a function counts as read where it is called.
             RuleHead::Func { assign, .. } => self.given(assign.as_ref()),
@@ -100,7 +103,9 @@ impl Sight<'_> {
     }
 
     fn given(&mut self, assign: Option<&RuleAssign>) {
-        assign.iter().for_each(|assign| self.whole(&assign.value));
+        if let Some(assign) = assign {
+            self.whole(&assign.value);
+        }
     }
 
     fn query(&mut self, query: &Query) {
@@ -114,7 +119,9 @@ impl Sight<'_> {
             Literal::SomeVars { .. } => {}
             Literal::SomeIn { key, value, collection, .. } => {
                 let items = self.step(collection, &Step::Each);
-                key.iter().for_each(|key| self.bind(key, &BTreeSet::new()));
+                if let Some(key) = key {
+                    self.bind(key, &BTreeSet::new());
+                }
                 self.bind(value, &items);
             }
             Literal::Every { value, domain, query, .. } => {
@@ -202,7 +209,9 @@ impl Sight<'_> {
             }
             Expr::Call { fcn, params, .. } => {
                 self.value(fcn);
-                params.iter().for_each(|param| self.whole(param));
+                for param in params {
+                    self.whole(param);
+                }
             }
             Expr::UnaryExpr { expr, .. } => self.whole(expr),
             Expr::BinExpr { lhs, rhs, .. }
@@ -229,7 +238,9 @@ impl Sight<'_> {
         if let Expr::Var { value: Value::String(name), .. } = pattern.as_ref() {
             return self.name(name, places);
         }
-        places.iter().for_each(|place| self.read.keep(place, true));
+        for place in places {
+            self.read.keep(place, true);
+        }
         self.whole(pattern);
     }
 
