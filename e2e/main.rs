@@ -56,5 +56,6 @@ mod resilience;
 mod scanner;
 mod thousands;
 mod tunnel;
+mod turns;
 mod updates;
 mod version;

@@ -30,3 +30,4 @@ mod scan;
 mod shape;
 mod support;
 mod traces;
+mod unopened;

@@ -47,6 +47,8 @@ pub struct Auditor {
     pub threads: usize,
     /// Counts what that costs the API server.
     pub cost: Cost,
+    /// Whether it is this process's turn: of several on one store, one audits.
+    pub turn: watch::Receiver<bool>,
 }
 
 /// What others may ask of an [`Auditor`].
@@ -56,6 +58,7 @@ pub struct Desk {
     progress: watch::Receiver<Progress>,
     running: Arc<AtomicBool>,
     under_way: UnderWay,
+    turn: watch::Receiver<bool>,
 }
 
 /// The audit that is under way, and what ends it before its time.
@@ -78,10 +81,16 @@ impl UnderWay {
     }
 }
 
-/// An audit is under way, or about to begin.
+/// Why no audit begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an audit is under way")]
-pub struct Busy;
+pub enum NotNow {
+    /// One is under way, or about to begin.
+    #[error("an audit is under way")]
+    Busy,
+    /// It is another's turn.
+    #[error("another process with this store audits: this one waits for its turn")]
+    Elsewhere,
+}
 
 impl Desk {
     /// Returns the desk of nobody: nothing is under way, and nothing begins.
@@ -89,7 +98,8 @@ impl Desk {
     pub(crate) fn idle() -> Self {
         let (asks, _) = mpsc::channel(1);
         let (_, progress) = watch::channel(Progress::default());
-        Self { asks, progress, running: Arc::default(), under_way: UnderWay::default() }
+        let (_, turn) = watch::channel(true);
+        Self { asks, progress, running: Arc::default(), under_way: UnderWay::default(), turn }
     }
 
     /// Returns the desk of an auditor whose audit of this number is under way, and what is told when it is cancelled.
@@ -101,11 +111,19 @@ impl Desk {
     }
 
     /// Has an audit begin at once.
-    pub fn ask(&self) -> Result<(), Busy> {
-        if self.running.load(Ordering::Acquire) {
-            return Err(Busy);
+    pub fn ask(&self) -> Result<(), NotNow> {
+        if !self.has_turn() {
+            return Err(NotNow::Elsewhere);
         }
-        self.asks.try_send(Trigger::Request).map_err(|_| Busy)
+        if self.running.load(Ordering::Acquire) {
+            return Err(NotNow::Busy);
+        }
+        self.asks.try_send(Trigger::Request).map_err(|_| NotNow::Busy)
+    }
+
+    /// Returns whether it is this process that audits.
+    pub fn has_turn(&self) -> bool {
+        *self.turn.borrow()
     }
 
     /// Has an audit begin because what is audited has changed: at once, or after the one that is under way.
@@ -143,7 +161,8 @@ impl Auditor {
         let (progress, told) = watch::channel(Progress::default());
         let running = Arc::new(AtomicBool::new(true));
         let under_way = UnderWay::default();
-        let desk = Desk { asks, progress: told, running: running.clone(), under_way: under_way.clone() };
+        let turn = self.turn.clone();
+        let desk = Desk { asks, progress: told, running: running.clone(), under_way: under_way.clone(), turn };
         tokio::spawn(self.run(asked, progress, (running, under_way), stopped));
         desk
     }
@@ -159,11 +178,29 @@ impl Auditor {
         let judges = Arc::new(Judges::new(self.threads));
         let mut trigger = Trigger::Start;
         let mut spent = self.cost.spent();
+        let mut turn = self.turn.clone();
+        let mut was_lost = false;
         loop {
+            if std::mem::take(&mut was_lost) || !*turn.borrow() {
+                running.store(false, Ordering::Release);
+                // Meanwhile others change what stands in the store.
+                memory = Memory::following();
+                trigger = Trigger::Start;
+                tokio::select! {
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                    has_turn = turn.wait_for(|has_turn| *has_turn) => if has_turn.is_err() { return },
+                }
+            }
             running.store(true, Ordering::Release);
             progress.send_replace(Progress::default());
             let audited = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = is_lost(&mut turn) => {
+                    under_way.set(None);
+                    was_lost = true;
+                    tracing::warn!("another process with this store audits from now on: the audit under way is left");
+                    continue;
+                }
                 audited = self.audit(trigger, &mut memory, &judges, (&progress, &under_way)) => audited,
             };
             under_way.set(None);
@@ -178,6 +215,10 @@ impl Auditor {
             running.store(false, Ordering::Release);
             trigger = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
+                () = is_lost(&mut turn) => {
+                    was_lost = true;
+                    continue;
+                }
                 Some(trigger) = asked.recv() => trigger,
                 () = tokio::time::sleep(jittered(pause)) => Trigger::Schedule,
             };
@@ -225,6 +266,14 @@ impl Auditor {
             self.store.note_enforcing(&audit, &enforcing).await?;
         }
         Ok(audit)
+    }
+}
+
+/// Waits until it is another's turn.
+async fn is_lost(turn: &mut watch::Receiver<bool>) {
+    if turn.wait_for(|has_turn| !*has_turn).await.is_err() {
+        // Nobody says so any more: it stays as it is.
+        std::future::pending::<()>().await;
     }
 }
 

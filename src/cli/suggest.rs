@@ -1,6 +1,7 @@
 //! `gatepost policies suggest`: the policy of what nothing breaks, from what audits found.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
@@ -11,6 +12,7 @@ use super::catalogue::{PolicyArgs, policy};
 use super::output::{self, Format};
 use super::place::StoreArgs;
 use super::{UsageError, exit};
+use crate::config::Config;
 use crate::policy::Group;
 use crate::policy::modes::PolicyNames as _;
 use crate::policy::set::is_name;
@@ -31,9 +33,13 @@ pub struct Args {
     /// By what audits found, in the store of a `gatepost serve`
     #[arg(long, required = true)]
     from_audit: bool,
-    /// The policy whose rules are looked at; the audit judges everything by it if `audit.policies` names it
-    #[arg(long, value_name = "NAME", default_value = "strict")]
-    policy: String,
+    /// The policy whose rules are looked at; if not given, the first of the configuration's audit.policies, by which the
+    /// audit judges everything
+    #[arg(long, value_name = "NAME")]
+    policy: Option<String>,
+    /// Read audit.policies from a configuration file [default: strict]
+    #[arg(long, value_name = "FILE", env = "GATEPOST_CONFIG")]
+    config: Option<PathBuf>,
     /// A policy that is taken over whole, for what is enforced already
     #[arg(long, value_name = "NAME")]
     beside: Option<String>,
@@ -61,7 +67,9 @@ pub struct Args {
 /// Suggests; 5 if the store does not answer, 2 if no audit has ended.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bundle = args.policies.bundle()?;
-    let named = policy(&bundle, &args.policy)?;
+    let config = Config::read(args.config.as_deref())?;
+    config.check_policies(&bundle)?;
+    let named = policy(&bundle, args.policy.as_deref().unwrap_or(config.audit.first()))?;
     let beside = args.beside.as_deref().map(|name| policy(&bundle, name)).transpose()?;
     if !is_name(&args.name) || bundle.has_policy(&args.name) {
         let cause = if is_name(&args.name) { "is taken" } else { "is no name: small letters, digits and dashes" };

@@ -150,6 +150,14 @@ async fn audited(kept: &Kept, visit: &Visit) -> Line {
         return Line::new("Audit", "record", "Nothing is audited here")
             .mend("Tell how often with --audit-interval, for example 30m");
     }
+    if kept.auditor.as_ref().is_some_and(|auditor| !auditor.has_turn()) {
+        return Line::new(
+            "Audit",
+            "record",
+            "Another process with this store audits, or it is not known yet which one",
+        )
+        .mend("This one takes over within half a minute when the other is gone");
+    }
     let audits = match last_audits(kept, 5).await {
         Ok(audits) => audits,
         Err(problem) => return Line::new("Audit", "record", problem.detail().to_owned()),

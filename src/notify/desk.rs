@@ -134,7 +134,8 @@ pub struct Notifier {
     metrics: NotificationMetrics,
     desk: Desk,
     tellers: BTreeMap<String, JoinHandle<()>>,
-    born: Timestamp,
+    /// Since when each target is known.
+    born: BTreeMap<String, Timestamp>,
 }
 
 impl Notifier {
@@ -148,22 +149,23 @@ impl Notifier {
     ) -> Self {
         let desk = Desk { entries: Entries::default(), cluster: cluster.clone(), links: links.clone() };
         let source = Source { store, around, links, cluster };
-        Self { source, metrics, desk, tellers: BTreeMap::new(), born: Timestamp::now() }
+        Self { source, metrics, desk, tellers: BTreeMap::new(), born: BTreeMap::new() }
     }
 
-    /// Begins, until it is told to stop. Must be called on a runtime.
-    pub fn start(mut self, mut stopped: watch::Receiver<bool>) -> Desk {
+    /// Begins, until it is told to stop; nobody is told while it is another process's turn. Must be called on a runtime.
+    pub fn start(mut self, mut stopped: watch::Receiver<bool>, mut turn: watch::Receiver<bool>) -> Desk {
         let desk = self.desk.clone();
-        self.look();
+        let has_turn = *turn.borrow_and_update();
+        self.look(has_turn);
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     _ = stopped.wait_for(|stopped| *stopped) => break,
+                    Ok(()) = turn.changed() => {}
                     () = tokio::time::sleep(LOOK) => {}
                 }
-                // Whoever is named later is told of what happens from then on.
-                self.born = Timestamp::now();
-                self.look();
+                let has_turn = *turn.borrow_and_update();
+                self.look(has_turn);
             }
             self.tellers.values().for_each(JoinHandle::abort);
         });
@@ -171,21 +173,27 @@ impl Notifier {
     }
 
     /// Begins to tell new targets and those that are otherwise than before, and ends to tell those that are gone.
-    fn look(&mut self) {
+    fn look(&mut self, has_turn: bool) {
+        if !has_turn {
+            // Where they have come to stands in the store.
+            std::mem::take(&mut self.tellers).values().for_each(JoinHandle::abort);
+        }
         let config = self.source.around.config();
         let mut entries = self.desk.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries.retain(|name, entry| {
             let stays = config.notifications.iter().any(|target| target.name == *name && *target == entry.target);
-            if !stays && let Some(teller) = self.tellers.remove(name) {
-                teller.abort();
+            if !stays {
+                self.born.remove(name);
+                self.tellers.remove(name).iter().for_each(JoinHandle::abort);
             }
             stays
         });
         for target in config.notifications.iter() {
-            if !entries.contains_key(&target.name) {
-                let entry = Arc::new(Entry::new(target.clone()));
-                entries.insert(target.name.clone(), entry.clone());
-                let teller = Teller::new(entry, self.source.clone(), self.metrics.clone(), self.born);
+            let entry = entries.entry(target.name.clone()).or_insert_with(|| Arc::new(Entry::new(target.clone())));
+            // Whoever is named later is told of what happens from then on.
+            let born = *self.born.entry(target.name.clone()).or_insert_with(Timestamp::now);
+            if has_turn && !self.tellers.contains_key(&target.name) {
+                let teller = Teller::new(entry.clone(), self.source.clone(), self.metrics.clone(), born);
                 self.tellers.insert(target.name.clone(), tokio::spawn(teller.run()));
             }
         }

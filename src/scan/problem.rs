@@ -253,6 +253,8 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Cursor => Self::query(vec![Flaw::of_parameter("cursor", error.to_string())]),
+            // It is in the log already, once for each try to open it.
+            StoreError::Unopened { .. } => Self::unavailable(error.to_string()),
             other => {
                 tracing::warn!(error = %other, "the store did not answer the API");
                 Self::unavailable("the store does not answer; Gatepost's log says why")

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{broadcast, watch};
 
-use super::{ServeError, events, folder, keep, notify, reports};
+use super::{ServeError, events, folder, keep, notify, reports, turn};
 use crate::audit::sink::Tally;
 use crate::audit::{Auditor, Rules, StoreSink, patient};
 use crate::cluster::applications::Applications;
@@ -14,8 +14,9 @@ use crate::config::{PolicyReports, Settings};
 use crate::engine::Bundle;
 use crate::scan::Kept;
 use crate::scan::feed::Feed;
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError};
 use crate::telemetry::audit::Cost;
+use crate::telemetry::store::StoreMetrics;
 use crate::webhook::handlers::App;
 use crate::webhook::health::Readiness;
 
@@ -39,9 +40,19 @@ pub async fn start(
     }
     let database = settings.database().map_err(ServeError::Database)?;
     let observer = Arc::new(app.metrics.store.clone());
-    let store = store::open_observed(&settings.data_dir, database, observer).await?;
+    let store = if settings.role.answers_requests() {
+        // Whoever answers requests does so without a store, too.
+        let (metrics, readiness) = (app.metrics.store.clone(), readiness.clone());
+        let told = move |opened: Result<(), &StoreError>| tell_of_store(opened, &metrics, &readiness);
+        store::open_or_wait(&settings.data_dir, database, observer, told).await
+    } else {
+        store::open_observed(&settings.data_dir, database, observer)
+            .await
+            .inspect(|_| app.metrics.store.set_open(true))?
+    };
     keep::start(settings, store.clone(), app.metrics.clone(), stopped.clone());
-    let notifier = notify::start(settings, store.clone(), app, readiness, stopped);
+    let turn = turn::start(store.clone(), &settings.cluster(), app.metrics.clone(), stopped.clone());
+    let notifier = notify::start(settings, store.clone(), app, readiness, (stopped, turn.clone()));
     let applications = client.clone().map(|client| Arc::new(Applications::new(client)));
     let reported = client.clone().filter(|_| settings.audit_interval.every().is_some());
     if reported.is_none() && settings.policy_reports != PolicyReports::Off {
@@ -75,6 +86,7 @@ pub async fn start(
             secrets: settings.audit_secrets,
             threads: settings.scan_workers.get(),
             // What a folder is asked costs no API server anything.
+            turn,
             cost: if has_cluster { app.metrics.audit.clone() } else { Cost::default() },
         };
         if settings.cluster_name.is_some() {
@@ -86,6 +98,16 @@ pub async fn start(
     let feed = Arc::new(Feed::new(cluster.clone(), stopped.clone()));
     let answers_requests = settings.role.answers_requests();
     Ok(Some(Kept { store, feed, answers_requests, auditor, notifier, applications, cluster }))
+}
+
+/// Says where it is looked for how opening the store went.
+fn tell_of_store(opened: Result<(), &StoreError>, metrics: &StoreMetrics, readiness: &Readiness) {
+    metrics.set_open(opened.is_ok());
+    let cause = opened.err().map(|error| format!("is not open, nothing is kept and nothing is audited: {error}"));
+    if let Some(cause) = &cause {
+        tracing::error!(store = %cause, "the store cannot be opened, requests are answered without it; it is tried again");
+    }
+    readiness.note("store", cause.into_iter().collect());
 }
 
 /// Closes what was found before the cluster had a name: under its name all of it is found anew.

@@ -18,6 +18,7 @@ mod registration;
 mod reload;
 mod reports;
 mod start;
+mod turn;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

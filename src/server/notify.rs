@@ -18,12 +18,12 @@ pub fn start(
     store: Arc<dyn Store>,
     app: &Arc<App>,
     readiness: &Arc<Readiness>,
-    stopped: &watch::Receiver<bool>,
+    (stopped, turn): (&watch::Receiver<bool>, watch::Receiver<bool>),
 ) -> Desk {
     let links = Links::new(settings.external_url.as_ref().map(ToString::to_string));
     let around = Arc::new(Process { app: app.clone(), readiness: readiness.clone() });
     let notifier = Notifier::new(store, around, links, settings.cluster(), app.metrics.notifications.clone());
-    notifier.start(stopped.clone())
+    notifier.start(stopped.clone(), turn)
 }
 
 /// This process.

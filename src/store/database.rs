@@ -1,7 +1,7 @@
 //! [`Store`] over whichever database: each method is one job in one transaction.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -15,10 +15,10 @@ use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
     ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet, Filter,
-    FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store, Stored,
-    Taken, Token, Trigger,
+    FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store,
+    StoreError, Stored, Taken, Token, Trigger, Turn,
 };
-use super::{audits, change, counts, enforced, findings, history, mode_changes, notified, reports, tokens};
+use super::{audits, change, counts, enforced, findings, history, mode_changes, notified, reports, tokens, turns};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -27,8 +27,11 @@ pub(super) type Job<T> = Box<dyn for<'a> FnOnce(&'a mut dyn Session) -> BoxFutur
 /// A store in a database.
 #[derive(Debug)]
 pub(super) struct Database {
-    pub(super) place: Place,
-    pub(super) observer: Arc<dyn Observer>,
+    /// Empty until it is open.
+    place: OnceLock<Place>,
+    /// Why it is not open.
+    unopened: Mutex<String>,
+    observer: Arc<dyn Observer>,
 }
 
 /// Where a database is.
@@ -41,9 +44,31 @@ pub(super) enum Place {
 }
 
 impl Database {
+    /// Takes in a database that is not open.
+    pub(super) fn unopened(observer: Arc<dyn Observer>) -> Self {
+        Self { place: OnceLock::new(), unopened: Mutex::default(), observer }
+    }
+
+    /// Has it be open from now on.
+    pub(super) fn open(&self, place: Place) {
+        // Nobody opens it twice.
+        let _ = self.place.set(place);
+    }
+
+    /// Notes why it cannot be opened.
+    pub(super) fn note(&self, cause: String) {
+        *self.unopened.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+
+    fn place(&self) -> Stored<&Place> {
+        let cause = || self.unopened.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.place.get().ok_or_else(|| StoreError::Unopened { cause: cause() })
+    }
+
     async fn read<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        let place = self.place()?;
         let begun = Instant::now();
-        let answer = match &self.place {
+        let answer = match place {
             Place::Sqlite(sqlite) => sqlite.read(job).await,
             Place::Postgres(postgres) => postgres.read(job).await,
         };
@@ -52,8 +77,9 @@ impl Database {
     }
 
     async fn write<T: Send + 'static>(&self, job: Job<T>) -> Stored<T> {
+        let place = self.place()?;
         let begun = Instant::now();
-        let answer = match &self.place {
+        let answer = match place {
             Place::Sqlite(sqlite) => sqlite.write(job).await,
             Place::Postgres(postgres) => postgres.write(job).await,
         };
@@ -268,6 +294,27 @@ impl Store for Database {
         self.write(Box::new(move |session| Box::pin(async move { tokens::revoke(session, &id).await }))).await
     }
 
+    async fn take_turn(&self, name: &str, holder: &str, outlived: Option<Turn>) -> Stored<Turn> {
+        if let Place::Sqlite(sqlite) = self.place()? {
+            return sqlite.take_turn(name, holder);
+        }
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.write(Box::new(move |session| {
+            Box::pin(async move { turns::take(session, (&name, &holder), outlived.as_ref()).await })
+        }))
+        .await
+    }
+
+    async fn leave_turn(&self, name: &str, holder: &str) -> Stored<()> {
+        if let Place::Sqlite(sqlite) = self.place()? {
+            sqlite.leave_turn(name, holder);
+            return Ok(());
+        }
+        let (name, holder) = (name.to_owned(), holder.to_owned());
+        self.write(Box::new(move |session| Box::pin(async move { turns::leave(session, (&name, &holder)).await })))
+            .await
+    }
+
     async fn prune(&self, retention: Retention) -> Stored<()> {
         let now = Timestamp::now();
         for step in Step::ALL {
@@ -296,7 +343,7 @@ impl Store for Database {
     }
 
     async fn size(&self) -> Stored<u64> {
-        let ask = match &self.place {
+        let ask = match self.place()? {
             Place::Sqlite(_) => "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
             Place::Postgres(_) => {
                 "SELECT CAST(COALESCE(SUM(pg_total_relation_size(oid)), 0) AS BIGINT) FROM pg_class \

@@ -32,6 +32,7 @@ mod sqlite;
 )]
 mod tests;
 mod tokens;
+mod turns;
 pub mod url;
 
 use std::collections::BTreeMap;
@@ -41,14 +42,14 @@ use jiff::Timestamp;
 
 pub use mode_changes::{ModeChanged, ModeKeys};
 pub use observe::{Observer, Operation};
-pub use open::{Address, Remote, open, open_observed};
+pub use open::{Address, Remote, open, open_observed, open_or_wait};
 pub use query::{
     ApplicationCount, Facet, Filter, FindingSort, History, OpenChange, OpenCount, Page, PageQuery, ResourceCount,
     Retention,
 };
 pub use record::{
     Audit, AuditState, Batch, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince, Enforcing, RuleCount,
-    SlotChange, Taken, Token, Trigger,
+    SlotChange, Taken, Token, Trigger, Turn,
 };
 pub use url::DatabaseUrl;
 
@@ -72,6 +73,12 @@ pub enum StoreError {
     #[error("the database does not answer: {cause}")]
     Away {
         /// Why.
+        cause: String,
+    },
+    /// It could not be opened so far, and that is tried again.
+    #[error("the store is not open: {cause}")]
+    Unopened {
+        /// Why not.
         cause: String,
     },
     /// It cannot be opened, read or written.
@@ -205,6 +212,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Takes a token away; returns whether there was one.
     async fn revoke(&self, id: &str) -> Stored<bool>;
+
+    /// Takes the turn of this name for a holder, or keeps it; returns who has it. Another's turn that still stands as it
+    /// was seen before is taken over if it is said to be `outlived`.
+    async fn take_turn(&self, name: &str, holder: &str, outlived: Option<Turn>) -> Stored<Turn>;
+
+    /// Gives a turn up for whoever comes next, if this holder has it.
+    async fn leave_turn(&self, name: &str, holder: &str) -> Stored<()>;
 
     /// Lets go of what is too old, in steps that leave others as much of the store as they take.
     async fn prune(&self, retention: Retention) -> Stored<()>;

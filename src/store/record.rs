@@ -313,3 +313,12 @@ pub struct Token {
     /// When it ends.
     pub expires: Option<Timestamp>,
 }
+
+/// Whose turn it is to do what only one of several processes may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Who has it.
+    pub holder: String,
+    /// How often it has been taken, or taken again: it is another number as long as its holder lives.
+    pub taken: i64,
+}

@@ -6,13 +6,14 @@ use refinery::{Migration, Runner};
 use super::{StoreError, Stored};
 
 /// Every version, by name and text. What has been released is never changed again: the next one mends it.
-const VERSIONS: [(&str, &str); 6] = [
+const VERSIONS: [(&str, &str); 7] = [
     ("V1__start", include_str!("migrations/V1__start.sql")),
     ("V2__history", include_str!("migrations/V2__history.sql")),
     ("V3__notifications", include_str!("migrations/V3__notifications.sql")),
     ("V4__modes", include_str!("migrations/V4__modes.sql")),
     ("V5__enforcing", include_str!("migrations/V5__enforcing.sql")),
     ("V6__changes", include_str!("migrations/V6__changes.sql")),
+    ("V8__turns", include_str!("migrations/V8__turns.sql")),
 ];
 
 /// How a database writes what others write otherwise.

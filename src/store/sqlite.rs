@@ -1,6 +1,7 @@
 //! SQLite: one thread that writes, and a few connections that read beside it.
 
-use std::fs::{File, OpenOptions};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,12 +10,13 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::database::Job;
 use super::schema::{self, Dialect};
 use super::session::{Param, Row, Session, unreadable};
-use super::{StoreError, Stored};
+use super::{StoreError, Stored, Turn};
 
 /// Connections that read at a time.
 const READERS: usize = 4;
@@ -38,6 +40,8 @@ type Write = Box<dyn FnOnce(&mut Connection) + Send>;
 pub(super) struct Sqlite {
     writer: mpsc::Sender<Write>,
     readers: Arc<Readers>,
+    /// Turns of this process by name, with who of it has each: a lock ends with the process, however that ends.
+    turns: Mutex<BTreeMap<String, (String, File)>>,
 }
 
 #[derive(Debug)]
@@ -61,7 +65,37 @@ impl Sqlite {
         };
         std::thread::Builder::new().name("store-writer".into()).spawn(run).map_err(failed("starting the writer"))?;
         let turns = Arc::new(Semaphore::new(READERS));
-        Ok(Self { writer, readers: Arc::new(Readers { file, idle: Mutex::default(), turns }) })
+        let readers = Arc::new(Readers { file, idle: Mutex::default(), turns });
+        Ok(Self { writer, readers, turns: Mutex::default() })
+    }
+
+    /// Takes a turn, or keeps it: a lock on a file beside the store, which all processes that have it open share.
+    pub(super) fn take_turn(&self, name: &str, holder: &str) -> Stored<Turn> {
+        let taking = "taking a turn";
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((holder, _)) = turns.get(name) {
+            return Ok(Turn { holder: holder.clone(), taken: 0 });
+        }
+        let store = self.readers.file.canonicalize().map_err(failed(taking))?;
+        let number =
+            Sha256::digest(name.as_bytes()).iter().take(4).fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
+        let lock = File::create(store.with_extension(format!("{number:08x}.turn"))).map_err(failed(taking))?;
+        match lock.try_lock() {
+            Ok(()) => {
+                turns.insert(name.to_owned(), (holder.to_owned(), lock));
+                Ok(Turn { holder: holder.to_owned(), taken: 0 })
+            }
+            Err(TryLockError::WouldBlock) => Ok(Turn { holder: "another process".into(), taken: 0 }),
+            Err(TryLockError::Error(error)) => Err(failed(taking)(error)),
+        }
+    }
+
+    /// Gives a turn up.
+    pub(super) fn leave_turn(&self, name: &str, holder: &str) {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.get(name).is_some_and(|(other, _)| other == holder) {
+            turns.remove(name);
+        }
     }
 
     /// Runs a job in one transaction on the writer's thread.

@@ -129,6 +129,7 @@ on_both! {
     what_is_too_old_goes_and_what_stands_stays,
     letting_go_of_much_keeps_no_other_writer_waiting,
     what_was_open_goes_in_steps_where_later_counts_stand_in_its_place,
+    one_process_has_a_turn_until_it_is_left_or_outlived,
     a_newer_store_is_refused_in_words_and_left_as_it_is,
     several_may_open_it_at_once_and_write,
 }
@@ -796,6 +797,31 @@ async fn letting_go_of_much_keeps_no_other_writer_waiting(kept: Kept) {
     assert!(written > 5, "{written}");
     let left = store.decisions(&query(Filter::default())).await.unwrap().items;
     assert_eq!(left.iter().map(|decision| decision.uid.as_str()).collect::<Vec<_>>(), ["new"]);
+}
+
+async fn one_process_has_a_turn_until_it_is_left_or_outlived(kept: Kept) {
+    let (one, other) = (kept.again().await.unwrap(), kept.again().await.unwrap());
+    let holder = async |store: &Arc<dyn Store>, name: &str| store.take_turn("audit", name, None).await.unwrap().holder;
+    assert_eq!(holder(&one, "one").await, "one");
+    let seen = other.take_turn("audit", "other", None).await.unwrap();
+    assert_ne!(seen.holder, "other");
+    assert_eq!(other.take_turn("of another name", "other", None).await.unwrap().holder, "other");
+    other.leave_turn("audit", "other").await.unwrap();
+    assert_eq!(holder(&one, "one").await, "one", "who does not have it cannot leave it");
+    // It has been taken again since it was seen.
+    assert_ne!(other.take_turn("audit", "other", Some(seen)).await.unwrap().holder, "other");
+    one.leave_turn("audit", "one").await.unwrap();
+    assert_eq!(holder(&other, "other").await, "other");
+    assert_ne!(holder(&one, "one").await, "one");
+    if kept.remote.is_some() {
+        let seen = one.take_turn("audit", "one", None).await.unwrap();
+        assert_eq!(one.take_turn("audit", "one", Some(seen)).await.unwrap().holder, "one");
+        assert_ne!(holder(&other, "other").await, "other");
+    } else {
+        drop(other);
+        // Whoever holds the file may be a moment behind.
+        assert_eq!(holder(&one, "one").await, "one");
+    }
 }
 
 /// Counts transactions that write.

@@ -19,6 +19,7 @@ pub struct FindingMetrics {
     open: Family<OpenLabels, Gauge>,
     changes: Family<ChangeLabels, Gauge>,
     interval: Gauge,
+    turn: Gauge,
     finished: Gauge,
     took: Gauge<f64, AtomicU64>,
     objects: Gauge,
@@ -52,6 +53,7 @@ impl FindingMetrics {
                 "Findings that the last audit opened, found fixed, or closed otherwise",
             ),
             interval: add(registry, "audit_interval_seconds", "From one audit to the next; 0: none begins by itself"),
+            turn: add(registry, "audit_turn", "Whether this process audits: 1, or 0 while another with its store does"),
             finished: add(
                 registry,
                 "audit_last_finished_timestamp_seconds",
@@ -71,6 +73,11 @@ impl FindingMetrics {
             drop(metrics.changes.get_or_create(&ChangeLabels { change }));
         }
         metrics
+    }
+
+    /// Shows whether it is this process that audits.
+    pub fn set_turn(&self, has_turn: bool) {
+        self.turn.set(has_turn.into());
     }
 
     /// Shows how many findings are open, each with severity and action; all others are none.

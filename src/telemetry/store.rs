@@ -26,6 +26,7 @@ struct OperationLabels {
 pub struct StoreMetrics {
     durations: Family<OperationLabels, Histogram, fn() -> Histogram>,
     errors: Family<OperationLabels, Counter>,
+    is_open: Gauge,
     size: Gauge,
     pruned: Gauge,
 }
@@ -39,6 +40,7 @@ impl StoreMetrics {
         let metrics = Self {
             durations,
             errors: add(registry, "store_errors", "Transactions of the store that failed, by what they should do"),
+            is_open: add(registry, "store_open", "Whether the store is open: 1, or 0 while that is tried again"),
             size: add(registry, "store_size_bytes", "Size of the store; what was let go of is used again"),
             pruned: add(
                 registry,
@@ -52,6 +54,11 @@ impl StoreMetrics {
             drop(metrics.errors.get_or_create(&labels));
         }
         metrics
+    }
+
+    /// Shows whether the store is open.
+    pub fn set_open(&self, is_open: bool) {
+        self.is_open.set(is_open.into());
     }
 
     /// Shows the size of the store.
@@ -95,6 +102,7 @@ mod tests {
         metrics.store.observe(Operation::Write, Duration::from_millis(3), false);
         metrics.store.observe(Operation::Write, Duration::from_millis(30), true);
         metrics.store.set_size(4096);
+        metrics.store.set_open(true);
         metrics.store.set_pruned(1_700_000_000);
         let text = metrics.encode();
         for line in [
@@ -104,6 +112,7 @@ mod tests {
             "gatepost_store_errors_total{operation=\"write\"} 1",
             "gatepost_store_errors_total{operation=\"read\"} 0",
             "gatepost_store_size_bytes 4096",
+            "gatepost_store_open 1",
             "gatepost_store_last_prune_timestamp_seconds 1700000000",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");

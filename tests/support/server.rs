@@ -131,6 +131,11 @@ impl Server {
         get(self.addresses["metrics"].as_str().expect("an address"), "/metrics").1
     }
 
+    /// Returns what the process says of its readiness, condition by condition.
+    pub fn readiness(&self) -> String {
+        get(self.addresses["metrics"].as_str().expect("an address"), "/readyz?verbose").1
+    }
+
     /// Returns the value of one series that counts, 0 while it is not there.
     pub fn metric(&self, series: &str) -> usize {
         let metrics = self.metrics();

@@ -49,6 +49,7 @@ fn start(store: Arc<dyn Store>, client: Client) -> watch::Sender<bool> {
         secrets: false,
         threads: 1,
         cost: Cost::default(),
+        turn: watch::channel(true).1,
     };
     auditor.start(stopped);
     stop

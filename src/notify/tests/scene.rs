@@ -137,7 +137,7 @@ impl Scene {
         self.stop.send_replace(false);
         let (store, around) = (self.store.clone(), self.around.clone());
         let notifier = Notifier::new(store, around, Self::links(), String::new(), self.metrics.notifications.clone());
-        notifier.start(self.stop.subscribe())
+        notifier.start(self.stop.subscribe(), tokio::sync::watch::channel(true).1)
     }
 
     pub fn stop(&self) {
