@@ -107,7 +107,7 @@ fn succeeds(command: &mut Command) {
 #[test]
 fn pages_work_behind_a_proxy_that_takes_a_path_off_and_an_audit_is_cancelled_there() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder) {
+    if let Some(reason) = missing(&folder, "axe-core") {
         return skip("a browser", &reason);
     }
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();

@@ -1,7 +1,6 @@
 //! `gatepost dashboard` through the real API server. There is no kubelet in the tests' cluster, so this one stands in for
 //! it: it does what the API server asks a node for when somebody forwards a port.
 
-use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;

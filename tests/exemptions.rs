@@ -6,13 +6,13 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use gatepost::audit::judge::{Desk, Judges};
+use gatepost::audit::judge::Desk;
+use gatepost::audit::judges::{Items, Judges};
 use gatepost::audit::scope::{Looked, Rules, World};
 use gatepost::config::Config;
 use gatepost::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use gatepost::policy::{Exemptions, GroupVersionKind, NamespaceMeta, Source};
 use jiff::Timestamp;
-use serde_json::value::RawValue;
 use serde_json::{Value as Json, json};
 
 use crate::support::server::{Server, creation};
@@ -350,12 +350,13 @@ fn in_the_audit(now: &str) -> BTreeMap<String, Made> {
         namespaced: true,
         makes_others: false,
     };
-    let items: Vec<Box<RawValue>> = (0..CASES.len())
-        .map(|index| RawValue::from_string(object(&namespace(index)).to_string()).expect("JSON"))
-        .collect();
-    let items: Vec<&RawValue> = items.iter().map(|item| &**item).collect();
-    let (seen, faults) = Judges::new(1).judge(&desk, &items);
-    assert!(faults.is_empty(), "{faults:?}");
+    let items: Vec<Json> = (0..CASES.len()).map(|index| object(&namespace(index))).collect();
+    let (items, _) = Items::read(json!({"items": items}).to_string()).expect("a page");
+    let mut slices = Judges::new(1).judge(desk, items);
+    let mut seen = Vec::new();
+    while let Some(slice) = slices.blocking_recv() {
+        seen.extend(slice.into_iter().map(|seen| seen.expect("it can be read")));
+    }
     let of = |seen: gatepost::audit::judge::Seen| {
         let said = seen.result.expect("it is judged");
         let made = said.entries.iter().filter_map(|entry| {

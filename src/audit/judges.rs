@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::judge::{Desk, Seen};
+use super::list::{Page, PageMeta};
 use crate::background;
 use crate::engine::Machines;
 use crate::input::document::STACK_BYTES;
@@ -25,21 +26,28 @@ pub type Slice = Vec<Result<Seen, String>>;
 
 /// The objects of a page, as text.
 #[derive(Debug)]
-pub(super) struct Items {
+pub struct Items {
     page: String,
     places: Vec<Range<usize>>,
 }
 
 impl Items {
-    /// Takes a page whose objects stand at these places.
-    pub fn new(page: String, places: Vec<Range<usize>>) -> Self {
-        Self { page, places }
+    /// Reads a page, and returns what it says of the list beside its objects; the error says what is wrong with it.
+    pub fn read(page: String) -> Result<(Self, PageMeta), String> {
+        let read: Page<'_> = serde_json::from_str(&page).map_err(|error| format!("the list: {error}"))?;
+        let start = page.as_ptr().addr();
+        let place = |item: &&RawValue| {
+            let start = item.get().as_ptr().addr().saturating_sub(start);
+            start..start.saturating_add(item.get().len())
+        };
+        let places = read.items.iter().flatten().map(place).collect();
+        let metadata = read.metadata;
+        Ok((Self { page, places }, metadata))
     }
 
-    /// Returns where an object stands in the page that it was read from.
-    pub fn place(page: &str, item: &RawValue) -> Range<usize> {
-        let start = item.get().as_ptr().addr().saturating_sub(page.as_ptr().addr());
-        start..start.saturating_add(item.get().len())
+    /// Returns how many there are.
+    pub const fn count(&self) -> usize {
+        self.places.len()
     }
 
     fn within(&self, slice: Range<usize>) -> impl Iterator<Item = &str> {
@@ -79,7 +87,7 @@ impl Judges {
     /// Has items judged, some at a time; what is said of them is told in no order.
     ///
     /// The threads wait for whoever takes that in, so that little of it is held at once, and stop when nobody does any more.
-    pub(super) fn judge(&self, desk: Desk, items: Items) -> mpsc::Receiver<Slice> {
+    pub fn judge(&self, desk: Desk, items: Items) -> mpsc::Receiver<Slice> {
         let (told, slices) = mpsc::channel(AHEAD);
         let (desk, items) = (Arc::new(desk), Arc::new(items));
         for start in (0..items.places.len()).step_by(SLICE) {
@@ -119,15 +127,14 @@ fn work(queue: &Mutex<Receiver<Job>>) {
 #[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
 mod tests {
     use super::*;
-    use crate::audit::list::Page;
 
     #[test]
     fn objects_stand_where_they_were_read() {
-        let text = "{\"metadata\": {}, \"items\": [ {\"a\": \"ü\"} ,\n{\"b\": [1]}, 3]}".to_owned();
-        let page: Page<'_> = serde_json::from_str(&text).unwrap();
-        let places = page.items.unwrap().into_iter().map(|item| Items::place(&text, item)).collect();
-        let items = Items::new(text, places);
+        let text = "{\"metadata\": {\"continue\": \"c\"}, \"items\": [ {\"a\": \"ü\"} ,\n{\"b\": [1]}, 3]}";
+        let (items, metadata) = Items::read(text.to_owned()).unwrap();
+        assert_eq!((items.count(), metadata.next.as_deref()), (3, Some("c")));
         assert_eq!(items.within(0..3).collect::<Vec<_>>(), ["{\"a\": \"ü\"}", "{\"b\": [1]}", "3"]);
         assert_eq!(items.within(1..2).collect::<Vec<_>>(), ["{\"b\": [1]}"]);
+        assert!(Items::read("{\"items\": [".to_owned()).unwrap_err().starts_with("the list: "));
     }
 }

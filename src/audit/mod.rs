@@ -7,7 +7,7 @@
 pub mod ahead;
 pub mod auditor;
 mod follow;
-mod judge;
+pub mod judge;
 pub mod judges;
 pub mod kinds;
 pub mod likeness;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::judge::{Desk, Seen};
 use super::judges::{Items, Judges, Slice};
 use super::kinds::Listed;
-use super::list::{Page, PageError, PageSize, Reached};
+use super::list::{PageError, PageSize, Reached};
 use super::memory::{OfKind, Remembered};
 use super::pass::{Ended, Gathered, Pass};
 use super::said::Said;
@@ -305,18 +305,13 @@ struct PageHead {
 
 /// Begins to judge a page, or says why it cannot be read.
 async fn judging(judges: &Judges, desk: Desk, text: String) -> Result<Judging, String> {
-    let read = tokio::task::spawn_blocking(move || {
-        let page: Page<'_> = serde_json::from_str(&text).map_err(|error| format!("the list: {error}"))?;
-        let places: Vec<_> = page.items.iter().flatten().map(|item| Items::place(&text, item)).collect();
-        let head = PageHead {
-            objects: places.len(),
-            next: page.metadata.next.filter(|next| !next.is_empty()),
-            remaining: page.metadata.remaining_item_count.unwrap_or_default(),
-            version: page.metadata.resource_version,
-        };
-        drop(page.items);
-        Ok::<_, String>((head, Items::new(text, places)))
-    });
-    let (head, items) = read.await.unwrap_or_else(|_| Err("reading the list panicked".to_owned()))?;
+    let read = tokio::task::spawn_blocking(move || Items::read(text)).await;
+    let (items, metadata) = read.unwrap_or_else(|_| Err("reading the list panicked".to_owned()))?;
+    let head = PageHead {
+        objects: items.count(),
+        next: metadata.next.filter(|next| !next.is_empty()),
+        remaining: metadata.remaining_item_count.unwrap_or_default(),
+        version: metadata.resource_version,
+    };
     Ok((head, judges.judge(desk, items)))
 }
