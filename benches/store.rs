@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gatepost::admission::Action;
-use gatepost::audit::judge::Said;
+use gatepost::audit::said::Said;
 use gatepost::audit::{Sink, StoreSink};
 use gatepost::engine::{BackendChoice, Bundle, Catalogue, ProgramCache};
 use gatepost::policy::{RuleId, Severity};

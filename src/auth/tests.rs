@@ -398,7 +398,7 @@ fn a_person_has_the_name_and_the_groups_that_the_claims_say() {
         groups_claim: groups_claim.into(),
         username_claim: username_claim.map(str::to_owned),
         authorities: None,
-        session: Duration::from_secs(60),
+        session: Duration::from_mins(1),
     };
     let all = json!({"sub": "7", "email": "j@example.com", "groups": ["a", 5, "b"], "roles": "one", "none": []});
     for (claims, oidc, name, groups, says) in [

@@ -206,13 +206,13 @@ mod tests {
     use super::*;
 
     /// Returns a tunnel in a cluster with these Pods.
-    fn among(pods: Value) -> Tunnel {
+    fn among(pods: &Value) -> Tunnel {
         let list = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods});
         let router = Router::new().fallback(async move || Json(list));
         Tunnel::new(Client::new(router, "default"), "gatepost").unwrap()
     }
 
-    fn pod(name: &str, ready: &str, ports: Value) -> Value {
+    fn pod(name: &str, ready: &str, ports: &Value) -> Value {
         json!({
             "metadata": {"name": name},
             "spec": {"containers": [{"name": "gatepost", "ports": ports}]},
@@ -223,15 +223,15 @@ mod tests {
     #[tokio::test]
     async fn goes_to_a_pod_that_is_ready_by_the_port_that_is_meant() {
         let ports = json!([{"name": "metrics", "containerPort": 9090}, {"name": "http", "containerPort": 8085}]);
-        let mut going = pod("going", "True", json!([]));
+        let mut going = pod("going", "True", &json!([]));
         going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
-        let found = among(json!([going, pod("a", "False", json!([])), pod("b", "True", ports)])).pod().await;
+        let found = among(&json!([going, pod("a", "False", &json!([])), pod("b", "True", &ports)])).pod().await;
         assert_eq!(found.unwrap(), ("b".to_owned(), 8085));
-        let found = among(json!([pod("c", "True", json!([]))])).pod().await;
+        let found = among(&json!([pod("c", "True", &json!([]))])).pod().await;
         assert_eq!(found.unwrap(), ("c".to_owned(), 8080));
-        let said = among(json!([pod("a", "False", json!([]))])).pod().await.unwrap_err().to_string();
+        let said = among(&json!([pod("a", "False", &json!([]))])).pod().await.unwrap_err().to_string();
         assert!(said.contains("Pod a in namespace gatepost is not ready"), "{said}");
-        let said = among(json!([])).pod().await.unwrap_err().to_string();
+        let said = among(&json!([])).pod().await.unwrap_err().to_string();
         assert!(said.contains("--namespace names another one"), "{said}");
     }
 }

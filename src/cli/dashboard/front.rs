@@ -106,14 +106,18 @@ impl<C: Connect + Clone + Send + Sync + 'static> Front<C> {
         let uri: Uri = format!("http://gatepost{path}").parse().map_err(|_| "that is no address".to_owned())?;
         *request.uri_mut() = uri;
         let headers = request.headers_mut();
-        OF_CONNECTION.iter().for_each(|name| _ = headers.remove(name));
+        for name in &OF_CONNECTION {
+            headers.remove(name);
+        }
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         headers.insert(AUTHORIZATION, header);
         let kept = without_ours(headers, &format!("gatepost-{}", self.port));
         headers.remove(COOKIE);
         headers.extend(kept.map(|kept| (COOKIE, kept)));
         let mut answer = self.client.request(request).await.map_err(|error| chain(&error))?;
-        OF_CONNECTION.iter().for_each(|name| _ = answer.headers_mut().remove(name));
+        for name in &OF_CONNECTION {
+            answer.headers_mut().remove(name);
+        }
         Ok(answer.map(Body::new))
     }
 

@@ -50,7 +50,7 @@ pub enum Bearer {
         /// The account's name.
         name: String,
         /// Where it is.
-        accounts: Api<ServiceAccount>,
+        accounts: Box<Api<ServiceAccount>>,
         /// The token that was made last, and until when it is used.
         held: Mutex<Option<(HeaderValue, Timestamp)>>,
     },
@@ -66,7 +66,8 @@ impl Bearer {
     /// Has the API server make tokens for an account, by a name such as `NAMESPACE/NAME`.
     pub fn of_account(client: Client, namespace: &str, account: &str) -> Self {
         let (namespace, name) = account.split_once('/').unwrap_or((namespace, account));
-        Self::Account { name: name.to_owned(), accounts: Api::namespaced(client, namespace), held: Mutex::default() }
+        let accounts = Box::new(Api::namespaced(client, namespace));
+        Self::Account { name: name.to_owned(), accounts, held: Mutex::default() }
     }
 
     /// Returns the header that shows a token which is valid now.
