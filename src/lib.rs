@@ -4,6 +4,7 @@
 //! Everything else fetches and sends.
 
 pub mod admission;
+mod any_server;
 pub mod audit;
 pub mod auth;
 pub mod background;

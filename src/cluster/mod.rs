@@ -31,6 +31,9 @@ pub use installation::Installation;
 pub use inventory::InventoryWatch;
 pub use namespaces::Namespaces;
 
+/// How long the API server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A cluster that was named but cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -60,19 +63,26 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Client>, Connec
 
 /// Returns where the cluster is, and who we are there.
 async fn config(kubeconfig: Option<&Path>) -> Result<Option<Config>, ConnectError> {
-    let mut config = match kubeconfig {
-        Some(path) => from_file(path).await?,
-        None if is_in_pod() => Config::incluster().map_err(ConnectError::ServiceAccount)?,
-        None => return Ok(None),
-    };
-    config.connect_timeout = Some(Duration::from_secs(5));
+    if kubeconfig.is_some() {
+        return from_kubeconfig(kubeconfig, None).await.map(Some);
+    }
+    if !is_in_pod() {
+        return Ok(None);
+    }
+    let mut config = Config::incluster().map_err(ConnectError::ServiceAccount)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     Ok(Some(config))
 }
 
-async fn from_file(path: &Path) -> Result<Config, ConnectError> {
-    let fail = |cause| ConnectError::Kubeconfig { path: path.display().to_string(), cause };
-    let kubeconfig = Kubeconfig::read_from(path).map_err(fail)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(fail)
+/// Reads where the cluster of a context is, and who we are there: from a file, or from where kubectl looks.
+async fn from_kubeconfig(path: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
+    let place = || path.map_or_else(|| "(KUBECONFIG, or ~/.kube/config)".to_owned(), |path| path.display().to_string());
+    let fail = |cause| ConnectError::Kubeconfig { path: place(), cause };
+    let kubeconfig = path.map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(fail)?;
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(fail)?;
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Ok(config)
 }
 
 /// Returns whether this process runs in a Pod that has a ServiceAccount.

@@ -15,7 +15,6 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use rustls::pki_types::ServerName;
 use tokio::io::DuplexStream;
@@ -24,7 +23,7 @@ use tokio_rustls::client::TlsStream;
 use tower::Service;
 
 use self::certificate::client_config;
-use super::ConnectError;
+use super::{ConnectError, from_kubeconfig};
 
 mod bearer;
 mod certificate;
@@ -77,14 +76,7 @@ pub enum NoWay {
 
 /// Reads where the cluster is, and who we are there, as kubectl does.
 pub async fn config(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Config, ConnectError> {
-    let path =
-        || kubeconfig.map_or_else(|| "(KUBECONFIG, or ~/.kube/config)".to_owned(), |path| path.display().to_string());
-    let fail = |cause| ConnectError::Kubeconfig { path: path(), cause };
-    let read = kubeconfig.map_or_else(Kubeconfig::read, Kubeconfig::read_from).map_err(fail)?;
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let mut config = Config::from_custom_kubeconfig(read, &options).await.map_err(fail)?;
-    config.connect_timeout = Some(Duration::from_secs(5));
-    Ok(config)
+    from_kubeconfig(kubeconfig, context).await
 }
 
 /// The way to whichever Pod is ready when a connection begins.

@@ -12,6 +12,7 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootC
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::failed;
+use crate::any_server::AnyServer;
 use crate::store::url::{DatabaseUrl, Encryption};
 use crate::store::{StoreError, Stored};
 
@@ -37,7 +38,7 @@ pub(super) fn encryption(url: &DatabaseUrl, authority: Option<&Path>) -> Stored<
 pub(super) fn connector(encryption: Encryption, authority: Option<&Path>) -> Stored<MakeRustlsConnect> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier: Arc<dyn ServerCertVerifier> = match encryption {
-        Encryption::Disable | Encryption::Prefer | Encryption::Require => Arc::new(Whoever(provider.clone())),
+        Encryption::Disable | Encryption::Prefer | Encryption::Require => Arc::new(AnyServer(provider.clone())),
         Encryption::VerifyCa => Arc::new(WhateverName(verifier(authority, provider.clone())?)),
         Encryption::VerifyFull => verifier(authority, provider.clone())?,
     };
@@ -67,45 +68,6 @@ fn verifier(authority: Option<&Path>, provider: Arc<CryptoProvider>) -> Stored<A
         None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
     }
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().map_err(failed(READING))
-}
-
-/// Believes every server: what is sent is hidden from those who only listen.
-#[derive(Debug)]
-struct Whoever(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Whoever {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// Believes every server that an authority vouches for, whatever its name.
