@@ -13,7 +13,7 @@ const VERSIONS: [(&str, &str); 7] = [
     ("V4__modes", include_str!("migrations/V4__modes.sql")),
     ("V5__enforcing", include_str!("migrations/V5__enforcing.sql")),
     ("V6__changes", include_str!("migrations/V6__changes.sql")),
-    ("V8__turns", include_str!("migrations/V8__turns.sql")),
+    ("V7__turns", include_str!("migrations/V7__turns.sql")),
 ];
 
 /// How a database writes what others write otherwise.
