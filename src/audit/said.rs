@@ -1,7 +1,6 @@
 //! What an audit says of one object, as findings follow from it.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
@@ -13,6 +12,7 @@ use crate::policy::RuleId;
 use crate::report::finding::{Content, Look, Observation, place};
 use crate::report::redact::Redactor;
 use crate::report::{ScanEntry, Summary, Verdict};
+use crate::scan::random::to_hex;
 
 /// What changes by itself in an object's metadata.
 const CHANGING: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
@@ -94,9 +94,6 @@ pub(super) fn content(object: &Value) -> Content {
     let kept = ObjectBuilder::from_value(&object).without("status");
     let kept = kept.set_some(&"metadata".into(), object.field("metadata").map(metadata)).build();
     let text = redactor.redact(serde_json::to_string(&kept).unwrap_or_default());
-    let digest = Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut digest, byte| {
-        let _ = write!(digest, "{byte:02x}");
-        digest
-    });
+    let digest = to_hex(&Sha256::digest(text.as_bytes()));
     Content { digest, text }
 }

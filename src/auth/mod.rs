@@ -23,9 +23,8 @@ use oauth2::{CsrfToken, PkceCodeChallenge, PkceCodeVerifier};
 use serde_json::{Map, Value};
 
 use self::provider::Provider;
-use self::sessions::hashed;
 use crate::config::auth::Oidc;
-use crate::scan::random;
+use crate::scan::random::{self, hashed};
 
 pub use self::id_token::Doubt;
 pub use self::sessions::{Person, Sessions, is_session};

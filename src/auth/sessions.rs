@@ -6,9 +6,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
-use sha2::{Digest as _, Sha256};
 
-use crate::scan::random;
+use crate::scan::random::{self, hashed};
 
 /// What every session's name begins with, so that it is not taken for a token.
 const PREFIX: &str = "gs_";
@@ -92,9 +91,4 @@ impl Sessions {
 /// Returns whether what somebody shows is a session's name, and no token.
 pub fn is_session(shown: &str) -> bool {
     shown.starts_with(PREFIX)
-}
-
-/// What differs in time is a comparison of hashes, from which nobody learns what is hashed.
-pub(super) fn hashed(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
 }

@@ -1,10 +1,11 @@
 //! Where reports go: the address of a scan endpoint.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 use http::Uri;
+
+use super::auth::is_private;
 
 /// The path of the endpoint that takes reports.
 const REPORTS: &str = "/api/v1/reports";
@@ -29,9 +30,7 @@ impl Receiver {
 
     /// Returns whether nobody on the way can read what is sent: it is encrypted, or stays on this machine.
     pub fn is_private(&self) -> bool {
-        let host = self.reports.host().unwrap_or_default().trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        self.reports.scheme_str() == Some("https") || is_loopback
+        is_private(&self.reports)
     }
 }
 

@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::{LOCATION, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
 
 use super::shell::{Visit, plain};
 use super::sign_in;
@@ -16,7 +15,7 @@ use crate::auth::{Back, Begun, Fault, PATIENCE};
 use crate::config::auth::Oidc;
 use crate::scan::ApiState;
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
-use crate::scan::guard::{Door, SESSION, cookie};
+use crate::scan::guard::{Door, SESSION, cookie, kept};
 use crate::scan::problem::Problem;
 
 /// The cookie of a browser that has left for the provider.
@@ -57,11 +56,7 @@ async fn leave(
         None => Err(Fault::NotConfigured),
     };
     match begun {
-        Ok(Begun { url, browser }) => {
-            let cookie =
-                format!("{LEFT}={browser}; Path=/; Max-Age={}; Secure; HttpOnly; SameSite=Lax", PATIENCE.as_secs());
-            go(&url, &cookie)
-        }
+        Ok(Begun { url, browser }) => sign_in::go(&url, kept(LEFT, &browser, PATIENCE.as_secs())),
         Err(fault) => told(&state, &visit, &fault, &next).await,
     }
 }
@@ -80,10 +75,10 @@ pub async fn back(State(state): State<Arc<ApiState>>, headers: HeaderMap, uri: U
         return Ok(answer);
     }
     tracing::info!(user = person.name, groups = ?person.groups, until = %person.ends, "signed in");
-    let seconds = person.ends.duration_since(visit.now).as_secs().max(1);
+    let seconds = person.ends.duration_since(visit.now).as_secs().max(1).unsigned_abs();
     let session = state.sign_in.sessions.begin(person);
     let session = session.ok_or_else(|| Problem::internal("the system has no random numbers"))?;
-    go(&plain(&next), &format!("{SESSION}={session}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax"))
+    sign_in::go(&plain(&next), kept(SESSION, &session, seconds))
 }
 
 /// Reads what a browser brings back; of what comes twice the first counts.
@@ -100,13 +95,6 @@ fn brought(headers: &HeaderMap, uri: &Uri) -> Back {
         error: given("error").unwrap_or_default(),
         issuer: given("iss"),
     }
-}
-
-fn go(place: &str, cookie: &str) -> Result<Response, Problem> {
-    let header = |text: &str| HeaderValue::from_str(text).map_err(|_| Problem::internal("there is no such address"));
-    let mut cookie = header(cookie)?;
-    cookie.set_sensitive(true);
-    Ok((StatusCode::SEE_OTHER, [(LOCATION, header(place)?), (SET_COOKIE, cookie)]).into_response())
 }
 
 /// Tells why somebody is not signed in, where they can try again.

@@ -19,11 +19,11 @@ use super::shell::{Crumb, Shell, Visit, plain};
 use crate::config::auth::Oidc;
 use crate::scan::ApiState;
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
-use crate::scan::guard::{Door, SESSION, cookie};
+use crate::scan::guard::{Door, SESSION, cookie, kept};
 use crate::scan::problem::Problem;
 
 /// How long a browser shows the token, in seconds.
-const SHOWN: u32 = 12 * 60 * 60;
+const SHOWN: u64 = 12 * 60 * 60;
 /// A form is no longer than this.
 const LONGEST: usize = 16 << 10;
 
@@ -105,9 +105,7 @@ async fn enter(State(state): State<Arc<ApiState>>, visit: Visit, body: Bytes) ->
     let Form { token, next } = form(&body)?;
     match check(&state, token.trim()).await {
         Ok(token) => {
-            let cookie = format!("{SESSION}={token}; Path=/; Max-Age={SHOWN}; Secure; HttpOnly; SameSite=Lax");
-            let mut cookie = HeaderValue::from_str(&cookie).map_err(|_| Problem::malformed("that is no token"))?;
-            cookie.set_sensitive(true);
+            let cookie = kept(SESSION, token, SHOWN).ok_or_else(|| Problem::malformed("that is no token"))?;
             let next = HeaderValue::from_str(&plain(&next)).unwrap_or(HeaderValue::from_static("/"));
             Ok((StatusCode::SEE_OTHER, [(LOCATION, next), (SET_COOKIE, cookie)]).into_response())
         }
@@ -137,10 +135,16 @@ pub fn form<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     Fields::try_from_uri(&uri).map(|Fields(form)| form).map_err(|_| malformed())
 }
 
-async fn leave(State(state): State<Arc<ApiState>>, headers: HeaderMap) -> Response {
+/// Has a browser go on to a place, with a cookie.
+pub fn go(place: &str, cookie: Option<HeaderValue>) -> Result<Response, Problem> {
+    let headers = HeaderValue::from_str(place).ok().zip(cookie);
+    let (place, cookie) = headers.ok_or_else(|| Problem::internal("there is no such address"))?;
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, place), (SET_COOKIE, cookie)]).into_response())
+}
+
+async fn leave(State(state): State<Arc<ApiState>>, headers: HeaderMap) -> Result<Response, Problem> {
     if let Some(shown) = cookie(&headers, SESSION) {
         state.sign_in.sessions.end(shown);
     }
-    let cookie = format!("{SESSION}=; Path=/; Max-Age=0; Secure; HttpOnly; SameSite=Lax");
-    (StatusCode::SEE_OTHER, [(LOCATION, "/sign-in?left=true".to_owned()), (SET_COOKIE, cookie)]).into_response()
+    go("/sign-in?left=true", kept(SESSION, "", 0))
 }

@@ -8,11 +8,10 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use moka::sync::Cache;
-use sha2::{Digest as _, Sha256};
 
 use super::access::{Caller, Scope};
 use super::problem::Problem;
-use super::tokens;
+use super::{random, tokens};
 use crate::cluster::identity::Identities;
 use crate::policy::Requester;
 use crate::store::Store;
@@ -64,7 +63,7 @@ impl Bearers {
             return bearer.map_err(|error| Problem::unauthorized(error.to_string()));
         }
         let cluster = self.cluster.as_ref().ok_or_else(unknown)?;
-        let key: [u8; 32] = Sha256::digest(token).into();
+        let key = random::hashed(token);
         if let Some(known) = self.remembered.get(&key) {
             return known.ok_or_else(unknown);
         }

@@ -121,6 +121,15 @@ pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     value.filter(|value| !value.is_empty())
 }
 
+/// Returns the header that has a browser keep a secret for so many seconds; 0 has it forget it. Only this host is shown it,
+/// over TLS, and no script.
+pub fn kept(name: &str, secret: &str, seconds: u64) -> Option<HeaderValue> {
+    let cookie = format!("{name}={secret}; Path=/; Max-Age={seconds}; Secure; HttpOnly; SameSite=Lax");
+    let mut cookie = HeaderValue::from_str(&cookie).ok()?;
+    cookie.set_sensitive(true);
+    Some(cookie)
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 

@@ -1,9 +1,10 @@
-//! Random bytes, as text.
+//! Random bytes as text, and the hashes by which such a text is known.
 
 use std::fmt::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest as _, Sha256};
 
 use crate::webhook::tls;
 
@@ -30,4 +31,10 @@ pub fn to_hex(bytes: &[u8]) -> String {
 /// Returns so many random bytes in base64 for URLs; none where the system has no random numbers.
 pub fn base64<const N: usize>() -> Option<String> {
     Some(URL_SAFE_NO_PAD.encode(bytes::<N>()?))
+}
+
+/// Returns by what a text is known that is not kept. What differs in time is a comparison of hashes, from which nobody
+/// learns what is hashed.
+pub fn hashed(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
 }

@@ -19,13 +19,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::Connect;
-use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
 
 use crate::cluster::tunnel::{Bearer, NoBearer};
 use crate::scan::client::chain;
 use crate::scan::guard::{SESSION, cookie};
-use crate::scan::random;
+use crate::scan::random::{self, hashed};
 
 /// How long the link may be followed.
 pub const LINK_HOLDS: Duration = Duration::from_mins(1);
@@ -63,26 +62,26 @@ pub struct Front<C> {
     /// The hash of what the link ends in, and when it was made; nothing once it was followed.
     link: Mutex<Option<([u8; 32], Instant)>>,
     /// The hash of what the cookie holds.
+    /// The name of its cookie.
+    name: String,
     session: [u8; 32],
     cookie: String,
     bearer: Box<dyn Shows>,
     client: Client<C, Body>,
 }
 
-fn hashed(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
-}
-
 impl<C: Connect + Clone + Send + Sync + 'static> Front<C> {
     /// Prepares it, and returns the one-time link; none where the system has no random numbers.
     pub fn new(port: u16, bearer: Box<dyn Shows>, client: Client<C, Body>) -> Option<(Self, String)> {
         let (link, session) = (random::base64::<32>()?, random::base64::<32>()?);
+        // Cookies know no ports, so another tunnel's must have another name.
+        let name = format!("gatepost-{port}");
         let front = Self {
             port,
             link: Mutex::new(Some((hashed(&link), Instant::now()))),
             session: hashed(&session),
-            // Cookies know no ports, so another tunnel's must have another name.
-            cookie: format!("gatepost-{port}={session}"),
+            cookie: format!("{name}={session}"),
+            name,
             bearer,
             client,
         };
@@ -111,7 +110,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Front<C> {
         }
         headers.insert(HOST, HeaderValue::from_static("localhost"));
         headers.insert(AUTHORIZATION, header);
-        let kept = without_ours(headers, &format!("gatepost-{}", self.port));
+        let kept = without_ours(headers, &self.name);
         headers.remove(COOKIE);
         headers.extend(kept.map(|kept| (COOKIE, kept)));
         let mut answer = self.client.request(request).await.map_err(|error| chain(&error))?;
@@ -138,8 +137,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Front<C> {
 
     /// Returns what is told to whoever sends a request that is not the person's own; nothing where it is.
     fn objection(&self, method: &Method, headers: &HeaderMap) -> Option<Response> {
-        let name = format!("gatepost-{}", self.port);
-        if cookie(headers, &name).is_none_or(|held| hashed(held) != self.session) {
+        if cookie(headers, &self.name).is_none_or(|held| hashed(held) != self.session) {
             return Some(told(StatusCode::UNAUTHORIZED, "Nobody has signed in with this browser."));
         }
         let is_ours = |origin: &HeaderValue| origin.as_bytes() == format!("http://127.0.0.1:{}", self.port).as_bytes();
