@@ -221,7 +221,7 @@ impl<J: Judging> Work<J> {
         let page: Page<'_> = serde_json::from_str(&self.text).map_err(|error| format!("the list: {error}"))?;
         let items = page.items.unwrap_or_default();
         let mut done = Done {
-            next: page.metadata.next.filter(|next| !next.is_empty()),
+            next: page.metadata.next,
             objects: items.len(),
             looked_at: 0,
             ahead: Vec::new(),

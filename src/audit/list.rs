@@ -8,7 +8,7 @@ use kube::Client;
 use kube::api::{GetParams, ListParams};
 use kube::client::Body;
 use kube::core::{Request, Status};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep, timeout};
@@ -23,7 +23,7 @@ const TRIES: u32 = 4;
 /// What a page should weigh: two are held at once, one that is judged and one that comes.
 const PAGE_BYTES: usize = 4 << 20;
 /// Objects on the first page of a kind.
-pub(super) const FIRST_PAGE: u32 = 500;
+const FIRST_PAGE: u32 = 500;
 /// Objects on any page, at least and at most.
 const LEAST: usize = 10;
 const MOST: usize = 2000;
@@ -92,13 +92,18 @@ pub struct Page<'a> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PageMeta {
-    /// What the next page is asked for with; empty or none on the last.
-    #[serde(rename = "continue")]
+    /// What the next page is asked for with; none on the last.
+    #[serde(rename = "continue", deserialize_with = "unless_empty")]
     pub next: Option<String>,
     /// The cluster's state that the list shows.
     pub resource_version: String,
     /// How many objects come after this page, as the server guesses.
     pub remaining_item_count: Option<u64>,
+}
+
+/// The last page may say so by an empty text, too.
+fn unless_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty()))
 }
 
 /// How large the next page should be.
@@ -159,7 +164,7 @@ impl Lister {
         self.cost.requests.inc();
     }
 
-    /// Returns a page as text; what may pass is tried again.
+    /// Returns a page of objects as text; what may pass is tried again.
     pub(super) async fn page(
         &self,
         client: &Client,
@@ -167,7 +172,7 @@ impl Lister {
         size: PageSize,
         at: Option<&str>,
     ) -> Result<String, PageError> {
-        self.sized(client, (url, Extent::Whole), size, at).await
+        self.page_of(client, (url, Extent::Whole), size, at).await
     }
 
     /// Asks for a page while something else is done.
@@ -179,17 +184,7 @@ impl Lister {
     }
 
     /// Returns a page of objects, or of their metadata, as text; what may pass is tried again.
-    pub async fn page_of(
-        &self,
-        client: &Client,
-        (url, extent): (&str, Extent),
-        limit: u32,
-        at: Option<&str>,
-    ) -> Result<String, PageError> {
-        self.sized(client, (url, extent), PageSize { limit, room: 0 }, at).await
-    }
-
-    async fn sized(
+    pub(super) async fn page_of(
         &self,
         client: &Client,
         (url, extent): (&str, Extent),

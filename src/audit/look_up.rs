@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use super::kinds::Listed;
-use super::list::{Extent, FIRST_PAGE, Page, PageError, Reached};
+use super::list::{Extent, Page, PageError, PageSize, Reached};
 use super::pass::Pass;
 use super::scope::{Looked, World};
 use super::sink::Sink;
@@ -99,7 +99,7 @@ impl<S: Sink> Pass<'_, S> {
         let mut version = String::new();
         let mut reached = Reached::default();
         loop {
-            let page = self.lister.page_of(&self.client, (url, extent), FIRST_PAGE, reached.at.as_deref()).await;
+            let page = self.lister.page_of(&self.client, (url, extent), PageSize::FIRST, reached.at.as_deref()).await;
             let text = match page {
                 Ok(text) => text,
                 Err(error) => {
@@ -114,7 +114,7 @@ impl<S: Sink> Pass<'_, S> {
             for item in page.items.into_iter().flatten() {
                 take(item.get())?;
             }
-            reached.at = page.metadata.next.filter(|next| !next.is_empty());
+            reached.at = page.metadata.next;
             if reached.at.is_none() {
                 return Ok(version);
             }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::judge::{Desk, Seen};
 use super::judges::{Items, Judges, Slice};
 use super::kinds::Listed;
-use super::list::{PageError, PageSize, Reached};
+use super::list::{PageError, PageMeta, PageSize, Reached};
 use super::memory::{OfKind, Remembered};
 use super::pass::{Ended, Gathered, Pass};
 use super::said::Said;
@@ -164,21 +164,23 @@ impl<S: Sink> Pass<'_, S> {
                 },
             };
             let bytes = text.len();
-            let (head, slices) = match judging(&self.judges, self.desk(listed, world, gathered), text).await {
-                Ok(begun) => begun,
-                Err(cause) => return Ok(ListEnd::Unread(cause)),
-            };
-            size = PageSize::after(head.objects, bytes);
+            let (objects, metadata, slices) =
+                match judging(&self.judges, self.desk(listed, world, gathered), text).await {
+                    Ok(begun) => begun,
+                    Err(cause) => return Ok(ListEnd::Unread(cause)),
+                };
+            size = PageSize::after(objects, bytes);
             // The API server makes the next page while this one is judged.
-            let next = head.next.as_deref().map(|next| self.lister.fetch(&self.client, url, size, Some(next)));
+            let next = metadata.next.as_deref().map(|next| self.lister.fetch(&self.client, url, size, Some(next)));
             if let Err(cause) = self.take_in(slices, sweep, gathered).await? {
                 return Ok(ListEnd::Unread(cause));
             }
             if reached.at.is_none() {
-                sweep.version = head.version;
+                sweep.version = metadata.resource_version;
             }
-            self.progress.send_modify(|progress| progress.remaining = head.remaining);
-            reached.at = head.next;
+            let remaining = metadata.remaining_item_count.unwrap_or_default();
+            self.progress.send_modify(|progress| progress.remaining = remaining);
+            reached.at = metadata.next;
             match next {
                 Some(next) => fetch = next,
                 None => return Ok(ListEnd::Complete),
@@ -196,7 +198,7 @@ impl<S: Sink> Pass<'_, S> {
         gathered: &mut Gathered,
     ) -> Stored<Result<(), String>> {
         match judging(&self.judges, self.desk(listed, world, gathered), text).await {
-            Ok((_, slices)) => self.take_in(slices, sweep, gathered).await,
+            Ok((_, _, slices)) => self.take_in(slices, sweep, gathered).await,
             Err(cause) => Ok(Err(cause)),
         }
     }
@@ -292,26 +294,12 @@ impl<S: Sink> Pass<'_, S> {
     }
 }
 
-/// What a page says of the list, and what is said of its objects while they are judged.
-type Judging = (PageHead, mpsc::Receiver<Slice>);
-
-/// What a page says of the list.
-struct PageHead {
-    objects: usize,
-    next: Option<String>,
-    remaining: u64,
-    version: String,
-}
+/// How many objects a page has, what it says of the list, and what is said of its objects while they are judged.
+type Judging = (usize, PageMeta, mpsc::Receiver<Slice>);
 
 /// Begins to judge a page, or says why it cannot be read.
 async fn judging(judges: &Judges, desk: Desk, text: String) -> Result<Judging, String> {
     let read = tokio::task::spawn_blocking(move || Items::read(text)).await;
     let (items, metadata) = read.unwrap_or_else(|_| Err("reading the list panicked".to_owned()))?;
-    let head = PageHead {
-        objects: items.count(),
-        next: metadata.next.filter(|next| !next.is_empty()),
-        remaining: metadata.remaining_item_count.unwrap_or_default(),
-        version: metadata.resource_version,
-    };
-    Ok((head, judges.judge(desk, items)))
+    Ok((items.count(), metadata, judges.judge(desk, items)))
 }
