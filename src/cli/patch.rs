@@ -1,14 +1,13 @@
 //! What mends the files of a scan, as one diff.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::path::Path;
 use std::sync::Arc;
-use std::{env, thread};
 
-use crate::engine::review::kind_of;
-use crate::engine::value::Fields as _;
+use crate::engine::review::{kind_of, name_of};
 use crate::engine::{Catalogue, Value};
-use crate::input::document::STACK_BYTES;
+use crate::input::document::on_a_deep_stack;
 use crate::input::draft::Draft;
 use crate::report::{FileReport, ScanEntry, Verdict};
 
@@ -28,16 +27,13 @@ impl Patches {
 
     /// Returns the diffs of all files, and how many violations they leave.
     pub fn diffs(&self, catalogue: &Catalogue) -> (String, usize) {
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().name("patch".into()).stack_size(STACK_BYTES);
-            let diffing = thread.spawn_scoped(scope, || {
-                let diffs = self.0.iter().map(|(file, entries)| diff(file, entries, catalogue));
-                diffs.fold((String::new(), 0), |(text, left): (String, usize), (diff, rest)| {
-                    (text + &diff, left.saturating_add(rest))
-                })
-            });
-            diffing.ok().and_then(|diffing| diffing.join().ok()).unwrap_or_default()
-        })
+        let all = || {
+            let diffs = self.0.iter().map(|(file, entries)| diff(file, entries, catalogue));
+            diffs.fold((String::new(), 0), |(text, left): (String, usize), (diff, rest)| {
+                (text + &diff, left.saturating_add(rest))
+            })
+        };
+        on_a_deep_stack("patch", all).unwrap_or_default()
     }
 }
 
@@ -57,11 +53,6 @@ fn is_mended(draft: &mut Draft, entry: &ScanEntry, catalogue: &Catalogue) -> boo
     let (Some(source), Some(path), Ok(rule)) = (&entry.source, &entry.path, catalogue.rule(entry.rule.as_str())) else {
         return false;
     };
-    let is_it = |object: &Value| {
-        let kind = kind_of(object);
-        let text = |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default();
-        let names = [text("name"), text("generateName")];
-        kind.kind == entry.resource.kind && (names.contains(&&*entry.resource.name) || text("name").is_empty())
-    };
+    let is_it = |object: &Value| kind_of(object).kind == entry.resource.kind && name_of(object) == entry.resource.name;
     draft.mend(source.document, is_it, |_| Some(path.to_string()), &rule.mend)
 }

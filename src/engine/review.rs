@@ -61,9 +61,14 @@ impl Review {
 
     /// Returns the object's name, or its generateName while it has none.
     pub fn name(&self) -> &str {
-        let text = |key| self.object.at(&["metadata", key]).and_then(Fields::as_text).filter(|text| !text.is_empty());
-        text("name").or_else(|| text("generateName")).unwrap_or_default()
+        name_of(&self.object)
     }
+}
+
+/// Returns an object's name, or its generateName while it has none.
+pub fn name_of(object: &Value) -> &str {
+    let text = |key| object.at(&["metadata", key]).and_then(Fields::as_text).filter(|text| !text.is_empty());
+    text("name").or_else(|| text("generateName")).unwrap_or_default()
 }
 
 /// Returns an object's GroupVersionKind.

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ops::Range;
+use std::thread;
 
 use serde_saphyr::{Budget, DuplicateKeyPolicy, Error, Options};
 
@@ -12,6 +13,14 @@ use crate::engine::{Path, Value};
 
 /// Stack that a thread needs to read a document: nesting is followed by recursion.
 pub const STACK_BYTES: usize = 64 * 1024 * 1024;
+
+/// Works on a thread that has such a stack; nothing where there is no thread, or the work panics.
+pub fn on_a_deep_stack<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Option<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        thread.spawn_scoped(scope, work).ok()?.join().ok()
+    })
+}
 /// Deepest nesting; definitions of custom resources, the deepest that is seen, stay below 100.
 const MAX_DEPTH: usize = 200;
 /// Most nodes that the aliases of one document may stand for.

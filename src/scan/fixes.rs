@@ -3,9 +3,9 @@
 //! Where manifests stand in for a cluster, the diff is one of the file that the object stands in, comments and all. Else it
 //! is one of the manifest as it is shown: of the file in Git nobody here knows.
 
+use std::io;
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
-use std::{io, thread};
 
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -17,10 +17,10 @@ use super::endpoint::{Endpoint, Routes};
 use super::plans::file;
 use super::problem::Problem;
 use crate::engine::Value;
-use crate::engine::review::kind_of;
+use crate::engine::review::{kind_of, name_of};
 use crate::engine::value::Fields as _;
 use crate::input::Inputs;
-use crate::input::document::{STACK_BYTES, parse};
+use crate::input::document::{on_a_deep_stack, parse};
 use crate::input::draft::Draft;
 use crate::policy::Rule;
 use crate::policy::metadata::Mend;
@@ -86,7 +86,8 @@ pub async fn of(state: &ApiState, finding: &Finding, rule: &Rule, object: &Json)
             stands: object.pointer(&finding.path).cloned(),
             steps: rule.mend.clone(),
         };
-        let (file, diff) = tokio::task::spawn_blocking(move || asked.on_a_deep_stack()).await.ok()??;
+        let (file, diff) =
+            tokio::task::spawn_blocking(move || on_a_deep_stack("fix", || asked.fix())).await.ok()???;
         return Some(Fix { diff, choices, file: Some(file) });
     }
     let text = yaml::text(object);
@@ -113,13 +114,6 @@ struct InFolder {
 }
 
 impl InFolder {
-    fn on_a_deep_stack(&self) -> Option<(String, String)> {
-        thread::scope(|scope| {
-            let thread = thread::Builder::new().name("fix".into()).stack_size(STACK_BYTES);
-            thread.spawn_scoped(scope, || self.fix()).ok()?.join().ok()?
-        })
-    }
-
     /// Returns the file, as seen from the root of its repository, and the diff.
     fn fix(&self) -> Option<(String, String)> {
         let (path, document) = self.find()?;
@@ -156,11 +150,10 @@ impl InFolder {
 
     fn is_it(&self, object: &Value) -> bool {
         let kind = kind_of(object);
-        let text = |key| object.at(&["metadata", key]).and_then(|text| text.as_text()).unwrap_or_default();
-        let name = if text("name").is_empty() { text("generateName") } else { text("name") };
+        let namespace = object.at(&["metadata", "namespace"]).and_then(|text| text.as_text()).unwrap_or_default();
         let asked = &self.object;
-        let is_there = asked.namespace.is_empty() || asked.namespace == text("namespace");
-        is_there && kind.group == asked.group && kind.kind == asked.kind && name == asked.name
+        let is_there = asked.namespace.is_empty() || asked.namespace == namespace;
+        is_there && kind.group == asked.group && kind.kind == asked.kind && name_of(object) == asked.name
     }
 }
 

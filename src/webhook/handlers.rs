@@ -223,9 +223,7 @@ impl App {
             }
         }
     }
-}
 
-impl App {
     /// Returns the page of a decision, where it is kept and people can reach it.
     fn page(&self, envelope: &Envelope, decision: &Decision) -> Option<String> {
         let (pages, uid) = (self.pages.as_ref()?, &envelope.uid);
