@@ -3,7 +3,6 @@
 use std::fs;
 use std::process::Command;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::objects::{Object, deployment, privileged, untagged};
@@ -212,16 +211,6 @@ fn finding(gatepost: &Gatepost, namespace: &str, rule: &str) -> Option<Value> {
     ask(gatepost, &format!("/api/v1/findings/{}", found["items"][0]["id"].as_str()?))
 }
 
-/// Waits until an audit has ended that began after now.
-fn audited_once_more(gatepost: &Gatepost) {
-    let now = Timestamp::now();
-    let time = |audit: &Value, key: &str| audit[key].as_str()?.parse::<Timestamp>().ok();
-    let has_ended = |audit: &Value| time(audit, "started") > Some(now) && time(audit, "finished").is_some();
-    eventually("another audit", || {
-        ask(gatepost, "/api/v1/audits")?["items"].as_array()?.iter().any(has_ended).then_some(())
-    });
-}
-
 #[test]
 fn what_no_decision_explains_says_how_it_came_in() {
     let (arguments, failure_policy) = (&["--audit-interval", "2s"], "Ignore");
@@ -233,7 +222,7 @@ fn what_no_decision_explains_says_how_it_came_in() {
         finding(&gatepost, &shop.name, "container-image-tag").filter(|found| found["action"] == "record")
     });
     assert_eq!(recorded["wayIn"], Value::Null, "{recorded:#}");
-    audited_once_more(&gatepost);
+    gatepost.serving().audited_once_more();
     shop.set("enforce=recommended");
     let told = eventually("how it came in", || {
         let found = finding(&gatepost, &shop.name, "container-image-tag")?;
@@ -242,7 +231,7 @@ fn what_no_decision_explains_says_how_it_came_in() {
     assert_eq!(told["wayIn"]["way"], "beforeEnforcement", "{told:#}");
     assert!(told["wayIn"]["why"].as_str().is_some_and(|why| why.contains("still saw that it was not denied")));
 
-    audited_once_more(&gatepost);
+    gatepost.serving().audited_once_more();
     gatepost.kill();
     shop.accepts(apply(&privileged("root")));
     gatepost.launch();

@@ -7,7 +7,6 @@ use crate::support::kubectl::{Kubectl, apply, create, kubectl};
 use crate::support::manifests;
 use crate::support::objects::{namespace, privileged, untagged};
 use crate::support::rights::{self, Asked};
-use crate::support::serving::Serving;
 use crate::support::wait::eventually;
 
 /// Returns the notes of our Events in a namespace, each after what it is about: `Deployment/web: …`.
@@ -24,13 +23,6 @@ pub fn notes(there: &Kubectl) -> Vec<String> {
     let mut notes: Vec<String> = ours.map(note).collect();
     notes.sort();
     notes
-}
-
-/// Waits until an audit has ended that began after now.
-pub fn audited_once_more(scanner: &Serving) {
-    let ended = || scanner.logged("what stands was audited").len();
-    let before = ended();
-    eventually("another audit", || (ended() >= before + 2).then_some(()));
 }
 
 #[test]
@@ -59,7 +51,7 @@ fn what_is_new_is_an_event_at_the_object_and_there_are_few() {
     }
     let described = shop.accepts(kubectl("describe deployment root")).stdout;
     assert!(described.contains("PolicyViolation") && described.contains("container-privileged"), "{described}");
-    audited_once_more(&scanner);
+    scanner.audited_once_more();
     assert_eq!(notes(&shop), told, "it is told once");
 
     let many: Vec<_> = (0..8).map(|number| untagged(&format!("many-{number}"))).collect();
@@ -67,7 +59,7 @@ fn what_is_new_is_an_event_at_the_object_and_there_are_few() {
     eventually("a word about those that are left out", || {
         notes(&home).into_iter().find(|note| note.contains("no Event of their own, for an audit writes 3 at most"))
     });
-    audited_once_more(&scanner);
+    scanner.audited_once_more();
     let all = notes(&shop).len() - told.len();
     // An audit may have come in the middle of what was applied.
     assert!((3..=6).contains(&all), "{:?}", notes(&shop));

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use crate::events::{audited_once_more, notes};
+use crate::events::notes;
 use crate::support::control_plane::ControlPlane;
 use crate::support::kubectl::{apply, create, kubectl};
 use crate::support::objects::{namespace, untagged};
@@ -44,7 +44,7 @@ fn one_of_two_scanners_audits_and_the_other_takes_over_when_it_is_killed() {
     let address = second.http().expect("an address");
     assert_eq!(http::status_of_post(&address, "/api/v1/audits"), Some(409), "it is the other's turn");
     shop.accepts(apply(&untagged("old")));
-    audited_once_more(&first);
+    first.audited_once_more();
     assert_eq!((has_turn(&first), has_turn(&second), audits(&second)), (Some(true), Some(false), 0));
 
     first.kill();
@@ -57,7 +57,7 @@ fn one_of_two_scanners_audits_and_the_other_takes_over_when_it_is_killed() {
 
     first.launch();
     let before = audits(&first);
-    audited_once_more(&second);
+    second.audited_once_more();
     assert_eq!((has_turn(&first), audits(&first)), (Some(false), before), "whoever comes back waits");
     let notes = notes(&shop);
     for name in ["Deployment/old: ", "Deployment/new: "] {

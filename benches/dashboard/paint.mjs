@@ -1,15 +1,11 @@
 // Opens pages in Chromium with an empty cache and a slowed CPU; prints how much each loads and when it is painted.
 // Usage: node paint.mjs BASE_URL RUNS SLOWDOWN PATH...
 
-import { createRequire } from "node:module";
+import { launch } from "../../e2e/browser/chromium.mjs";
 
-const { chromium } = createRequire(new URL("../../e2e/browser/package.json", import.meta.url))("playwright-core");
 const [base, runs, slowdown, ...paths] = process.argv.slice(2);
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
+const browser = await launch();
 
 /** Loads a page once. */
 async function load(path) {

@@ -8,7 +8,7 @@ import { createServer, request } from "node:https";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import Provider from "oidc-provider";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 
 const { GATEPOST_URL: base, GATEPOST_INSIDE: inside, ISSUER: issuer, SHOP: shop, PAYMENTS: payments } = process.env;
 const screenshots = process.env.SCREENSHOTS;
@@ -53,18 +53,7 @@ const proxying = createServer(
   },
 ).listen(Number(new URL(base).port), "127.0.0.1");
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await launch();
 const failures = [];
 
 async function test(name, act) {

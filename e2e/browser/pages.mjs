@@ -7,7 +7,7 @@ import { mkdirSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { readFileSync } from "node:fs";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 
 const base = process.env.GATEPOST_URL;
 const screenshots = process.env.SCREENSHOTS;
@@ -22,18 +22,7 @@ const LOOKS = [
 ];
 const WIDTHS = [320, 700, 1000, 2560];
 
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-  ],
-});
+const browser = await launch();
 const failures = [];
 const only = process.env.ONLY?.split(",");
 

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::control_plane::last_lines;
 use super::decisions::{Decision, decisions};
 use super::http;
-use super::wait::wait_for;
+use super::wait::{eventually, wait_for};
 use super::watchdog::{Guarded, state_directory};
 
 /// How long a start may take.
@@ -136,6 +137,18 @@ impl Serving {
         let log = fs::read_to_string(self.log()).unwrap_or_default();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["message"] == message).collect()
+    }
+
+    /// Waits until an audit has ended that began after now.
+    #[track_caller]
+    pub fn audited_once_more(&self) {
+        let now = Timestamp::now();
+        let time = |audit: &Value, key: &str| audit[key].as_str()?.parse::<Timestamp>().ok();
+        let has_ended = |audit: &Value| time(audit, "started") > Some(now) && time(audit, "finished").is_some();
+        eventually("another audit", || {
+            let audits: Value = serde_json::from_str(&http::body_of(&self.http()?, "/api/v1/audits")?).ok()?;
+            audits["items"].as_array()?.iter().any(has_ended).then_some(())
+        });
     }
 
     /// Returns the value of a metric by its name, with labels if it has any: `gatepost_admission_warnings_total`.
