@@ -46,6 +46,7 @@ const COUNTED: Endpoint = Endpoint {
     path: "/api/v1/findings/facets",
     about: "How many findings a filter finds, and by facet; each facet is counted without its own part of the filter",
     parameters: &[FILTERS, ASKED],
+    answer: "Facets",
     ..Endpoint::GET
 };
 
@@ -59,18 +60,23 @@ async fn facets(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
     let filter = filter(&state.app, &caller, &query)?;
     let limit = query.number("limit").unwrap_or(VALUES);
     let asked = query.list("facet");
-    let mut counted = Map::new();
-    for (name, facet) in FACETS.into_iter().filter(|(name, facet)| {
+    let wanted = FACETS.into_iter().filter(|(name, facet)| {
         if asked.is_empty() { *facet != Facet::Owner } else { asked.iter().any(|word| word == name) }
-    }) {
-        let values = store.facet(&without(&filter, facet), facet, limit).await?;
+    });
+    let wanted: Vec<(&str, Facet)> = wanted.collect();
+    let mut each: Vec<(Filter, Facet)> = wanted.iter().map(|(_, facet)| (without(&filter, *facet), *facet)).collect();
+    each.push((filter, Facet::State));
+    let mut found = store.facets(&each, limit.max(VALUES)).await?;
+    let by_state = found.pop().unwrap_or_default();
+    let mut counted = Map::new();
+    for ((name, facet), values) in wanted.into_iter().zip(found) {
         let told = values
             .into_iter()
+            .take(limit)
             .filter(|(value, _)| !matches!(facet, Facet::Application | Facet::Owner) || !value.is_empty());
         let told = told.map(|(value, count)| json!({"value": word(facet, value), "count": count}));
         counted.insert(name.to_owned(), told.collect::<Vec<_>>().into());
     }
-    let by_state = store.facet(&filter, Facet::State, VALUES).await?;
     let total = by_state.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
     Ok(Json(json!({"facets": counted, "total": total})))
 }

@@ -51,6 +51,86 @@ pub(super) async fn facet(
     values.collect()
 }
 
+/// Returns the same for several facets.
+pub(super) async fn facets(
+    session: &mut dyn Session,
+    asked: &[(Filter, Facet)],
+    limit: usize,
+) -> Stored<Vec<Vec<(String, u64)>>> {
+    let is_apart = |(filter, facet): &(Filter, Facet)| is_counted(filter) || *facet == Facet::Owner;
+    let together: Vec<(usize, &(Filter, Facet))> = asked.iter().enumerate().filter(|(_, one)| !is_apart(one)).collect();
+    let mut together = self::together(session, &together, limit).await?;
+    let mut found = Vec::with_capacity(asked.len());
+    for (at, (filter, facet)) in asked.iter().enumerate() {
+        found.push(match together.remove(&at) {
+            Some(values) => values,
+            None => self::facet(session, filter, *facet, limit).await?,
+        });
+    }
+    Ok(found)
+}
+
+/// Counts facets by one pass over findings, for filters that ask for the same of what is not counted apart.
+async fn together(
+    session: &mut dyn Session,
+    asked: &[(usize, &(Filter, Facet))],
+    limit: usize,
+) -> Stored<BTreeMap<usize, Vec<(String, u64)>>> {
+    let Some(shared) = asked.iter().map(|(_, (filter, _))| filter.clone()).reduce(|a, b| what_both_ask(a, &b)) else {
+        return Ok(BTreeMap::new());
+    };
+    let mut each = Select::new(format!("{KEY}, COUNT(*) AS findings"), "finding");
+    narrow(&mut each, &shared);
+    each.any_of("gravity", gravities(&shared.severity));
+    narrow_state(&mut each, &shared);
+    each.group_by(KEY);
+    let (found, mut params) = each.build("");
+    let mut parts = Vec::new();
+    for (at, (filter, facet)) in asked {
+        let column = column(*facet);
+        let columns = format!("CAST({at} AS BIGINT), CAST({column} AS TEXT), CAST(SUM(findings) AS BIGINT)");
+        let mut part = Select::beside(params, columns, "found");
+        narrow_common(&mut part, filter);
+        part.any_of("gravity", gravities(&filter.severity));
+        narrow_state(&mut part, filter);
+        part.group_by(column);
+        let (part, so_far) = part.build(&format!("ORDER BY 3 DESC, {column} LIMIT {limit}"));
+        parts.push(format!("SELECT * FROM ({part}) AS part{at}"));
+        params = so_far;
+    }
+    let sql = format!("WITH found AS MATERIALIZED ({found}) {}", parts.join(" UNION ALL "));
+    let mut values: BTreeMap<usize, Vec<(String, u64)>> = asked.iter().map(|(at, _)| (*at, Vec::new())).collect();
+    for row in session.rows(&sql, params).await? {
+        let mut cells = row.cells();
+        let at = usize::try_from(cells.int()?).map_err(unreadable)?;
+        let value = cells.text()?;
+        let is_severity = asked.iter().any(|(other, (_, facet))| *other == at && *facet == Facet::Severity);
+        let value = if is_severity { severity(value.parse().map_err(unreadable)?)?.to_string() } else { value };
+        values.entry(at).or_default().push((value, cells.count()?));
+    }
+    Ok(values)
+}
+
+/// Returns what two filters both ask for; what only one of them does is left to them.
+fn what_both_ask(mut one: Filter, other: &Filter) -> Filter {
+    let lists = [
+        (&mut one.cluster, &other.cluster),
+        (&mut one.namespace, &other.namespace),
+        (&mut one.application, &other.application),
+        (&mut one.rule, &other.rule),
+        (&mut one.severity, &other.severity),
+        (&mut one.kind, &other.kind),
+        (&mut one.state, &other.state),
+        (&mut one.action, &other.action),
+    ];
+    for (list, other) in lists {
+        if list != other {
+            list.clear();
+        }
+    }
+    one
+}
+
 /// Returns how many findings there are for each pair of values of two facets.
 pub(super) async fn cross(
     session: &mut dyn Session,

@@ -184,6 +184,11 @@ impl Store for Database {
             .await
     }
 
+    async fn facets(&self, asked: &[(Filter, Facet)], limit: usize) -> Stored<Vec<Vec<(String, u64)>>> {
+        let asked = asked.to_vec();
+        self.read(Box::new(move |session| Box::pin(async move { counts::facets(session, &asked, limit).await }))).await
+    }
+
     async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>> {
         let filter = filter.clone();
         self.read(Box::new(move |session| {

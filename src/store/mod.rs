@@ -153,6 +153,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns how many findings there are for each value of a facet, most first, at most `limit` values.
     async fn facet(&self, filter: &Filter, facet: Facet, limit: usize) -> Stored<Vec<(String, u64)>>;
 
+    /// Returns the same for several facets, each with a filter of its own; one pass over findings is for all of them.
+    async fn facets(&self, asked: &[(Filter, Facet)], limit: usize) -> Stored<Vec<Vec<(String, u64)>>>;
+
     /// Returns how many findings there are for each pair of values of two facets, most first, at most `limit` pairs.
     async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>>;
 

@@ -59,6 +59,11 @@ impl Select {
         });
     }
 
+    /// Begins another query whose parameters go on from those of this one.
+    pub(super) fn beside(params: Vec<Param>, columns: impl Into<String>, from: &'static str) -> Self {
+        Self { params, ..Self::new(columns, from) }
+    }
+
     pub(super) fn group_by(&mut self, columns: impl Into<String>) {
         self.group = Some(columns.into());
     }
@@ -87,12 +92,13 @@ impl Select {
         }
     }
 
-    /// Keeps rows in which each word of a text stands in one of the columns, in any case.
+    /// Keeps rows in which each word of a text stands in one of the columns, in any case of A to Z.
+    ///
+    /// `holds_word` is a function of the schema on PostgreSQL, and of each connection to SQLite.
     pub(super) fn words(&mut self, columns: &[&str], text: Option<&str>) {
         for word in text.into_iter().flat_map(str::split_whitespace) {
-            let word = self.bind(holding(&word.to_ascii_lowercase()));
-            let each = columns.iter().map(|column| format!("lower({column}) LIKE {word} ESCAPE '!'"));
-            self.only(format!("({})", each.collect::<Vec<_>>().join(" OR ")));
+            let word = self.bind(word.to_ascii_lowercase());
+            self.only(format!("holds_word({word}, {})", columns.join(", ")));
         }
     }
 

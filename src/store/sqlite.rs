@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
 use sha2::{Digest as _, Sha256};
@@ -165,7 +166,8 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)?;
     // An audit writes most pages of the indexes again and again: fewer of them go to the file in between.
     connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT)?;
-    connection.pragma_update(None, "cache_size", -16_384)
+    connection.pragma_update(None, "cache_size", -16_384)?;
+    add_functions(connection)
 }
 
 fn open_to_read(file: &Path) -> Stored<Connection> {
@@ -175,9 +177,33 @@ fn open_to_read(file: &Path) -> Stored<Connection> {
         connection.set_prepared_statement_cache_capacity(PREPARED);
         connection.busy_timeout(BUSY)?;
         connection.pragma_update(None, "query_only", true)?;
+        add_functions(&connection)?;
         Ok(connection)
     };
     open().map_err(failed::<rusqlite::Error>("opening the store to read"))
+}
+
+/// Adds what PostgreSQL has in its schema.
+fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
+    connection.create_scalar_function("holds_word", -1, flags, |given| {
+        let text = |at: usize| given.get_raw(at).as_str_or_null().map(Option::unwrap_or_default);
+        let word = text(0)?;
+        for at in 1..given.len() {
+            if holds_word(text(at)?.as_bytes(), word.as_bytes()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+}
+
+/// Returns whether a text holds a word in lower case, in any case of A to Z.
+fn holds_word(text: &[u8], word: &[u8]) -> bool {
+    let Some((first, rest)) = word.split_first() else { return true };
+    let begins = memchr::memchr2_iter(*first, first.to_ascii_uppercase(), text);
+    let mut after = begins.filter_map(|at| text.get(at.saturating_add(1)..)?.get(..rest.len()));
+    after.any(|next| next.eq_ignore_ascii_case(rest))
 }
 
 /// Runs a job between `begin` and its end; by hand, because rusqlite's own transaction cannot go into a future.

@@ -353,6 +353,22 @@ async fn facets_count_what_the_list_would_hold(kept: Kept) {
             let of_value: u64 = pairs.iter().filter(|(first, ..)| first == value).map(|(.., findings)| findings).sum();
             assert_eq!(of_value, listed, "{facet:?} {pairs:?}");
         }
+        let shop = Filter { namespace: words(&["shop"]), ..open.clone() };
+        let grave = Filter { severity: words(&["critical", "high"]), ..shop.clone() };
+        let asked = [
+            (shop, Facet::Severity),
+            (Filter { namespace: Vec::new(), ..grave.clone() }, Facet::Namespace),
+            (Filter { state: Vec::new(), ..grave.clone() }, Facet::State),
+            (grave.clone(), Facet::Rule),
+            (grave.clone(), Facet::Owner),
+            (grave, Facet::Action),
+        ];
+        let mut each = Vec::new();
+        for (filter, facet) in &asked {
+            each.push(store.facet(filter, *facet, 3).await.unwrap());
+        }
+        assert!(each.iter().all(|values| !values.is_empty()), "{each:?}");
+        assert_eq!(store.facets(&asked, 3).await.unwrap(), each, "one pass counts as each would");
     }
     let resources = store.resources(&query(Filter::default())).await.unwrap().items;
     let total: u64 = resources.iter().flat_map(|resource| resource.open.values()).sum();

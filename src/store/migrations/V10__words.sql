@@ -1,0 +1,3 @@
+-- Whether one of the texts holds a word, in any case of A to Z. Whoever opens a file of SQLite brings this along.
+--postgres CREATE FUNCTION holds_word(word text, VARIADIC texts text[]) RETURNS boolean LANGUAGE sql IMMUTABLE AS
+--postgres $$ SELECT strpos(lower(array_to_string(texts, ' ') COLLATE "C"), word) > 0 $$;
