@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use moka::sync::Cache;
 
 use super::access::{Caller, Scope};
 use super::problem::Problem;
+use super::rate::Rates;
 use super::{random, tokens};
 use crate::cluster::identity::Identities;
 use crate::policy::Requester;
@@ -20,6 +21,9 @@ use crate::store::Store;
 const HOLDS: Duration = Duration::from_mins(1);
 /// Tokens that are remembered.
 const REMEMBERED: u64 = 1_000;
+/// Tokens a second that the cluster is asked about, and twice as many at once: whoever makes tokens up would have us
+/// load the API server otherwise.
+const ASKED: u32 = 50;
 /// Questions about namespaces that are on their way at a time.
 const AT_A_TIME: usize = 16;
 
@@ -38,13 +42,14 @@ pub struct Bearers {
     store: Option<Arc<dyn Store>>,
     cluster: Option<Identities>,
     remembered: Cache<[u8; 32], Option<Caller>>,
+    asked: Rates,
 }
 
 impl Bearers {
     /// Builds it: our own tokens are in the store, the cluster is asked about all others.
     pub fn new(store: Option<Arc<dyn Store>>, cluster: Option<Identities>) -> Self {
         let remembered = Cache::builder().max_capacity(REMEMBERED).time_to_live(HOLDS).build();
-        Self { store, cluster, remembered }
+        Self { store, cluster, remembered, asked: Rates::new(ASKED) }
     }
 
     /// Returns who shows a token; `audiences` are those for which a token of the cluster is taken beside our own,
@@ -67,6 +72,7 @@ impl Bearers {
         if let Some(known) = self.remembered.get(&key) {
             return known.ok_or_else(unknown);
         }
+        self.asked.take("", Instant::now()).map_err(Problem::too_many_unknown)?;
         let asked = match cluster.of_token(token, audiences).await.map_err(unanswered)? {
             Some(requester) => Some(caller_of(cluster, &requester, namespaces()).await.map_err(unanswered)?),
             None => None,
@@ -104,4 +110,45 @@ async fn caller_of(cluster: &Identities, requester: &Requester, namespaces: BTre
 fn unanswered(error: impl Display) -> Problem {
     tracing::warn!(%error, "the API server could not be asked about a token");
     Problem::unavailable("the API server could not be asked about the token; Gatepost's log says why")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::http::{Request, Response, StatusCode};
+    use axum::response::IntoResponse as _;
+    use http_body_util::Full;
+    use kube::client::Body;
+    use serde_json::json;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_api_server_is_not_asked_about_any_number_of_tokens() {
+        let reviews = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&reviews);
+        let answer = move |_: Request<Body>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {}, "spec": {},
+                "status": {"authenticated": false}});
+            async move { Ok::<_, Infallible>(Response::new(Full::from(review.to_string().into_bytes()))) }
+        };
+        let client = kube::Client::new(service_fn(answer), "default");
+        let bearers = Bearers::new(None, Some(Identities::new(client)));
+        let ask = async |token: &str| {
+            let problem = bearers.caller(token, &[], BTreeSet::new).await.unwrap_err();
+            problem.into_response().status()
+        };
+        let mut refused = 0;
+        for number in 0..1000 {
+            refused += usize::from(ask(&format!("made-up-{number}")).await == StatusCode::TOO_MANY_REQUESTS);
+        }
+        assert!(refused > 800, "{refused}");
+        assert_eq!(reviews.load(Ordering::Relaxed), 1000 - refused);
+        assert_eq!(ask("made-up-0").await, StatusCode::UNAUTHORIZED, "what is known needs no question");
+    }
 }

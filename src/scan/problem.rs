@@ -179,8 +179,16 @@ impl Problem {
 
     /// The caller asks more often than it may; the next request may come after so long.
     pub fn too_fast(wait: Duration) -> Self {
+        Self::later(wait, "more requests than --api-requests-per-second allows to each caller")
+    }
+
+    /// Nobody of whom it is not known who they are may ask before so long.
+    pub fn too_many_unknown(wait: Duration) -> Self {
+        Self::later(wait, "more tokens that are not known yet than the API server is asked about")
+    }
+
+    fn later(wait: Duration, detail: &str) -> Self {
         let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1);
-        let detail = "more requests than --api-requests-per-second allows to each caller";
         Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "Too many requests", detail)
             .header(RETRY_AFTER, HeaderValue::from(seconds))
     }
