@@ -67,6 +67,7 @@ const SCAN: Endpoint = Endpoint {
     takes: &["application/yaml", "application/json", LINES],
     gives: &["application/json", LINES],
     statuses: &[200, 409, 413, 415, 422, 429],
+    answer: "ScanResult",
     ..Endpoint::GET
 };
 
@@ -176,8 +177,10 @@ impl Plan {
         // Modes and neighbours of a namespace that the caller may not see are none of their business.
         surroundings.retain(|name| name.is_empty() || caller.sees(name));
         let namespace = wanted.namespace.as_deref().map(|name| {
-            let unknown = || Problem::not_found(format!("there is no namespace \"{name}\""));
-            surroundings.namespace(name).cloned().ok_or_else(unknown)
+            let known = surroundings.namespace(name).cloned();
+            // Without a cluster nobody knows which namespaces there are: one that nothing names has no labels.
+            let plain = || (!state.app.has_cluster() && caller.sees(name)).then(|| NamespaceMeta::named(name).into());
+            known.or_else(plain).ok_or_else(|| Problem::not_found(format!("there is no namespace \"{name}\"")))
         });
         Ok(Self {
             app: state.app.clone(),

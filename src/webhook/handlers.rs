@@ -109,6 +109,11 @@ impl App {
         }
     }
 
+    /// Returns whether a cluster is watched.
+    pub const fn has_cluster(&self) -> bool {
+        matches!(self.world, World::Cluster { .. })
+    }
+
     /// Returns every namespace that is known, as far as the watch has come.
     pub fn known_namespaces(&self, in_force: &InForce) -> Vec<Arc<NamespaceMeta>> {
         match &self.world {
