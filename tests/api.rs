@@ -138,7 +138,7 @@ fn errors_are_problems() {
         ("POST", "/api/v1/scan?policy=recomended", "", POD, 400, "did you mean \\\"recommended\\\"?"),
         ("POST", "/api/v1/scan?kubernetesVersion=latest", "", POD, 400, "write one from 1.16 to 1.37"),
         ("POST", "/api/v1/scan?kubernetesVersion=1.99", "", POD, 400, "no release of Kubernetes that is known"),
-        ("POST", "/api/v1/scan?namespace=nowhere", "", POD, 404, "nowhere"),
+        ("POST", "/api/v1/scan?namespace=nowhere", "", POD, 200, "ScanResult"),
         ("POST", "/api/v1/scan", "Content-Type: image/png\r\n", POD, 415, "application/yaml"),
         ("POST", "/api/v1/scan", "", &"#".repeat(5000), 413, "4096"),
         ("GET", "/api/v1/scan", "", "", 405, "openapi"),
@@ -205,6 +205,7 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
     let (status, text) = server.ask("GET", "/api/v1/openapi.json", "", "");
     assert_eq!(status, 200);
     check_generated("docs/openapi.json", &text);
+    let described = Described::new(&read(&text));
     for (path, methods) in read(&text)["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             let (method, there) = (method.to_uppercase(), named(path, &seeded));
@@ -219,6 +220,7 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
             let (status, answer) = server.ask(&method, &there, "", body);
             let is_described = operation["responses"].get(status.to_string()).is_some();
             assert!(is_described && status != 404, "{method} {there}: {status} {answer}");
+            described.check(&format!("{method} {there}"), &operation["responses"][status.to_string()], &answer);
             let (status, answer) = server.ask(&method, &format!("{there}?nonsense=1"), "", POD);
             assert_eq!(status, 400, "{method} {there}: {answer}");
             if path.contains('{') {
@@ -232,6 +234,41 @@ fn every_path_of_the_description_answers_and_knows_its_parameters() {
                 }
             }
         }
+    }
+}
+
+/// The schemas of the description, with nothing left open: what it does not tell must not be answered.
+struct Described(Json);
+
+impl Described {
+    fn new(description: &Json) -> Self {
+        fn close(schema: &mut Json) {
+            if let Some(fields) = schema.as_object_mut() {
+                if fields.contains_key("properties") {
+                    fields.insert("additionalProperties".into(), false.into());
+                }
+                fields.values_mut().for_each(close);
+            }
+            schema.as_array_mut().into_iter().flatten().for_each(close);
+        }
+        let mut components = description["components"].clone();
+        close(&mut components);
+        Self(components)
+    }
+
+    /// Holds an answer to the schema that its status is described with.
+    fn check(&self, asked: &str, response: &Json, answer: &str) {
+        let content = response["content"].as_object().expect("a content");
+        let Some(schema) = content.get("application/json").or_else(|| content.get("application/problem+json")) else {
+            return;
+        };
+        let schema = schema["schema"].as_object().expect("a schema");
+        assert!(!schema.is_empty() || asked.ends_with("openapi.json"), "{asked} is described by a schema");
+        let root = json!({"allOf": [schema], "components": self.0});
+        let validator = jsonschema::validator_for(&root).expect("a schema");
+        let faults: Vec<String> =
+            validator.iter_errors(&read(answer)).map(|error| format!("{}: {error}", error.instance_path())).collect();
+        assert!(faults.is_empty(), "{asked}: {faults:#?}\n{answer}");
     }
 }
 

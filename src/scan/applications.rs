@@ -30,6 +30,7 @@ const APPLICATIONS: Endpoint = Endpoint {
     about: "What delivers objects, with its open findings; of Argo CD's Applications also what Gatepost denied of the last \
             sync, and what syncs again. Those that were denied come first",
     parameters: &[FILTERS, PAGES],
+    answer: "ApplicationList",
     ..Endpoint::GET
 };
 

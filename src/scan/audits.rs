@@ -38,6 +38,7 @@ const AUDITS: Endpoint = Endpoint {
     path: "/api/v1/audits",
     about: "Audits, the newest first",
     parameters: &[AUDIT_FILTERS, PAGES],
+    answer: "AuditList",
     ..Endpoint::GET
 };
 
@@ -47,6 +48,7 @@ const BEGIN: Endpoint = Endpoint {
     scope: Some(Scope::Write),
     about: "Begins an audit of the whole cluster",
     statuses: &[202, 409],
+    answer: "Started",
     ..Endpoint::GET
 };
 
@@ -55,6 +57,7 @@ const AUDIT: Endpoint = Endpoint {
     about: "One audit, with how often each rule of each policy gave which answer in each namespace",
     parameters: &[&[NAMESPACE, RULE, POLICY]],
     statuses: &[200, 404],
+    answer: "Audit",
     ..Endpoint::GET
 };
 
@@ -64,6 +67,7 @@ const CANCEL: Endpoint = Endpoint {
     scope: Some(Scope::Write),
     about: "Has the audit under way end before its time; what it has not come to stays as it is",
     statuses: &[202, 404, 409],
+    answer: "Started",
     ..Endpoint::GET
 };
 
@@ -71,6 +75,7 @@ const TRENDS: Endpoint = Endpoint {
     path: "/api/v1/trends",
     about: "What was open after each audit, what came and what was fixed, and the score; the newest first",
     parameters: &[&[NAMESPACE, RULE, SEVERITY, EFFORT, SINCE], PAGES],
+    answer: "PointList",
     ..Endpoint::GET
 };
 

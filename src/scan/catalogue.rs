@@ -31,6 +31,7 @@ const RULES: Endpoint = Endpoint {
     path: "/api/v1/rules",
     about: "Every rule with its documentation and how many findings of it are open",
     parameters: &[RULE_FILTERS, PAGES],
+    answer: "RuleList",
     ..Endpoint::GET
 };
 
@@ -38,6 +39,7 @@ const RULE: Endpoint = Endpoint {
     path: "/api/v1/rules/{id}",
     about: "One rule, by id or another name, with examples and its source",
     statuses: &[200, 404],
+    answer: "Rule",
     ..Endpoint::GET
 };
 
@@ -45,6 +47,7 @@ const POLICIES: Endpoint = Endpoint {
     path: "/api/v1/policies",
     about: "Every policy, how many rules it has, and how many findings of these are open",
     parameters: &[PAGES],
+    answer: "PolicyList",
     ..Endpoint::GET
 };
 
@@ -52,6 +55,7 @@ const ONE_POLICY: Endpoint = Endpoint {
     path: "/api/v1/policies/{name}",
     about: "One policy, with what it makes of each of its rules",
     statuses: &[200, 404],
+    answer: "Policy",
     ..Endpoint::GET
 };
 

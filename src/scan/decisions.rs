@@ -39,6 +39,7 @@ const DECISIONS: Endpoint = Endpoint {
     path: "/api/v1/decisions",
     about: "What admission answered, the newest first",
     parameters: &[DECISION_FILTERS, PAGES],
+    answer: "DecisionList",
     ..Endpoint::GET
 };
 
@@ -46,6 +47,7 @@ const DECISION: Endpoint = Endpoint {
     path: "/api/v1/decisions/{uid}",
     about: "What admission answered to one request",
     statuses: &[200, 404],
+    answer: "Decision",
     ..Endpoint::GET
 };
 
@@ -53,6 +55,7 @@ const CHECKS: Endpoint = Endpoint {
     path: "/api/v1/checks",
     about: "What was judged by CI jobs, laptops and other clusters, the newest first, without the results",
     parameters: &[CHECK_FILTERS, PAGES],
+    answer: "CheckList",
     ..Endpoint::GET
 };
 
@@ -60,6 +63,7 @@ const CHECK: Endpoint = Endpoint {
     path: "/api/v1/checks/{id}",
     about: "One check, with its results",
     statuses: &[200, 404],
+    answer: "Check",
     ..Endpoint::GET
 };
 

@@ -98,6 +98,10 @@ pub struct Endpoint {
     pub takes: &'static [&'static str],
     /// The types of answers.
     pub gives: &'static [&'static str],
+    /// The schema of bodies that are JSON, by its name in `openapi/schemas.json`; empty where there is none.
+    pub body: &'static str,
+    /// The schema of answers that are JSON.
+    pub answer: &'static str,
     /// The status of success, and what else it may be beside the problems that every path has.
     pub statuses: &'static [u16],
 }
@@ -112,6 +116,8 @@ impl Endpoint {
         parameters: &[],
         takes: &[],
         gives: &["application/json"],
+        body: "",
+        answer: "",
         statuses: &[200],
     };
 

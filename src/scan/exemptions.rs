@@ -39,6 +39,7 @@ const EXEMPTIONS: Endpoint = Endpoint {
     path: "/api/v1/exemptions",
     about: "Exemptions, with how they stand, by namespace and name",
     parameters: &[FILTERS, PAGES],
+    answer: "ExemptionList",
     ..Endpoint::GET
 };
 

@@ -65,6 +65,7 @@ const FINDINGS: Endpoint = Endpoint {
     path: "/api/v1/findings",
     about: "Violations that audits found, with how long they have been there",
     parameters: &[FILTERS, SORT, PAGES],
+    answer: "FindingList",
     ..Endpoint::GET
 };
 
@@ -72,6 +73,7 @@ const FINDING: Endpoint = Endpoint {
     path: "/api/v1/findings/{id}",
     about: "One finding, with the object as it was judged",
     statuses: &[200, 404],
+    answer: "Finding",
     ..Endpoint::GET
 };
 
@@ -79,6 +81,7 @@ const RESOURCES: Endpoint = Endpoint {
     path: "/api/v1/resources",
     about: "Objects that have open findings, with how many of each severity",
     parameters: &[RESOURCE_FILTERS, PAGES],
+    answer: "OpenResourceList",
     ..Endpoint::GET
 };
 

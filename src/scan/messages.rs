@@ -41,6 +41,7 @@ const MESSAGES: Endpoint = Endpoint {
     parameters: &[PARAMETERS, FORMAT],
     gives: &["application/json", "application/yaml"],
     statuses: &[200, 503],
+    answer: "Message",
     ..Endpoint::GET
 };
 

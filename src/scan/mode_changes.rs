@@ -43,6 +43,7 @@ const CHANGES: Endpoint = Endpoint {
         ],
         PAGES,
     ],
+    answer: "ModeChangeList",
     ..Endpoint::GET
 };
 
@@ -52,6 +53,8 @@ const CHANGE: Endpoint = Endpoint {
     about: "Writes what a namespace enforces with the caller's own Kubernetes token, or takes a change back",
     takes: &["application/json"],
     statuses: &[201, 400, 403, 404, 409, 413, 422],
+    answer: "ModeWritten",
+    body: "AskedModeChange",
     ..Endpoint::GET
 };
 

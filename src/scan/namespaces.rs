@@ -34,6 +34,7 @@ const NAMESPACES: Endpoint = Endpoint {
     path: "/api/v1/namespaces",
     about: "Namespaces with their modes, open findings, what enforcing would deny, and score; and the cluster's score",
     parameters: &[FILTERS, PAGES],
+    answer: "NamespaceList",
     ..Endpoint::GET
 };
 

@@ -18,6 +18,7 @@ const NOTIFICATIONS: Endpoint = Endpoint {
     scope: Some(Scope::Admin),
     about: "The targets of notifications, with the last delivery and the last error of each",
     parameters: &[PAGES],
+    answer: "TargetList",
     ..Endpoint::GET
 };
 
@@ -27,6 +28,7 @@ const TEST: Endpoint = Endpoint {
     scope: Some(Scope::Admin),
     about: "Sends a message to a target, once; what it says to that stands in the answer",
     statuses: &[200, 404, 502],
+    answer: "Tested",
     ..Endpoint::GET
 };
 

@@ -21,6 +21,16 @@ pub fn routes(routes: Routes) -> Routes {
     routes.add(&OPENAPI, answer)
 }
 
+/// The schemas of what is asked and answered, by name.
+const SCHEMAS: &str = include_str!("openapi/schemas.json");
+
+fn schemas() -> Map<String, Value> {
+    // Its tests read it, too.
+    let mut schemas: Map<String, Value> = serde_json::from_str(SCHEMAS).unwrap_or_default();
+    schemas.insert("Problem".into(), problem());
+    schemas
+}
+
 fn document(endpoints: &[&Endpoint]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for endpoint in endpoints {
@@ -41,7 +51,7 @@ fn document(endpoints: &[&Endpoint]) -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "A token of gatepost tokens create"}},
-            "schemas": {"Problem": problem()},
+            "schemas": schemas(),
         },
     })
 }
@@ -56,7 +66,8 @@ fn operation(endpoint: &Endpoint) -> Value {
         fields.insert("parameters".into(), parameters.into());
     }
     if !endpoint.takes.is_empty() {
-        fields.insert("requestBody".into(), json!({"required": true, "content": content(endpoint.takes)}));
+        fields
+            .insert("requestBody".into(), json!({"required": true, "content": content(endpoint.takes, endpoint.body)}));
     }
     if let Some(scope) = endpoint.scope {
         fields.insert("security".into(), json!([{"token": [scope.as_str()]}]));
@@ -88,9 +99,13 @@ fn parameter(parameter: &Parameter) -> Value {
     value
 }
 
-fn content(types: &[&str]) -> Value {
+fn content(types: &[&str], name: &str) -> Value {
     let of = |kind: &&str| {
-        let schema = if kind.ends_with("json") { json!({}) } else { json!({"type": "string"}) };
+        let schema = match *kind {
+            "application/json" if !name.is_empty() => json!({"$ref": format!("#/components/schemas/{name}")}),
+            kind if kind.ends_with("json") => json!({}),
+            _ => json!({"type": "string"}),
+        };
         ((*kind).to_owned(), json!({"schema": schema}))
     };
     types.iter().map(of).collect::<Map<String, Value>>().into()
@@ -103,7 +118,7 @@ fn responses(endpoint: &Endpoint) -> Value {
         let answer = match status {
             304 => json!({"description": "It has not changed"}),
             204 => json!({"description": "Done"}),
-            200..=299 => json!({"description": "Done", "content": content(endpoint.gives)}),
+            200..=299 => json!({"description": "Done", "content": content(endpoint.gives, endpoint.answer)}),
             _ => {
                 json!({"description": "See the problem's type", "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}})
             }

@@ -54,6 +54,7 @@ const PREVIEW: Endpoint = Endpoint {
     about: "What enforcing a policy would deny: objects at their next change, and of the last requests; nothing is changed",
     parameters: &[ENFORCEMENT, SELECTOR],
     statuses: &[200, 404, 409, 429],
+    answer: "Preview",
     ..Endpoint::GET
 };
 

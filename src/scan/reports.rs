@@ -33,6 +33,8 @@ const REPORT: Endpoint = Endpoint {
     about: "Takes in decisions of webhooks and checks of CI jobs, whole or not at all, and each key of a source once",
     takes: &["application/json"],
     statuses: &[200, 201, 400, 409, 413, 415, 422, 429],
+    answer: "Taken",
+    body: "Report",
     ..Endpoint::GET
 };
 

@@ -65,6 +65,7 @@ const SUGGESTIONS: Endpoint = Endpoint {
     parameters: &[PARAMETERS, SELECTOR, FORMAT],
     gives: &["application/json", "application/yaml"],
     statuses: &[200, 404],
+    answer: "Suggestions",
     ..Endpoint::GET
 };
 
