@@ -12,7 +12,7 @@ use super::findings::place;
 use super::links::encoded;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::When;
-use crate::report::finding::{Fingerprint, ObjectKey};
+use crate::report::finding::Fingerprint;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
@@ -82,14 +82,16 @@ async fn decision(
     let (user, account) = requester(&decision.user);
     let object = format!("{}/{}", decision.kind, decision.name);
     let crumbs = [Crumb::to("/decisions", "Decisions"), Crumb::here(&object)];
+    // A Namespace is outside any: whoever sees what is in it has its own page.
+    let (key, namespace_href) = (decision.object(), format!("/namespaces/{}", encoded(&decision.namespace)));
     page_of(&DecisionPage {
         shell: Shell::new(&state, &visit, &format!("Decision on {object}"), &crumbs).await,
         verdict: verdict(&decision),
         when: visit.when(decision.time),
         took: microseconds(decision.duration_us),
         reason: reason(&decision.reason),
-        object_href: super::resources::href(&key(&decision)),
-        namespace_href: format!("/namespaces/{}", encoded(&decision.namespace)),
+        object_href: if caller.sees(&key.namespace) { super::resources::href(&key) } else { namespace_href.clone() },
+        namespace_href,
         object,
         user,
         account,
@@ -99,18 +101,7 @@ async fn decision(
 }
 
 fn fingerprint(decision: &Decision, result: &DecisionResult) -> Fingerprint {
-    Fingerprint::new(&key(decision), &result.rule.as_str().into(), &result.place)
-}
-
-/// Returns the object that it was about.
-fn key(decision: &Decision) -> ObjectKey {
-    ObjectKey {
-        cluster: decision.cluster.clone(),
-        group: decision.group.clone(),
-        kind: decision.kind.clone(),
-        namespace: decision.namespace.clone(),
-        name: decision.name.clone(),
-    }
+    Fingerprint::new(&decision.object(), &result.rule.as_str().into(), &result.place)
 }
 
 impl Told {

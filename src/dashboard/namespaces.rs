@@ -18,6 +18,7 @@ use super::words::number;
 use crate::admission::speak::countdown;
 use crate::policy::modes::Grants;
 use crate::policy::{Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope};
+use crate::report::finding::ObjectKey;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
@@ -73,6 +74,9 @@ struct NamespacePage {
     total: String,
     findings_href: String,
     rows: Vec<FindingRow>,
+    /// What is wrong with the Namespace itself, which is outside any.
+    own: Vec<FindingRow>,
+    own_href: String,
     rules: Vec<Share>,
     labels: Vec<(String, String)>,
     is_counted: bool,
@@ -144,7 +148,7 @@ const fn told(origin: GrantOrigin) -> &'static str {
 }
 
 /// Returns the class and the word of the strongest thing that a namespace does now: until its date enforce only warns.
-fn strongest(grants: &[Grant], now: Timestamp) -> (&'static str, &'static str) {
+pub fn strongest(grants: &[Grant], now: Timestamp) -> (&'static str, &'static str) {
     let is_ahead = |grant: &Grant| grant.from.is_some_and(|from| from > now);
     match grants.iter().map(|grant| if is_ahead(grant) { Mode::Warn } else { grant.mode }).max() {
         Some(Mode::Enforce) => ("deny", "enforce"),
@@ -152,6 +156,11 @@ fn strongest(grants: &[Grant], now: Timestamp) -> (&'static str, &'static str) {
         Some(Mode::Audit) => ("record", "audit"),
         None => ("", "off"),
     }
+}
+
+/// Returns whether something begins to be denied that is warned of until then.
+pub fn is_announced(grants: &[Grant], now: Timestamp) -> bool {
+    grants.iter().any(|grant| grant.from.is_some_and(|from| from > now))
 }
 
 impl Slot {
@@ -314,9 +323,15 @@ async fn namespace(
     let namespace = found.ok_or_else(|| Problem::not_found(format!("there is no namespace \"{name}\"{among}")))?;
     let Grants { grants, notices } = in_force.config.modes.grants(namespace, &*in_force.bundle);
     let filter = Filter { namespace: vec![name.clone()], ..open(&state, &caller) };
-    let (counts, rows) = match &state.kept {
-        Some(kept) => (Counts::of(kept, &filter).await?, worst(kept, &filter, &visit).await?),
-        None => (Counts::default(), Vec::new()),
+    let object = ObjectKey { kind: "Namespace".to_owned(), name: name.clone(), ..ObjectKey::default() };
+    let (counts, rows, own) = match &state.kept {
+        Some(kept) => {
+            let itself = Filter { kind: vec![object.kind.clone()], name: vec![name.clone()], ..open(&state, &caller) };
+            let itself = Filter { namespace: vec![String::new()], ..itself };
+            let (rows, own) = (worst(kept, &filter, &visit).await?, worst(kept, &itself, &visit).await?);
+            (Counts::of(kept, &filter).await?, rows, own)
+        }
+        None => (Counts::default(), Vec::new(), Vec::new()),
     };
     let severities = counts.severities.get(&name).cloned().unwrap_or_default();
     let (bar, bar_words) = worded(&severities);
@@ -335,6 +350,8 @@ async fn namespace(
         rules: shares(by_rule, |rule| format!("{here}&rule={}", encoded(rule))),
         findings_href: here,
         rows,
+        own,
+        own_href: super::resources::href(&object),
         labels: namespace.labels.clone().into_iter().collect(),
         is_counted: state.kept.is_some(),
         name,

@@ -88,6 +88,10 @@ async fn resource(
     };
     let open = findings(kept, &filter, group, "open").await?;
     let closed = findings(kept, &filter, group, "closed").await?;
+    // A request for a Namespace carries its own name as the namespace.
+    let is_namespace = kind == "Namespace" && group.is_empty();
+    let asked_in = if is_namespace { &name } else { &namespace };
+    let filter = Filter { namespace: vec![asked_in.clone()], ..filter };
     let asked = PageQuery { filter, sort: (), cursor: None, limit: DECISIONS };
     let mut decisions = kept.store.decisions(&asked).await?.items;
     decisions.retain(|decision| decision.group == group);

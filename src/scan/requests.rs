@@ -110,7 +110,7 @@ pub async fn requests(
         })
         .filter(|(_, denied): &(_, Vec<_>)| !denied.is_empty())
         .collect();
-    let objects: BTreeSet<ObjectKey> = suspects.iter().map(|(decision, _)| object(decision)).collect();
+    let objects: BTreeSet<ObjectKey> = suspects.iter().map(|(decision, _)| decision.object()).collect();
     let objects: Vec<ObjectKey> = objects.into_iter().collect();
     let findings = store.findings_of(&objects).await?;
     let findings: BTreeMap<&Fingerprint, &Finding> = findings.iter().map(|finding| (&finding.id, finding)).collect();
@@ -126,7 +126,7 @@ pub async fn requests(
         }
         let broken = denied.iter().filter(|result| brought(result) != Brought::Before);
         let broken: BTreeSet<String> = broken.map(|(result, _)| result.rule.clone()).collect();
-        let of_object = findings.values().find(|finding| finding.object == object(decision));
+        let of_object = findings.values().find(|finding| finding.object == decision.object());
         for rule in &broken {
             rules.add(rule);
         }
@@ -172,19 +172,9 @@ fn denies(in_force: &InForce, grants: &[Grant], result: &DecisionResult, at: Tim
     if scopes.contains(&Scope::All) { Some(Scope::All) } else { scopes.first().copied() }
 }
 
-fn object(decision: &Decision) -> ObjectKey {
-    ObjectKey {
-        cluster: decision.cluster.clone(),
-        group: decision.group.clone(),
-        kind: decision.kind.clone(),
-        namespace: if decision.kind == "Namespace" { String::new() } else { decision.namespace.clone() },
-        name: decision.name.clone(),
-    }
-}
-
 /// Returns whether an update brought in what it was told of, as far as findings tell.
 fn brought(decision: &Decision, result: &DecisionResult, findings: &BTreeMap<&Fingerprint, &Finding>) -> Brought {
-    let id = Fingerprint::new(&object(decision), &RuleId::from(result.rule.as_str()), &result.place);
+    let id = Fingerprint::new(&decision.object(), &RuleId::from(result.rule.as_str()), &result.place);
     match findings.get(&id) {
         Some(finding) if finding.brought_in.as_ref().is_some_and(|by| by.decision == decision.uid) => Brought::In,
         Some(finding) if finding.first_seen < decision.time => Brought::Before,

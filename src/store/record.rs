@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::report::finding::{CloseReason, Content, Finding, Fingerprint};
+use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
 /// What began an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +211,20 @@ pub struct Decision {
     /// What a write to a Namespace changes of its modes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<SlotChange>,
+}
+
+impl Decision {
+    /// Returns the object that it was about. A Namespace's request carries its own name as the namespace, and it is in none.
+    pub fn object(&self) -> ObjectKey {
+        let is_namespace = self.kind == "Namespace" && self.group.is_empty();
+        ObjectKey {
+            cluster: self.cluster.clone(),
+            group: self.group.clone(),
+            kind: self.kind.clone(),
+            namespace: if is_namespace { String::new() } else { self.namespace.clone() },
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// What a write to a Namespace changes of one of its modes.
