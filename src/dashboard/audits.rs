@@ -13,7 +13,7 @@ use super::dress::page_of;
 use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, no_store, progress};
 use super::words::{When, count, number, took};
 use crate::scan::access::{Caller, Scope};
-use crate::scan::audits::end_early;
+use crate::scan::audits::{ask, end_early, may_direct, seen};
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
@@ -80,7 +80,7 @@ struct Ending {
 impl Ending {
     fn of(kept: &Kept, caller: &Caller) -> Option<Self> {
         let (id, is_told) = kept.auditor.as_ref()?.under_way()?;
-        Some(Self { id, is_told, may: !is_told && caller.may(Scope::Write) })
+        Some(Self { id, is_told, may: !is_told && may_direct(caller) })
     }
 }
 
@@ -118,15 +118,15 @@ pub struct Row {
     pub opened: u64,
     /// Findings that were fixed.
     pub fixed: u64,
-    /// Findings that went for another reason.
-    pub closed: u64,
+    /// Findings that went for another reason; a dash where the reader may not know.
+    pub closed: String,
     /// What could not be read.
     pub unread: usize,
 }
 
 impl Row {
-    /// Words an audit.
-    pub fn of(audit: &Audit, visit: &Visit) -> Self {
+    /// Words an audit, as somebody may know it.
+    pub fn of(audit: &Audit, caller: &Caller, visit: &Visit) -> Self {
         Self {
             id: audit.id,
             state: state(audit.state),
@@ -142,7 +142,7 @@ impl Row {
             evaluated: number(audit.evaluated),
             opened: audit.opened,
             fixed: audit.fixed,
-            closed: audit.closed,
+            closed: if caller.sees_all() { number(audit.closed) } else { "–".to_owned() },
             unread: audit.unread.len(),
         }
     }
@@ -175,26 +175,29 @@ async fn audits(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
         let (audits, progress) = (Vec::new(), None);
         return page_of(&AuditsPage { shell, nothing, audits, progress, may_begin: false, ending: None });
     };
-    let audits = last_audits(kept, LISTED).await?;
+    let audits = seen(&state, kept, &caller, last_audits(kept, LISTED).await?).await?;
     let progress = progress(kept);
     page_of(&AuditsPage {
         shell,
         nothing: (audits.is_empty() && kept.auditor.is_none()).then(|| no_store(&state)),
-        audits: audits.iter().map(|audit| Row::of(audit, &visit)).collect(),
-        may_begin: kept.auditor.is_some() && progress.is_none() && caller.may(Scope::Write),
+        audits: audits.iter().map(|audit| Row::of(audit, &caller, &visit)).collect(),
+        may_begin: kept.auditor.is_some() && progress.is_none() && may_direct(&caller),
         ending: Ending::of(kept, &caller),
         progress: progress.map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
     })
 }
 
-async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
-    let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
-    auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
+async fn begin(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, Problem> {
+    ask(&state, &caller)?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, "/audits")]).into_response())
 }
 
-async fn cancel(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = end_early(&state, &id).await?;
+async fn cancel(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = end_early(&state, &caller, &id).await?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, format!("/audits/{id}"))]).into_response())
 }
 
@@ -209,6 +212,7 @@ async fn audit(
     let missing = || Problem::not_found(format!("there is no audit {id}"));
     let number = id.parse::<i64>().ok().filter(|number| number.to_string() == id).ok_or_else(missing)?;
     let found = kept.store.audit(number).await?.ok_or_else(missing)?;
+    let found = seen(&state, kept, &caller, vec![found]).await?.into_iter().next().ok_or_else(missing)?;
     let asked = query.text("with").map(|with| with.parse::<i64>().map_err(|_| missing())).transpose()?;
     let with = match asked {
         Some(with) => kept.store.audit(with).await?.map(|audit| audit.id),
@@ -229,7 +233,7 @@ async fn audit(
     });
     page_of(&AuditPage {
         shell: Shell::new(&state, &visit, &title, &crumbs).await,
-        audit: Row::of(&found, &visit),
+        audit: Row::of(&found, &caller, &visit),
         ending: Ending::of(kept, &caller).filter(|ending| ending.id == found.id),
         policies: found.policies.clone(),
         unread: found.unread.clone().into_iter().collect(),

@@ -12,13 +12,14 @@ use super::audits::Row as AuditRow;
 use super::chart::{Point, Trend};
 use super::dress::page_of;
 use super::links::encoded;
+use super::namespaces::{is_announced, strongest};
 use super::rules::Row as RuleRow;
 use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, nothing_yet, progress};
 use super::words::number;
-use crate::policy::{Effort, Mode, Severity};
+use crate::policy::{Effort, Severity};
 use crate::report::score::Score;
 use crate::scan::access::Caller;
-use crate::scan::audits::{BySeverity, Point as AuditPoint};
+use crate::scan::audits::{BySeverity, Point as AuditPoint, may_direct, seen};
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
@@ -50,6 +51,7 @@ struct Overview {
     nothing: Option<Nothing>,
     modes: Modes,
     standing: Standing,
+    may_begin: bool,
     facts: Vec<(&'static str, String)>,
 }
 
@@ -63,6 +65,8 @@ struct Modes {
 /// Namespaces of one mode, and their part of the strip.
 struct ModePart {
     mode: &'static str,
+    /// How many of them enforce from a day on that is still to come.
+    announced: usize,
     class: &'static str,
     count: usize,
     about: &'static str,
@@ -127,34 +131,38 @@ async fn overview(State(state): State<Arc<ApiState>>, caller: Caller, visit: Vis
     page_of(&Overview {
         shell: Shell::new(&state, &visit, "Overview", &[Crumb::here("Overview")]).await,
         nothing,
-        modes: modes(&state, &caller),
+        modes: modes(&state, &caller, visit.now),
         standing,
+        may_begin: may_direct(&caller) && state.kept.as_ref().is_some_and(|kept| kept.auditor.is_some()),
         facts: facts(&state),
     })
 }
 
-fn modes(state: &ApiState, caller: &Caller) -> Modes {
+fn modes(state: &ApiState, caller: &Caller, now: Timestamp) -> Modes {
     let in_force = state.app.in_force.load();
-    let mut counts: BTreeMap<Option<Mode>, usize> = BTreeMap::new();
+    // Of each mode: how many namespaces, and how many of those enforce only later.
+    let mut counts: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     for namespace in state.app.known_namespaces(&in_force).iter().filter(|namespace| caller.sees(&namespace.name)) {
         let grants = in_force.config.modes.grants(namespace, &*in_force.bundle).grants;
-        let count = counts.entry(grants.iter().map(|grant| grant.mode).max()).or_default();
+        let (_, mode) = strongest(&grants, now);
+        let (count, announced) = counts.entry(mode).or_default();
         *count = count.saturating_add(1);
+        *announced = announced.saturating_add(usize::from(mode != "enforce" && is_announced(&grants, now)));
     }
-    let total: usize = counts.values().sum();
+    let total: usize = counts.values().map(|(count, _)| count).sum();
     let mut from = 0;
-    let part = |(mode, word, class, about): (Option<Mode>, _, _, _)| {
-        let count = counts.get(&mode).copied().unwrap_or_default();
+    let part = |(mode, class, about): (&'static str, _, _)| {
+        let (count, announced) = counts.get(mode).copied().unwrap_or_default();
         let length = count.saturating_mul(1000) / total.max(1);
-        let part = ModePart { mode: word, class, count, about, from, length };
+        let part = ModePart { mode, announced, class, count, about, from, length };
         from = from.saturating_add(length);
         part
     };
     let words = [
-        (Some(Mode::Enforce), "enforce", "deny", "violations are denied"),
-        (Some(Mode::Warn), "warn", "warn", "violations are warned of"),
-        (Some(Mode::Audit), "audit", "record", "violations are recorded only"),
-        (None, "off", "", "nothing is judged"),
+        ("enforce", "deny", "violations are denied"),
+        ("warn", "warn", "violations are warned of"),
+        ("audit", "record", "violations are recorded only"),
+        ("off", "", "nothing is judged"),
     ];
     Modes { parts: words.into_iter().map(part).collect(), total }
 }
@@ -184,7 +192,7 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
     let rules = store.facet(&told, Facet::Rule, PAIRS).await?;
     let pairs = store.cross(&told, [Facet::Namespace, Facet::Category], PAIRS).await?;
     let (categories, heat) = heat(&pairs);
-    let audits = last_audits(kept, AUDITS).await?;
+    let audits = seen(state, kept, caller, last_audits(kept, AUDITS).await?).await?;
     let ended: Vec<&Audit> = audits.iter().filter(|audit| has_ended(audit)).collect();
     let recent = ended.iter().filter(|audit| visit.now.duration_since(audit.started) <= PAST);
     let recent: Vec<Audit> = recent.map(|audit| (*audit).clone()).collect();
@@ -202,7 +210,7 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
         heat,
         worst,
         wins,
-        audit: ended.first().map(|audit| AuditRow::of(audit, visit)),
+        audit: ended.first().map(|audit| AuditRow::of(audit, caller, visit)),
         unread: ended.first().map_or(0, |audit| audit.unread.len()),
         progress: progress(kept).map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
     })

@@ -11,8 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::dress::page_of;
 use super::shell::{Crumb, Shell, Visit, last_audits, progress};
 use super::words::{When, count, number};
+use crate::policy::exemption::ExemptionState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::exemptions::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept, lists};
 use crate::store::{Audit, AuditState, Filter, PageQuery};
@@ -93,7 +95,7 @@ async fn status(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
     }
     lines.push(queue(&state));
     lines.push(namespaces(&state, &caller));
-    lines.push(exemptions(&state, visit.now));
+    lines.push(exemptions(&state, &caller, visit.now));
     let has_cluster = matches!(state.app.world, World::Cluster { .. });
     page_of(&StatusPage {
         shell: Shell::new(&state, &visit, "Status", &[Crumb::here("Status")]).await,
@@ -217,9 +219,11 @@ fn namespaces(state: &ApiState, caller: &Caller) -> Line {
         .mend("They are judged as if the labels were not there; the page of each namespace says what is wrong")
 }
 
-fn exemptions(state: &ApiState, now: Timestamp) -> Line {
-    let in_force = state.app.in_force.load();
-    let [active, ending, _, refused] = in_force.exemptions.count(now);
+/// Counts exemptions; for one who sees some namespaces, those of them.
+fn exemptions(state: &ApiState, caller: &Caller, now: Timestamp) -> Line {
+    let seen = visible(state, caller, now);
+    let of = |state: ExemptionState| seen.iter().filter(|item| item.state == state).count();
+    let [active, ending, refused] = [ExemptionState::Active, ExemptionState::Ending, ExemptionState::Refused].map(of);
     let held = active.saturating_add(ending);
     match (refused, ending) {
         (0, 0) => Line::new("Exemptions", "good", format!("{held} in force, none of them ends soon")),

@@ -145,6 +145,17 @@ impl Dashboard {
         Self { router: scan::routes(state.clone(), super::routes(state)), _directory: directory }
     }
 
+    /// Returns one where something else is in force than usual.
+    fn with(directory: TempDir, door: Door, kept: Option<Kept>, change: impl FnOnce(&mut InForce)) -> Self {
+        let app = app(&directory);
+        let mut in_force = (*app.in_force.load()).clone();
+        change(&mut in_force);
+        app.in_force.replace(in_force);
+        let limits = scan::Limits { max_scan_bytes: 1 << 20, per_second: 0 };
+        let state = Arc::new(ApiState::new(app, door, NonZeroUsize::MIN, limits, kept, None).unwrap());
+        Self { router: scan::routes(state.clone(), super::routes(state)), _directory: directory }
+    }
+
     /// Returns one without a store.
     fn empty(door: Door) -> Self {
         Self::new(tempfile::tempdir().unwrap(), door, None)

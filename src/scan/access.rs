@@ -85,6 +85,11 @@ impl Caller {
         !namespace.is_empty() && globs.is_match(namespace)
     }
 
+    /// Returns whether they may see everything, also what is outside any namespace.
+    pub const fn sees_all(&self) -> bool {
+        self.namespaces.is_none()
+    }
+
     /// Returns the globs of the namespaces that they may see; none where they see all.
     pub fn globs(&self) -> Option<&[String]> {
         self.namespaces.as_ref().map(|(globs, _)| globs.as_slice())
@@ -118,6 +123,8 @@ mod tests {
             assert_eq!(caller.sees(namespace), sees, "{namespace}");
             assert!(Caller::local().sees(namespace), "{namespace}");
         }
-        assert!(!Caller::new("a".into(), vec![Scope::Read], &["[".into()]).sees("a"), "a broken glob opens nothing");
+        assert!(Caller::local().sees_all() && !caller.sees_all());
+        let broken = Caller::new("a".into(), vec![Scope::Read], &["[".into()]);
+        assert!(!broken.sees("a") && !broken.sees_all(), "a broken glob opens nothing");
     }
 }

@@ -22,6 +22,9 @@ use crate::report::Score;
 use crate::report::score::Open;
 use crate::store::{Audit, AuditState, Filter, History, OpenChange, Page, RuleCount};
 
+/// Stands in place of why a kind could not be read, for whoever does not see the whole cluster.
+const UNTOLD: &str = "told to whoever sees the whole cluster";
+
 const SINCE: Parameter =
     Parameter::new("since", Values::Text, "Begun at or after this time (RFC 3339), or so long ago (7d)");
 
@@ -84,10 +87,11 @@ pub fn routes(routes: Routes) -> Routes {
     routes.add(&AUDITS, audits).add(&BEGIN, begin).add(&AUDIT, audit).add(&CANCEL, cancel).add(&TRENDS, trends)
 }
 
-async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json<Text>, Problem> {
+async fn audits(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let kept = state.kept()?;
     let filter = Filter { state: query.list("state").to_vec(), since: lists::since(&query)?, ..Filter::default() };
     let Page { items, next } = kept.store.audits(&lists::page(&query, filter, ())).await?;
+    let items: Vec<Text> = seen(&state, kept, &caller, items).await?.iter().map(|audit| told(&caller, audit)).collect();
     let progress = kept.auditor.as_ref().and_then(audit::Desk::progress).map(|progress| {
         json!({
             "kinds": progress.kinds,
@@ -99,19 +103,79 @@ async fn audits(State(state): State<Arc<ApiState>>, query: Query) -> Result<Json
     Ok(Json(json!({"items": items, "next": next, "progress": progress})))
 }
 
-async fn begin(State(state): State<Arc<ApiState>>) -> Result<Response, Problem> {
+/// Returns an audit as it is answered: what went for other reasons is counted of the whole cluster only.
+fn told(caller: &Caller, audit: &Audit) -> Text {
+    let mut told = json!(audit);
+    if let Some(fields) = told.as_object_mut().filter(|_| !caller.sees_all()) {
+        fields.remove("closed");
+    }
+    told
+}
+
+/// Returns audits, which are the newest first, as the caller may know them.
+///
+/// Of one who sees some namespaces they tell what came and what was fixed there. Why a kind could not be read names
+/// namespaces and accounts of others, so they are told of the kind alone.
+pub async fn seen(
+    state: &ApiState,
+    kept: &Kept,
+    caller: &Caller,
+    mut audits: Vec<Audit>,
+) -> Result<Vec<Audit>, Problem> {
+    let (Some(newest), Some(oldest)) = (audits.first(), audits.last()) else { return Ok(audits) };
+    if caller.sees_all() {
+        return Ok(audits);
+    }
+    let filter = Filter { visible: lists::visible(&state.app, caller), ..Filter::default() };
+    let history = kept.store.history(&filter, oldest.id, newest.id).await?;
+    let mut changed: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    for change in &history.changes {
+        let (opened, fixed) = changed.entry(change.audit).or_default();
+        *opened = opened.saturating_add(change.opened);
+        *fixed = fixed.saturating_add(change.fixed);
+    }
+    for audit in &mut audits {
+        (audit.opened, audit.fixed) = changed.get(&audit.id).copied().unwrap_or_default();
+        audit.closed = 0;
+        audit.unread.values_mut().for_each(|cause| UNTOLD.clone_into(cause));
+    }
+    Ok(audits)
+}
+
+/// Returns whether somebody may begin audits and end them: they go over the whole cluster.
+pub fn may_direct(caller: &Caller) -> bool {
+    caller.may(Scope::Write) && caller.sees_all()
+}
+
+/// Begins an audit for somebody.
+pub fn ask(state: &ApiState, caller: &Caller) -> Result<(), Problem> {
+    check_reach(caller)?;
     let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
-    auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))?;
+    auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))
+}
+
+fn check_reach(caller: &Caller) -> Result<(), Problem> {
+    let beyond = || Problem::beyond_namespaces("an audit goes over the whole cluster");
+    if caller.sees_all() { Ok(()) } else { Err(beyond()) }
+}
+
+async fn begin(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, Problem> {
+    ask(&state, &caller)?;
     Ok((StatusCode::ACCEPTED, Json(json!({"state": "running"}))).into_response())
 }
 
-async fn cancel(State(state): State<Arc<ApiState>>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = end_early(&state, &id).await?;
+async fn cancel(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let id = end_early(&state, &caller, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(json!({"id": id, "state": "running"}))).into_response())
 }
 
-/// Tells an audit to end before its time, and returns its number.
-pub async fn end_early(state: &ApiState, id: &str) -> Result<i64, Problem> {
+/// Tells an audit to end before its time for somebody, and returns its number.
+pub async fn end_early(state: &ApiState, caller: &Caller, id: &str) -> Result<i64, Problem> {
+    check_reach(caller)?;
     let kept = state.kept()?;
     let unknown = || Problem::not_found(format!("there is no audit \"{id}\""));
     let number: i64 = id.parse().map_err(|_| unknown())?;
@@ -128,7 +192,7 @@ pub async fn end_early(state: &ApiState, id: &str) -> Result<i64, Problem> {
 #[derive(Serialize)]
 struct Told {
     #[serde(flatten)]
-    audit: Audit,
+    audit: Text,
     counts: Vec<RuleCount>,
 }
 
@@ -144,13 +208,14 @@ async fn audit(
     let filter = lists::filter(&state.app, &caller, &query)?;
     let is_one_of = |words: &[String], word: &String| words.is_empty() || words.contains(word);
     let mut counts = kept.store.counts(audit.id).await?;
+    let audit = seen(&state, kept, &caller, vec![audit]).await?.first().map(|audit| told(&caller, audit));
     counts.retain(|count| {
         caller.sees(&count.namespace)
             && is_one_of(&filter.namespace, &count.namespace)
             && is_one_of(&filter.rule, &count.rule)
             && is_one_of(&filter.policy, &count.policy)
     });
-    Ok(Json(Told { audit, counts }))
+    Ok(Json(Told { audit: audit.unwrap_or_default(), counts }))
 }
 
 /// Findings by severity; none where there is none.

@@ -129,6 +129,7 @@ async fn scan(
         if !caller.may(Scope::Report) {
             return Err(Problem::forbidden(Scope::Report));
         }
+        reports::check_reach(&caller)?;
     }
     let plan = Plan::new(&state, &caller, &Asked::of(&query))?;
     let permit = permit(&state)?;

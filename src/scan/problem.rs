@@ -13,6 +13,7 @@ use crate::store::StoreError;
 
 /// What every problem's type begins with; docs/api.md explains them.
 const TYPES: &str = "urn:gatepost:problem:";
+const FOREIGN: &str = "foreign-origin";
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -111,6 +112,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not reach that far", detail)
     }
 
+    /// What is asked for goes beyond the namespaces that the caller may see.
+    pub fn beyond_namespaces(what: &str) -> Self {
+        let detail = format!("{what}, and you may see some namespaces only: this needs a token without --namespace");
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "The token does not reach that far", detail)
+    }
+
     /// The cluster does not let the caller do it.
     pub fn refused(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "refused", "The cluster does not let you", detail)
@@ -123,7 +130,7 @@ impl Problem {
 
     /// The request came through a name or page that is not ours.
     pub fn foreign(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "foreign-origin", "The request comes from elsewhere", detail)
+        Self::new(StatusCode::FORBIDDEN, FOREIGN, "The request comes from elsewhere", detail)
     }
 
     /// What was asked for is not there, or not for this reader.
@@ -140,6 +147,12 @@ impl Problem {
     pub fn method_not_allowed() -> Self {
         let detail = "this path takes other methods: see /api/v1/openapi.json";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "The path does not take this method", detail)
+    }
+
+    /// The address takes what a page's form sends, and shows nothing.
+    pub fn only_by_form() -> Self {
+        let detail = "this address takes what a button of a page sends, and shows nothing by itself";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "There is nothing to see here", detail)
     }
 
     /// What was asked for contradicts what is going on.
@@ -212,6 +225,11 @@ impl Problem {
     /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.0.status
+    }
+
+    /// Returns whether the request came through a name or page that is not ours.
+    pub fn is_foreign(&self) -> bool {
+        self.0.kind == FOREIGN
     }
 
     /// Returns what kind of problem it is, in a few words.

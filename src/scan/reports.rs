@@ -49,6 +49,9 @@ async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Req
     let _turn = turn(&state)?;
     let body = read(request, REPORT_BYTES).await?;
     let batch = parse(&body)?;
+    if !batch.checks.is_empty() {
+        check_reach(&caller)?;
+    }
     let flaws = check::flaws(&batch, &caller, Timestamp::now());
     if !flaws.is_empty() {
         return Err(Problem::body(flaws));
@@ -59,6 +62,11 @@ async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Req
     };
     let answer = json!({"state": word, "decisions": batch.decisions.len(), "checks": batch.checks.len()});
     Ok((status, Json(answer)).into_response())
+}
+
+/// Turns away whoever sees some namespaces only and would write into a history that belongs to none.
+pub fn check_reach(caller: &Caller) -> Result<(), Problem> {
+    if caller.sees_all() { Ok(()) } else { Err(Problem::beyond_namespaces("checks are in no namespace")) }
 }
 
 /// Returns leave to take one more report in, as long as there is room.
