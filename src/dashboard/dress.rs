@@ -5,17 +5,19 @@ use std::sync::Arc;
 use askama::Template;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, VARY};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, VARY,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use flate2::Compression;
 
 use super::assets::{gzip, takes_gzip};
-use super::shell::{Crumb, Shell, Visit};
+use super::shell::{Crumb, Shell, Visit, back};
 use super::sign_in;
 use crate::scan::ApiState;
-use crate::scan::guard::Door;
+use crate::scan::guard::{Door, host, is_local};
 use crate::scan::problem::Problem;
 
 /// Nothing from anywhere else, no inline style or script, no frame around it. A form's Origin must come with it, so the
@@ -37,6 +39,11 @@ const WORTH_COMPRESSING: usize = 1024;
 /// No page is larger.
 const LARGEST: usize = 64 << 20;
 
+/// What to do where a request seems to come from elsewhere.
+const OF_ELSEWHERE: &str = "Gatepost takes forms from its own pages only. Open the page anew and try again. If it is \
+    reached by another address than Gatepost knows, for example through a proxy, whoever runs it names that address by \
+    --external-url.";
+
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage {
@@ -53,14 +60,20 @@ struct ProblemPage {
 /// Gives an answer its headers, and turns a problem into a page.
 pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
     let visit = Visit::of(request.headers(), request.uri());
+    // Whoever signs in goes on where they were: a form's address shows nothing by itself.
+    let place = if request.method().is_safe() { visit.here.clone() } else { back(request.headers()) };
+    let is_strict = stays_with_tls(&state, host(&request).as_deref());
     let is_page = !request.uri().path().starts_with("/api/");
     let compresses = takes_gzip(request.headers());
     let mut response = next.run(request).await;
     if is_page && let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem_page(&state, &visit, problem).await;
+        response = problem_page(&state, &visit, &place, problem).await;
     }
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    if is_strict {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
     }
     // What only some may read is kept nowhere, whatever an API's answer would say of itself.
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -82,17 +95,24 @@ async fn rebased(state: &ApiState, response: Response) -> Response {
     Response::from_parts(parts, Body::from(state.reached.rebased(&String::from_utf8_lossy(&page))))
 }
 
-async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Response {
+/// Returns whether browsers are told to keep to TLS for a host: where we speak it, on a host that is ours alone. A name of
+/// this machine stands for whatever else runs there.
+fn stays_with_tls(state: &ApiState, host: Option<&str>) -> bool {
+    state.door == Door::Tokens && state.reached.base().is_empty() && host.is_some_and(|host| !is_local(host))
+}
+
+async fn problem_page(state: &ApiState, visit: &Visit, place: &str, problem: Problem) -> Response {
     let status = problem.status();
     if status == StatusCode::UNAUTHORIZED && state.door == Door::Tokens {
         let fault = if visit.shows_token() { problem.detail().to_owned() } else { String::new() };
-        let asked = sign_in::ask(state, visit, fault, &visit.here).await;
+        let asked = sign_in::ask(state, visit, fault, place).await;
         let mut response = asked.unwrap_or_else(|problem| problem.into_answer(None));
         *response.status_mut() = status;
         return response;
     }
-    // Whoever asks for a page that is none has shown nothing yet.
-    let is_told = state.door == Door::Open;
+    // Whoever asks for a page that is none has shown nothing yet, and a page from elsewhere is told nothing.
+    let is_foreign = problem.is_foreign();
+    let is_told = state.door == Door::Open && !is_foreign;
     let shell = Shell::of(state, visit, problem.title(), &[Crumb::here(problem.title())], is_told).await;
     let page = ProblemPage {
         shell,
@@ -100,8 +120,10 @@ async fn problem_page(state: &ApiState, visit: &Visit, problem: Problem) -> Resp
         title: problem.title().to_owned(),
         detail: problem.detail().to_owned(),
         flaws: problem.flaws().iter().skip(1).map(|flaw| flaw.detail.clone()).collect(),
-        advice: advice(status),
-        next: if visit.here.starts_with("/modes") {
+        advice: if is_foreign { OF_ELSEWHERE } else { advice(status) },
+        next: if is_foreign {
+            ("/", "To the first page")
+        } else if visit.here.starts_with("/modes") {
             ("/modes", "Back to the modes")
         } else {
             ("/findings", "To the findings")

@@ -52,6 +52,7 @@ use axum::routing::{any, get};
 
 use crate::scan::ApiState;
 use crate::scan::endpoint::Routes;
+use crate::scan::guard;
 use crate::scan::problem::Problem;
 
 /// Returns every page, and what pages load.
@@ -86,10 +87,12 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     routes
         .unfinished()
         .route(oidc::CALLBACK, get(oidc::back))
+        .method_not_allowed_fallback(async || Problem::only_by_form())
         .route("/{*path}", any(nothing))
+        .layer(from_fn_with_state(state.clone(), guard::check))
         .layer(from_fn_with_state(state.clone(), dress::dress))
-        .with_state(state)
-        .merge(assets::routes())
+        .with_state(state.clone())
+        .merge(assets::routes().layer(from_fn_with_state(state, guard::check)))
 }
 
 /// Answers paths that are none; of those of the API in its own way.

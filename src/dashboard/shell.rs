@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::words::{When, count, number};
 use crate::audit::{Desk, Progress};
-use crate::scan::access::{Caller, Scope};
+use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::guard::{SESSION, cookie};
 use crate::scan::problem::Problem;
@@ -42,13 +42,17 @@ const ROUTES: &[(&str, &[(&str, &str)])] = &[
 
 const THEMES: &[&str] = &["system", "light", "dark"];
 
+/// Namespaces that are named to whoever sees no others, before the rest is one click away.
+const NAMED: usize = 8;
+
 /// Colours: those that most tell apart at a glance, and those that people with any kind of colour-blindness do.
 const PALETTES: &[&str] = &["usual", "colour-blind"];
 
 const THEME: Endpoint = Endpoint {
     method: Method::Post,
     path: "/theme",
-    scope: Some(Scope::Read),
+    // The page that asks who somebody is has these buttons, too.
+    scope: None,
     about: "Remembers light or dark, and the colours",
     parameters: &[&[
         Parameter::new("set", Values::OneOf(THEMES), "Light, dark, or as the system is"),
@@ -73,7 +77,7 @@ pub struct Visit {
     palette: &'static str,
     is_signed_in: bool,
     /// What whoever asks sees; empty where they see all, or are not known yet.
-    limits: String,
+    limits: Limits,
     /// Now, for every time on the page.
     pub now: Timestamp,
 }
@@ -91,7 +95,7 @@ impl Visit {
         let palette = chosen(headers, "palette", PALETTES).unwrap_or("usual");
         let here = uri.path_and_query().map_or("/", |here| here.as_str()).to_owned();
         let is_signed_in = cookie(headers, SESSION).is_some();
-        let limits = String::new();
+        let limits = Limits::default();
         Self { here, path: uri.path().to_owned(), theme, palette, is_signed_in, limits, now: Timestamp::now() }
     }
 
@@ -115,11 +119,22 @@ impl<S: Sync> FromRequestParts<S> for Visit {
     }
 }
 
-/// Returns what somebody does not see who sees some namespaces; nothing for one who sees all.
-fn limits(caller: &Caller) -> String {
-    caller.globs().map_or_else(String::new, |globs| {
-        format!("You see the namespaces {}, and nothing outside them.", globs.join(", "))
-    })
+/// The namespaces that somebody sees who does not see all.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// The first of them, in words; empty where everything is seen, or not known yet.
+    pub few: String,
+    /// The others.
+    pub rest: Vec<String>,
+}
+
+/// Returns what somebody sees who sees some namespaces; empty for one who sees all.
+fn limits(caller: &Caller) -> Limits {
+    let globs = caller.globs().unwrap_or_default();
+    // One more than are named costs no more room than saying that there is one more.
+    let named = if globs.len() > NAMED.saturating_add(1) { NAMED } else { globs.len() };
+    let (few, rest) = globs.split_at(named);
+    Limits { few: few.join(", "), rest: rest.to_vec() }
 }
 
 /// One step of the way to a page.
@@ -183,7 +198,7 @@ pub struct Shell {
     /// Whether the browser shows a token.
     pub is_signed_in: bool,
     /// What the reader sees of everything; empty where that is all.
-    pub limits: String,
+    pub limits: Limits,
     /// The navigation.
     pub groups: Vec<RouteGroup>,
     /// The way to the page.

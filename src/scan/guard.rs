@@ -34,19 +34,24 @@ pub enum Door {
     Tokens,
 }
 
-/// Gives every request an id, turns away what a page from elsewhere sends, and puts the id into the answer.
-pub async fn receive(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+/// Gives every request an id, and puts it into the answer.
+pub async fn receive(request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
-    let mut response = match check_source(state.door, &state.reached, &request) {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    };
+    let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.into_answer(id.to_str().ok());
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response.headers_mut().insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Turns away what a page from elsewhere sends. Stands before all paths, and within what gives their answers a dress.
+pub async fn check(State(state): State<Arc<ApiState>>, request: Request, next: Next) -> Response {
+    match check_source(state.door, &state.reached, &request) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
 }
 
 /// Lets through who may ask this endpoint, with a query that it takes; counts what became of the request.
@@ -157,8 +162,7 @@ fn check_source(door: Door, reached: &Reached, request: &Request) -> Result<(), 
     if headers.contains_key(AUTHORIZATION) {
         return Ok(());
     }
-    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let host = authority.or_else(|| headers.get(HOST).and_then(|host| host.to_str().ok().map(str::to_owned)));
+    let host = host(request);
     let origin = headers.get(ORIGIN);
     let is_of = |scheme: &str, host: &str| {
         origin.is_some_and(|origin| origin.as_bytes() == format!("{scheme}://{host}").as_bytes())
@@ -180,8 +184,14 @@ fn check_source(door: Door, reached: &Reached, request: &Request) -> Result<(), 
     if is_own { Ok(()) } else { Err(Problem::foreign("Origin is another page's, or missing")) }
 }
 
-/// Returns whether a Host header names this machine, with or without a port.
-fn is_local(host: &str) -> bool {
+/// Returns the host that is asked, with its port where one is named.
+pub fn host(request: &Request) -> Option<String> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    authority.or_else(|| request.headers().get(HOST).and_then(|host| host.to_str().ok().map(str::to_owned)))
+}
+
+/// Returns whether a host is a name of this machine, with or without a port.
+pub fn is_local(host: &str) -> bool {
     let is_port = |port: &str| port.strip_prefix(':').is_none_or(|port| port.parse::<u16>().is_ok());
     ["localhost", "127.0.0.1", "[::1]"].iter().any(|name| {
         let rest = host.get(..name.len()).filter(|start| start.eq_ignore_ascii_case(name));

@@ -51,7 +51,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tower::Layer as _;
@@ -227,7 +227,8 @@ impl ApiState {
     }
 }
 
-/// Returns everything that is answered on `--listen-http`: the API, and the pages that are given.
+/// Returns everything that is answered on `--listen-http`: the API, and the pages that are given, which check by themselves
+/// where a request comes from.
 pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = Routes::new(state.clone());
     let routes = evaluate::routes(routes);
@@ -251,7 +252,8 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = feed::routes(routes);
     let routes = notifications::routes(routes);
     let routes = openapi::routes(routes);
-    let answering = routes.finish().merge(pages).layer(from_fn_with_state(state.clone(), guard::receive));
+    let api = routes.finish().layer(from_fn_with_state(state.clone(), guard::check));
+    let answering = api.merge(pages).layer(from_fn(guard::receive));
     if state.reached.base().is_empty() {
         return answering;
     }
