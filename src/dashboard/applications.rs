@@ -18,15 +18,14 @@ use super::words::{count, number};
 use crate::policy::Severity;
 use crate::report::finding::Application;
 use crate::scan::access::Caller;
-use crate::scan::endpoint::{Endpoint, Routes};
+use crate::scan::applications::{Told, all};
+use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
-use crate::scan::{ApiState, Kept, lists};
+use crate::scan::{ApiState, lists};
 use crate::store::{Facet, Filter, FindingSort, PageQuery};
 
 /// Applications of the list.
 const LISTED: usize = 200;
-/// Pairs of an application and a severity that are read.
-const PAIRS: usize = 1000;
 /// Findings, rules and objects that the page of one shows.
 const SHOWN: usize = 12;
 
@@ -36,6 +35,10 @@ const APPLICATIONS: Endpoint =
 const APPLICATION: Endpoint = Endpoint {
     path: "/applications/{name}",
     about: "The page of one application",
+    parameters: &[&[
+        Parameter::new("kind", Values::Text, "Its kind, where several have the name"),
+        Parameter::new("in", Values::Text, "The namespace that it is in"),
+    ]],
     gives: &["text/html"],
     statuses: &[200, 404],
     ..Endpoint::GET
@@ -55,6 +58,8 @@ struct ApplicationsPage {
     /// Why Argo CD's Applications could not be read; empty where they were.
     unread: String,
     rows: Vec<Row>,
+    /// How many more have findings.
+    more: usize,
     /// Findings of objects that nothing delivers.
     others: u64,
 }
@@ -65,6 +70,8 @@ struct ApplicationPage {
     shell: Shell,
     name: String,
     deliverer: String,
+    /// Others of the same name: what they are, and their pages.
+    namesakes: Vec<(String, String)>,
     stopped: Vec<Stopped>,
     total: String,
     severities: Vec<(&'static str, String, String)>,
@@ -106,64 +113,53 @@ fn open(state: &ApiState, caller: &Caller) -> Filter {
 async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
     let shell = Shell::new(&state, &visit, "Applications", &[Crumb::here("Applications")]).await;
     let nothing = nothing_yet(&state).await?;
-    let (rows, others) = match &state.kept {
-        Some(kept) if nothing.is_none() => rows(kept, &open(&state, &caller)).await?,
-        _ => (Vec::new(), 0),
-    };
-    let (stopped, unread) =
-        if state.kept.is_some() { stopped(&state, &caller, &visit).await? } else { (Vec::new(), None) };
-    let unread = unread.unwrap_or_default();
-    page_of(&ApplicationsPage { shell, nothing, stopped, unread, rows, others })
-}
-
-async fn rows(kept: &Kept, filter: &Filter) -> Result<(Vec<Row>, u64), Problem> {
-    let store = &*kept.store;
-    let counts = store.facet(filter, Facet::Application, LISTED).await?;
-    let severities = by_application(store.cross(filter, [Facet::Application, Facet::Severity], PAIRS).await?);
-    let actions = by_application(store.cross(filter, [Facet::Application, Facet::Action], PAIRS).await?);
-    let (mut rows, mut others) = (Vec::new(), 0);
-    for (name, total) in counts {
-        if name.is_empty() {
-            others = total;
-            continue;
+    let (mut rows, others, stopped, unread) = match &state.kept {
+        Some(kept) => {
+            let (all, unread) = all(&state, &caller).await?;
+            let delivered_by_nothing = Filter { application: vec![String::new()], ..open(&state, &caller) };
+            let others = kept.store.facet(&delivered_by_nothing, Facet::Application, 1).await?;
+            let others = others.first().map_or(0, |(_, findings)| *findings);
+            let rows = if nothing.is_none() { rows(&all) } else { Vec::new() };
+            (rows, others, stopped(all, &visit), unread.unwrap_or_default())
         }
-        let of = |word: &str| actions.get(&name).and_then(|each| each.get(word)).copied().unwrap_or_default();
-        let one = one(kept, &Filter { application: vec![name.clone()], ..filter.clone() }).await?;
-        rows.push(Row {
-            href: href(&name),
-            deliverer: one.as_ref().map(deliverer).unwrap_or_default(),
+        None => (Vec::new(), 0, Vec::new(), String::new()),
+    };
+    let more = rows.len().saturating_sub(LISTED);
+    rows.truncate(LISTED);
+    page_of(&ApplicationsPage { shell, nothing, stopped, unread, rows, more, others })
+}
+
+/// Returns the applications that have findings, those with most first.
+fn rows(all: &BTreeMap<String, Told>) -> Vec<Row> {
+    let total = |told: &Told| told.found.open.values().sum::<u64>();
+    let mut found: Vec<(u64, &Told)> = all.values().map(|told| (total(told), told)).collect();
+    found.retain(|(total, _)| *total > 0);
+    found.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.application.name.cmp(&y.application.name)));
+    let row = |(total, told): (u64, &Told)| {
+        let (denied, warned) = told.found.told;
+        Row {
+            name: told.application.name.clone(),
+            href: href(&told.application),
+            deliverer: deliverer(&told.application),
             total: number(total),
-            findings: all(&name),
-            bar: bar(&severities.get(&name).cloned().unwrap_or_default()),
-            denied: of("deny"),
-            warned: of("warn"),
-            name,
-        });
-    }
-    Ok((rows, others))
-}
-
-/// Returns what delivers the objects of a filter, from one of its findings.
-async fn one(kept: &Kept, filter: &Filter) -> Result<Option<Application>, Problem> {
-    let asked = PageQuery { filter: filter.clone(), sort: FindingSort::Severity, cursor: None, limit: 1 };
-    let found = kept.store.findings(&asked).await?.items;
-    Ok(found.into_iter().next().and_then(|finding| finding.application))
-}
-
-fn by_application(pairs: Vec<(String, String, u64)>) -> BTreeMap<String, BTreeMap<String, u64>> {
-    pairs.into_iter().fold(BTreeMap::new(), |mut all, (application, word, findings)| {
-        all.entry(application).or_insert_with(BTreeMap::new).insert(word, findings);
-        all
-    })
+            findings: of_name(&told.application.name),
+            bar: bar(&told.found.open),
+            denied,
+            warned,
+        }
+    };
+    found.into_iter().map(row).collect()
 }
 
 /// Returns the page of an application.
-pub fn href(name: &str) -> String {
-    format!("/applications/{}", encoded(name))
+pub fn href(application: &Application) -> String {
+    let Application { kind, namespace, name } = application;
+    let within = if namespace.is_empty() { String::new() } else { format!("&in={}", encoded(namespace)) };
+    format!("/applications/{}?kind={}{within}", encoded(name), encoded(kind))
 }
 
-/// Returns every finding of an application.
-fn all(name: &str) -> String {
+/// Returns every finding of applications of a name.
+fn of_name(name: &str) -> String {
     of_all(Place::at("/findings").with("application", name))
 }
 
@@ -175,25 +171,39 @@ fn of_all(place: Place) -> String {
 async fn application(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
+    query: Query,
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let kept = state.kept()?;
-    let filter = Filter { application: vec![name.clone()], ..open(&state, &caller) };
-    let known = one(kept, &filter).await?;
-    let (mut stopped, _) = stopped(&state, &caller, &visit).await?;
-    stopped.retain(|stopped| stopped.name == name);
+    let (mut all, _) = all(&state, &caller).await?;
+    // What delivers nothing that has findings and was not stopped has no page.
+    let is_told = |told: &Told| {
+        let is_stopped = told.argo.as_ref().is_some_and(|argo| argo.failed_sync.is_some());
+        told.application.name == name && (is_stopped || !told.found.open.is_empty())
+    };
+    all.retain(|_, told| is_told(told));
+    let is_meant = |told: &Told| {
+        let Application { kind, namespace, .. } = &told.application;
+        let said = |name: &str, value: &str| query.text(name).is_none_or(|wanted| wanted == value);
+        // A finding may leave open which namespace that is.
+        said("kind", kind) && (said("in", namespace) || told.found.said.iter().any(|other| said("in", other)))
+    };
+    let chosen = all.iter().find(|(_, told)| is_meant(told)).map(|(key, _)| key.clone());
     let missing = || {
         Problem::not_found(
             "of no application of this name anything has an open finding, or was denied in its last sync",
         )
     };
-    let argo = stopped.first().map(|stopped| Application {
-        kind: "Application".to_owned(),
-        namespace: stopped.namespace.clone(),
-        name: name.clone(),
-    });
-    let known = known.or(argo).ok_or_else(missing)?;
+    let told = chosen.and_then(|key| all.remove(&key)).ok_or_else(missing)?;
+    let namesakes = all.values().map(|told| (deliverer(&told.application), href(&told.application))).collect();
+    let deliverer = deliverer(&told.application);
+    let filter = Filter {
+        application: vec![name.clone()],
+        deliverer: Some((told.application.kind.clone(), told.found.said.clone())),
+        ..open(&state, &caller)
+    };
+    let stopped = stopped(BTreeMap::from([(String::new(), told)]), &visit);
     let store = &*kept.store;
     let severities = store.facet(&filter, Facet::Severity, SHOWN).await?;
     let actions = store.facet(&filter, Facet::Action, SHOWN).await?;
@@ -213,7 +223,8 @@ async fn application(
     let crumbs = [Crumb::to("/applications", "Applications"), Crumb::here(&name)];
     page_of(&ApplicationPage {
         shell: Shell::new(&state, &visit, &name, &crumbs).await,
-        deliverer: deliverer(&known),
+        deliverer,
+        namesakes,
         stopped,
         total: count(total, "open finding", "open findings"),
         severities: Severity::ALL
@@ -236,7 +247,7 @@ async fn application(
                 (label, object.namespace.clone(), resources::href(object), found.open.values().sum())
             })
             .collect(),
-        all: all(&name),
+        all: of_name(&name),
         name,
     })
 }

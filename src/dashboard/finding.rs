@@ -177,11 +177,7 @@ async fn finding(
         kubectl: kubectl(&finding),
         exemptions,
         resource_href: super::resources::href(&finding.object),
-        application_href: finding
-            .application
-            .as_ref()
-            .map(|app| super::applications::href(&app.name))
-            .unwrap_or_default(),
+        application_href: finding.application.as_ref().map(super::applications::href).unwrap_or_default(),
         row,
         finding,
     };

@@ -117,7 +117,7 @@ async fn resource(
     page_of(&ResourcePage {
         shell: Shell::new(&state, &visit, &object, &crumbs).await,
         owner: known.map(|finding| finding.owner.clone()).unwrap_or_default(),
-        application: application.map(|app| (format!("{} {}", app.kind, app.name), applications::href(&app.name))),
+        application: application.map(|app| (format!("{} {}", app.kind, app.name), applications::href(app))),
         api_version: known.map(|finding| finding.api_version.clone()).unwrap_or_default(),
         last_seen: known.map(|finding| visit.when(finding.last_seen)),
         open: rows(&open, &visit),

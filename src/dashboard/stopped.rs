@@ -1,14 +1,13 @@
 //! Syncs of Argo CD that Gatepost stopped: what was denied, and how to go on.
 
+use std::collections::BTreeMap;
+
 use super::applications::href;
 use super::links::encoded;
 use super::shell::Visit;
 use super::words::When;
 use crate::cluster::applications::sync::{Denied, FailedSync};
-use crate::scan::ApiState;
-use crate::scan::access::Caller;
-use crate::scan::applications::all;
-use crate::scan::problem::Problem;
+use crate::scan::applications::Told;
 
 /// Characters of a commit that tell it apart.
 const SHORT: usize = 12;
@@ -19,8 +18,6 @@ pub struct Stopped {
     pub name: String,
     /// Its page.
     pub href: String,
-    /// The namespace it is in.
-    pub namespace: String,
     /// Its project.
     pub project: String,
     /// The beginning of the commit.
@@ -61,20 +58,14 @@ impl Row {
     }
 }
 
-/// Returns every stopped sync that somebody may see, and why those of Argo CD could not be read, where that is so.
-pub async fn stopped(
-    state: &ApiState,
-    caller: &Caller,
-    visit: &Visit,
-) -> Result<(Vec<Stopped>, Option<String>), Problem> {
-    let (all, unread) = all(state, caller).await?;
+/// Returns the stopped syncs of applications.
+pub fn stopped(all: BTreeMap<String, Told>, visit: &Visit) -> Vec<Stopped> {
     let stopped = all.into_values().filter_map(|told| {
         let argo = told.argo?;
         let FailedSync { since, revision, retrying, denied, commands } = argo.failed_sync?;
         Some(Stopped {
-            href: href(&told.application.name),
+            href: href(&told.application),
             name: told.application.name,
-            namespace: told.application.namespace,
             project: argo.project,
             revision: revision.chars().take(SHORT).collect(),
             since: since.map(|since| visit.when(since)),
@@ -84,5 +75,5 @@ pub async fn stopped(
             kubectl: commands.kubectl,
         })
     });
-    Ok((stopped.collect(), unread))
+    stopped.collect()
 }

@@ -20,7 +20,7 @@ use crate::report::finding::Application;
 use crate::store::{ApplicationCount, Filter};
 
 /// The kind of Argo CD's Applications.
-const ARGO: &str = "Application";
+pub const ARGO: &str = "Application";
 
 const FILTERS: &[Parameter] =
     &[APPLICATION, Parameter::new("denied", Values::Flag, "Only those whose last sync Gatepost denied something of")];
@@ -48,8 +48,22 @@ pub struct Told {
     /// Where it is one of Argo CD's and was read.
     #[serde(flatten)]
     pub argo: Option<ToldByArgo>,
+    /// What is open of it.
+    #[serde(flatten)]
+    pub found: Found,
+}
+
+/// What is open of what an application delivers.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Found {
     /// Open findings by severity.
     pub open: BTreeMap<String, u64>,
+    /// Those of them that are denied, and that are warned of.
+    #[serde(skip)]
+    pub told: (u64, u64),
+    /// The namespaces that its objects say it is in.
+    #[serde(skip)]
+    pub said: Vec<String>,
 }
 
 /// What is told of an Application of Argo CD.
@@ -97,35 +111,39 @@ pub async fn all(state: &ApiState, caller: &Caller) -> Result<All, Problem> {
 
 /// Puts together what is found and what Argo CD says, as far as somebody sees the namespaces; by a key that orders them.
 fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> bool) -> BTreeMap<String, Told> {
-    let mut found: BTreeMap<Application, BTreeMap<String, u64>> = BTreeMap::new();
+    let mut found: BTreeMap<Application, Found> = BTreeMap::new();
     for count in counts {
         let mut application = count.application;
+        let said = application.namespace.clone();
         let is_argo = application.kind == ARGO;
         let named = applications::named(argo, &application.namespace, &application.name);
         if let Some(named) = named.filter(|_| is_argo) {
             application.namespace.clone_from(&named.namespace);
         }
-        let open = found.entry(application).or_default();
+        let found = found.entry(application).or_default();
         for (severity, findings) in count.open {
-            let sum = open.entry(severity).or_default();
+            let sum = found.open.entry(severity).or_default();
             *sum = sum.saturating_add(findings);
         }
+        let (denied, warned) = found.told;
+        found.told = (denied.saturating_add(count.denied), warned.saturating_add(count.warned));
+        found.said.push(said);
     }
     let mut all = BTreeMap::new();
     for argo in argo {
         let (namespace, name) = (argo.namespace.clone(), argo.name.clone());
         let application = Application { kind: ARGO.to_owned(), namespace, name };
-        let open = found.remove(&application).unwrap_or_default();
+        let found = found.remove(&application).unwrap_or_default();
         let failed_sync = argo.failed_sync.as_ref().and_then(|failed| visible(failed, argo, &sees));
-        if open.is_empty() && failed_sync.is_none() && !sees(&argo.destination) {
+        if found.open.is_empty() && failed_sync.is_none() && !sees(&argo.destination) {
             continue;
         }
         let key = key(failed_sync.is_some(), &application);
         let (project, sync, health) = (argo.project.clone(), argo.sync.clone(), argo.health.clone());
-        all.insert(key, Told { application, argo: Some(ToldByArgo { project, sync, health, failed_sync }), open });
+        all.insert(key, Told { application, argo: Some(ToldByArgo { project, sync, health, failed_sync }), found });
     }
-    for (application, open) in found {
-        all.insert(key(false, &application), Told { application, argo: None, open });
+    for (application, found) in found {
+        all.insert(key(false, &application), Told { application, argo: None, found });
     }
     all
 }
@@ -180,7 +198,7 @@ mod tests {
 
     fn count(kind: &str, namespace: &str, name: &str, high: u64) -> ApplicationCount {
         let application = Application { kind: kind.into(), namespace: namespace.into(), name: name.into() };
-        ApplicationCount { application, open: BTreeMap::from([("high".into(), high)]) }
+        ApplicationCount { application, open: BTreeMap::from([("high".into(), high)]), denied: 0, warned: high }
     }
 
     fn lines(told: &BTreeMap<String, Told>) -> Vec<String> {
@@ -188,7 +206,7 @@ mod tests {
             let Application { kind, namespace, name } = &told.application;
             let sync = told.argo.as_ref().and_then(|argo| argo.failed_sync.as_ref());
             let denied = sync.map_or(0, |sync| sync.denied.len());
-            format!("{kind}/{namespace}/{name} {} {denied}", told.open.get("high").unwrap_or(&0))
+            format!("{kind}/{namespace}/{name} {} {denied}", told.found.open.get("high").unwrap_or(&0))
         };
         told.values().map(line).collect()
     }

@@ -214,6 +214,7 @@ pub(super) async fn one(session: &mut dyn Session, sql: &str) -> Stored<u64> {
 fn is_counted(filter: &Filter) -> bool {
     filter.policy.is_empty()
         && filter.name.is_empty()
+        && filter.deliverer.is_none()
         && filter.result.is_empty()
         && filter.owner.is_empty()
         && filter.since.is_none()

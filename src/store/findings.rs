@@ -217,6 +217,10 @@ pub(super) fn narrow_own(select: &mut Select, filter: &Filter) {
         filter.policy.iter().map(|name| serde_json::Value::from(name.as_str()).to_string()).collect();
     select.holds_one("policies", &quoted);
     select.any_of("name", &filter.name);
+    if let Some((kind, namespaces)) = &filter.deliverer {
+        select.is("app_kind", kind);
+        select.within("app_namespace", namespaces);
+    }
     select.any_of("result", &filter.result);
     select.any_of("owner", &filter.owner);
     select.since("first_seen", filter.since);
@@ -284,14 +288,17 @@ fn by_severity(cells: &mut Cells) -> Stored<BTreeMap<String, u64>> {
 
 pub(super) async fn applications(session: &mut dyn Session, filter: &Filter) -> Stored<Vec<ApplicationCount>> {
     let columns = "app_kind, app_namespace, application";
-    let mut select = Select::new(format!("{columns}, {}", severities()), "finding");
+    let [denied, warned] = ["deny", "warn"].map(|action| format!("COUNT(CASE WHEN action = '{action}' THEN 1 END)"));
+    let mut select = Select::new(format!("{columns}, {}, {denied}, {warned}", severities()), "finding");
     select.only("state = 'open' AND application <> ''");
     narrow(&mut select, filter);
     select.group_by(columns);
     let counts = select.rows(session, &format!("ORDER BY {columns}")).await?.into_iter().map(|row| {
         let mut cells = row.cells();
         let (kind, namespace, name) = (cells.text()?, cells.text()?, cells.text()?);
-        Ok(ApplicationCount { application: Application { kind, namespace, name }, open: by_severity(&mut cells)? })
+        let application = Application { kind, namespace, name };
+        let open = by_severity(&mut cells)?;
+        Ok(ApplicationCount { application, open, denied: cells.count()?, warned: cells.count()? })
     });
     counts.collect()
 }

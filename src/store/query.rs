@@ -29,6 +29,8 @@ pub struct Filter {
     pub visible: Option<Vec<String>>,
     /// Applications, by name.
     pub application: Vec<String>,
+    /// What delivers the objects, beyond its name: its kind, and the namespaces that findings may say it is in.
+    pub deliverer: Option<(String, Vec<String>)>,
     /// Rules, by id.
     pub rule: Vec<String>,
     /// Policies.
@@ -136,6 +138,10 @@ pub struct ApplicationCount {
     pub application: Application,
     /// Open findings by severity.
     pub open: BTreeMap<String, u64>,
+    /// Those of them that are denied.
+    pub denied: u64,
+    /// Those that are warned of.
+    pub warned: u64,
 }
 
 /// How many findings are open.

@@ -305,7 +305,7 @@ async fn what_delivers_objects_is_counted_by_kind_namespace_and_name(kept: Kept)
     store.change("main", put(&findings), at(11)).await.unwrap();
     let told = async |filter: Filter| -> Vec<String> {
         let counts = store.applications(&filter).await.unwrap();
-        let line = |ApplicationCount { application: Application { kind, namespace, name }, open }| {
+        let line = |ApplicationCount { application: Application { kind, namespace, name }, open, .. }| {
             format!("{kind}/{namespace}/{name} {open:?}")
         };
         counts.into_iter().map(line).collect()
