@@ -1,6 +1,5 @@
 //! `/checks`: what was judged elsewhere – by CI jobs, on laptops, in other clusters – by who judged it.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -177,12 +176,11 @@ async fn checks(
         (_, Some(_)) => Some(Empty::Narrowed),
         _ => Some(Empty::Never),
     };
-    let sources: BTreeSet<&str> = found.iter().map(|check| check.source.as_str()).collect();
-    let sources: Vec<&str> = sources.into_iter().collect();
+    let sources: Vec<&str> = found.iter().map(|check| check.source.as_str()).collect();
     page_of(&ChecksPage {
         shell,
         tabs: facets::states(&[("Failed", "failed"), ("Passed", "passed")], &place),
-        menus: vec![facets::names("Source", "source", &sources, &place), ages(&place)],
+        menus: vec![facets::some_names("Source", "source", &sources, &place), ages(&place)],
         chips: facets::chips(&place, &[("source", "Source"), ("since", "Since")]),
         api: place.on_path("/api/v1/checks"),
         rows: found.iter().map(|check| Row::of(check, &visit)).collect(),

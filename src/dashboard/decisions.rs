@@ -246,7 +246,7 @@ pub fn ages(place: &Place) -> Menu {
         let at = if is_chosen { place.without("since") } else { place.with("since", value) };
         Choice { label: (*label).to_owned(), count: String::new(), href: at.href(), is_chosen }
     });
-    Menu { label: "Since", chosen: place.list("since").len(), choices: choices.collect() }
+    Menu { label: "Since", chosen: place.list("since").len(), choices: choices.collect(), field: None }
 }
 
 #[cfg(test)]

@@ -1,12 +1,16 @@
 //! Menus of a list: each value with how many there are, and what choosing it leads to.
 
+use std::collections::BTreeSet;
+
 use super::links::Place;
 use super::words::number;
 use crate::scan::problem::Problem;
 use crate::store::{Facet, Filter, Store};
 
 /// Values of a menu.
-const LONGEST: usize = 60;
+pub const LONGEST: usize = 60;
+/// Values that are offered while one writes.
+pub const OFFERED: usize = 1000;
 
 /// One value of a menu.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,27 @@ pub struct Menu {
     pub chosen: usize,
     /// Its values.
     pub choices: Vec<Choice>,
+    /// Where another value is written, because these are not all.
+    pub field: Option<Field>,
+}
+
+/// A field for a value that a menu does not list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Field {
+    /// The query parameter.
+    pub parameter: &'static str,
+    /// The page that it leads to.
+    pub path: &'static str,
+    /// What of the address stays as it is.
+    pub hidden: Vec<(&'static str, String)>,
+    /// Values that are offered while one writes.
+    pub offered: Vec<String>,
+}
+
+impl Field {
+    fn new(parameter: &'static str, place: &Place, offered: Vec<String>) -> Self {
+        Self { parameter, path: place.path(), hidden: place.kept().collect(), offered }
+    }
 }
 
 /// A filter that is in force, and the address without it.
@@ -97,7 +122,8 @@ pub async fn menu(store: &dyn Store, filter: &Filter, counted: &Counted, place: 
         count: number(findings),
         label: value,
     });
-    Ok(Menu { label: counted.label, chosen: chosen.len(), choices: choices.collect() })
+    let field = (found.len() >= LONGEST).then(|| Field::new(counted.parameter, place, Vec::new()));
+    Ok(Menu { label: counted.label, chosen: chosen.len(), choices: choices.collect(), field })
 }
 
 /// Builds a menu of known words, which nobody counts.
@@ -108,18 +134,42 @@ pub fn words(label: &'static str, parameter: &'static str, words: &[(&'static st
         href: place.toggled(parameter, value).href(),
         is_chosen: place.has(parameter, value),
     });
-    Menu { label, chosen: place.list(parameter).len(), choices: choices.collect() }
+    Menu { label, chosen: place.list(parameter).len(), choices: choices.collect(), field: None }
 }
 
-/// Builds a menu of names, which nobody counts.
+/// Builds a menu of names, which nobody counts. More than a menu can hold are offered while one writes.
 pub fn names(label: &'static str, parameter: &'static str, names: &[&str], place: &Place) -> Menu {
-    let choices = names.iter().map(|name| Choice {
-        label: (*name).to_owned(),
+    let all = sorted(names.iter().copied());
+    if all.len() <= LONGEST {
+        return menu_of(label, parameter, &all, place);
+    }
+    let offered = all.iter().take(OFFERED).map(|name| (*name).to_owned()).collect();
+    Menu { field: Some(Field::new(parameter, place, offered)), ..menu_of(label, parameter, &[], place) }
+}
+
+/// Builds a menu of some names of more that there may be: others can be written.
+pub fn some_names(label: &'static str, parameter: &'static str, names: &[&str], place: &Place) -> Menu {
+    let mut known = sorted(names.iter().copied());
+    known.truncate(LONGEST);
+    Menu { field: Some(Field::new(parameter, place, Vec::new())), ..menu_of(label, parameter, &known, place) }
+}
+
+/// Builds a menu of names, and of what is chosen beside them.
+fn menu_of(label: &'static str, parameter: &'static str, names: &[&str], place: &Place) -> Menu {
+    let chosen = place.list(parameter);
+    let choice = |name: &str| Choice {
+        label: name.to_owned(),
         count: String::new(),
         href: place.toggled(parameter, name).href(),
         is_chosen: place.has(parameter, name),
-    });
-    Menu { label, chosen: place.list(parameter).len(), choices: choices.collect() }
+    };
+    let others = chosen.iter().map(String::as_str).filter(|name| !names.contains(name));
+    let choices = sorted(others).into_iter().chain(names.iter().copied()).map(choice);
+    Menu { label, chosen: chosen.len(), choices: choices.collect(), field: None }
+}
+
+fn sorted<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    names.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Returns a tab for each state, and one for all of them before.
@@ -144,4 +194,30 @@ pub fn chips(place: &Place, names: &[(&'static str, &'static str)]) -> Vec<Chip>
         each.collect::<Vec<_>>()
     };
     names.iter().flat_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(menu: &Menu) -> Vec<&str> {
+        menu.choices.iter().map(|choice| choice.label.as_str()).collect()
+    }
+
+    #[test]
+    fn names_are_in_order_and_beyond_what_a_menu_holds_one_is_written() {
+        let place = Place::at("/decisions").toggled("namespace", "gone").with("state", "denied");
+        let short = names("Namespace", "namespace", &["shop", "bank", "shop"], &place);
+        assert_eq!((labels(&short), &short.field), (vec!["gone", "bank", "shop"], &None));
+        let many: Vec<String> = (0..2000).rev().map(|number| format!("team-{number:04}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let long = names("Namespace", "namespace", &many, &place);
+        assert_eq!(labels(&long), ["gone"], "what is chosen can be given up");
+        let field = long.field.unwrap_or_else(|| Field::new("", &place, Vec::new()));
+        assert_eq!((field.parameter, field.path, field.offered.len()), ("namespace", "/decisions", OFFERED));
+        assert_eq!(field.offered.first().map(String::as_str), Some("team-0000"));
+        assert_eq!(field.hidden, [("namespace", "gone".to_owned()), ("state", "denied".to_owned())]);
+        let some = some_names("Source", "source", &["ci/shop"], &Place::at("/checks").toggled("source", "ci/bank"));
+        assert_eq!((labels(&some), some.field.is_some()), (vec!["ci/bank", "ci/shop"], true));
+    }
 }

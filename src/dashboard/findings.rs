@@ -7,14 +7,15 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 
+use super::decisions::ages;
 use super::dress::page_of;
 use super::facets::{self, COUNTED, Chip, Choice, Menu};
+use super::groups::{GROUPINGS, Groups, groupings, groups};
 use super::links::{Place, encoded};
 use super::rules::Share;
 use super::shell::{Crumb, Nothing, Shell, Visit, nothing_yet};
 use super::words::{When, count, number};
 use crate::admission::decide::Action;
-use crate::engine::Catalogue;
 use crate::policy::Severity;
 use crate::report::Verdict;
 use crate::report::finding::Finding;
@@ -24,22 +25,10 @@ use crate::scan::findings::{FILTERS, SORT, filter, sort};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Facet, Filter, Page, PageQuery};
+use crate::store::{Facet, Page, PageQuery};
 
 /// Findings of a page when nobody says how many.
 const PAGE: usize = 50;
-/// Pairs of a group and a severity that are read.
-const PAIRS: usize = 2000;
-/// Groups that are shown.
-const GROUPS: usize = 200;
-/// What findings may be grouped by: the word of the address, and of the page.
-const GROUPINGS: [(&str, &str); 5] = [
-    ("rule", "Rule"),
-    ("namespace", "Namespace"),
-    ("owner", "Owner"),
-    ("application", "Application"),
-    ("kind", "Kind"),
-];
 const SORTS: [(&str, &str); 5] = [
     ("severity", "Severity"),
     ("firstSeen", "Newest first"),
@@ -56,6 +45,9 @@ const STATES: [(&str, &str); 6] = [
     ("ruleOff", "Rule off"),
     ("outOfScope", "Out of scope"),
 ];
+/// Exports of exactly what is listed, and what asks for them.
+const EXPORTS: [(&str, &str); 3] =
+    [("CSV", "format=csv"), ("Lines of JSON", "format=ndjson"), ("SARIF", "format=sarif")];
 /// Plans of what is to be mended, and what asks for them.
 const PLANS: [(&str, &str); 4] = [
     ("By owner, as Markdown", "by=owner"),
@@ -65,7 +57,7 @@ const PLANS: [(&str, &str); 4] = [
 ];
 const EFFORTS: [(&str, &str); 3] = [("easy", "Easy"), ("medium", "Medium"), ("hard", "Hard")];
 /// Filters that are shown as chips, with their names.
-pub const CHIPS: [(&str, &str); 9] = [
+pub const CHIPS: [(&str, &str); 10] = [
     ("namespace", "Namespace"),
     ("application", "Application"),
     ("owner", "Owner"),
@@ -74,6 +66,7 @@ pub const CHIPS: [(&str, &str); 9] = [
     ("kind", "Kind"),
     ("effort", "Effort"),
     ("state", "State"),
+    ("since", "First seen since"),
     ("text", "Text"),
 ];
 
@@ -118,12 +111,14 @@ struct List {
     groupings: Vec<Choice>,
     grouped_by: &'static str,
     rows: Vec<Row>,
-    groups: Vec<Group>,
+    groups: Groups,
     next: Option<String>,
     first: Option<String>,
     api: String,
     /// Plans of what is to be mended: what each is called, and where it is.
     plans: Vec<(&'static str, String)>,
+    /// Exports of what is listed: the same of each.
+    exports: Vec<(&'static str, String)>,
     accept: String,
     looked_at: String,
     is_narrowed: bool,
@@ -155,15 +150,6 @@ pub struct Row {
     pub is_error: bool,
     /// Why it does not stand any more; empty where it does.
     pub closed: &'static str,
-}
-
-/// Findings that have something in common.
-struct Group {
-    label: String,
-    note: String,
-    href: String,
-    total: String,
-    bar: Vec<Part>,
 }
 
 /// A part of a bar.
@@ -254,8 +240,12 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
     for counted in &COUNTED {
         menus.push(facets::menu(store, &filter, counted, &place).await?);
     }
+    let in_force = state.app.in_force.load();
+    let policies: Vec<&str> = in_force.bundle.policies().keys().map(|name| &**name).collect();
+    menus.push(facets::names("Policy", "policy", &policies, &place));
     menus.push(facets::words("Effort", "effort", &EFFORTS, &place));
     menus.push(facets::words("State", "state", &STATES, &place));
+    menus.push(ages(&place));
     let grouped_by = GROUPINGS.iter().find(|(word, _)| place.has("group", word));
     let mut list = List {
         total: count(total, "finding", "findings"),
@@ -269,7 +259,8 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
         sorts: SORTS.iter().map(|(word, label)| (*word, *label, place.has("sort", word))).collect(),
         groupings: groupings(&place),
         grouped_by: grouped_by.map_or("", |(_, label)| label),
-        plans: plans(&place),
+        plans: downloads(&told(&place).without("sort"), "/api/v1/findings/plan", &PLANS),
+        exports: downloads(&told(&place), "/api/v1/findings/export", &EXPORTS),
         accept: told(&place).without("sort").on_path("/findings/accept"),
         api: told(&place).on_path("/api/v1/findings"),
         is_narrowed: place.kept().any(|(name, _)| !["sort", "group", "mode"].contains(&name)),
@@ -278,9 +269,10 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
     let audits = super::shell::last_audits(kept, 5).await?;
     let objects = audits.iter().find(|audit| audit.finished.is_some()).map_or(0, |audit| audit.objects);
     list.looked_at = count(objects, "object", "objects");
+    // Owners are counted row by row, so only those of the page are offered, and others are written.
+    let mut owners: Vec<String> = Vec::new();
     if let Some((word, _)) = grouped_by {
-        let in_force = state.app.in_force.load();
-        list.groups = groups(store_pairs(kept, &filter, word).await?, in_force.bundle.catalogue(), &place, word);
+        list.groups = groups(store, &filter, in_force.bundle.catalogue(), &place, word).await?;
     } else {
         let asked = PageQuery {
             filter,
@@ -290,9 +282,12 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
         };
         let Page { items, next } = kept.store.findings(&asked).await?;
         list.rows = items.iter().map(|finding| Row::of(finding, visit)).collect();
+        owners = items.into_iter().map(|finding| finding.owner).filter(|owner| !owner.is_empty()).collect();
         list.next = next.map(|cursor| place.on(&cursor).href());
         list.first = query.text("cursor").map(|_| place.without("cursor").href());
     }
+    let owners: Vec<&str> = owners.iter().map(String::as_str).collect();
+    list.menus.insert(COUNTED.len(), facets::some_names("Owner", "owner", &owners, &place));
     Ok(list)
 }
 
@@ -302,10 +297,11 @@ fn told(place: &Place) -> Place {
     if place.list("mode").is_empty() { place.toggled("mode", "enforce").toggled("mode", "warn") } else { place }
 }
 
-fn plans(place: &Place) -> Vec<(&'static str, String)> {
-    let path = told(place).without("sort").on_path("/api/v1/findings/plan");
-    let at = |(label, asked)| (label, format!("{path}{}{asked}", if path.contains('?') { '&' } else { '?' }));
-    PLANS.map(at).to_vec()
+/// Returns what is downloaded of the findings of a place: what each is called, and where it is.
+fn downloads(place: &Place, path: &str, kinds: &[(&'static str, &str)]) -> Vec<(&'static str, String)> {
+    let path = place.on_path(path);
+    let joint = if path.contains('?') { '&' } else { '?' };
+    kinds.iter().map(|(label, asked)| (*label, format!("{path}{joint}{asked}"))).collect()
 }
 
 /// Returns the page without any filter, but with the tab that one is on.
@@ -349,76 +345,6 @@ fn severity_choices(place: &Place, counts: &[(String, u64)]) -> Vec<(&'static st
         (word, choice)
     };
     Severity::ALL.into_iter().rev().map(of).collect()
-}
-
-fn groupings(place: &Place) -> Vec<Choice> {
-    let none = Choice {
-        label: "None".to_owned(),
-        count: String::new(),
-        href: place.without("group").href(),
-        is_chosen: place.list("group").is_empty(),
-    };
-    let each = GROUPINGS.iter().map(|(word, label)| Choice {
-        label: (*label).to_owned(),
-        count: String::new(),
-        href: place.without("sort").with("group", word).href(),
-        is_chosen: place.has("group", word),
-    });
-    std::iter::once(none).chain(each).collect()
-}
-
-async fn store_pairs(kept: &Kept, filter: &Filter, word: &str) -> Result<Vec<(String, String, u64)>, Problem> {
-    let facet = match word {
-        "rule" => Facet::Rule,
-        "namespace" => Facet::Namespace,
-        "owner" => Facet::Owner,
-        "application" => Facet::Application,
-        _ => Facet::Kind,
-    };
-    Ok(kept.store.cross(filter, [facet, Facet::Severity], PAIRS).await?)
-}
-
-fn groups(pairs: Vec<(String, String, u64)>, catalogue: &Catalogue, place: &Place, word: &str) -> Vec<Group> {
-    let mut by_value: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-    for (value, severity, findings) in pairs {
-        by_value.entry(value).or_default().insert(severity, findings);
-    }
-    let mut groups: Vec<(u64, Group)> = Vec::new();
-    for (value, severities) in by_value {
-        let total = severities.values().sum();
-        let title = (word == "rule").then(|| catalogue.rule(&value).ok().map(|rule| rule.title.clone())).flatten();
-        let plain = place.without("group");
-        let at = match word {
-            _ if value.is_empty() => None,
-            "rule" => Some(plain.with("rule", &value)),
-            "namespace" => Some(plain.with("namespace", &value)),
-            "owner" => Some(plain.with("owner", &value)),
-            "application" => Some(plain.with("application", &value)),
-            _ => Some(plain.with("kind", &value)),
-        };
-        groups.push((
-            total,
-            Group {
-                label: if value.is_empty() { nobody(word).to_owned() } else { value },
-                note: title.unwrap_or_default(),
-                href: at.map(|at| at.href()).unwrap_or_default(),
-                total: number(total),
-                bar: bar(&severities),
-            },
-        ));
-    }
-    groups.sort_by(|(a, _), (b, _)| b.cmp(a));
-    groups.into_iter().map(|(_, group)| group).take(GROUPS).collect()
-}
-
-/// Returns what findings are called that have nothing to be grouped by.
-fn nobody(word: &str) -> &'static str {
-    match word {
-        "namespace" => "outside any namespace",
-        "application" => "delivered by no application",
-        "owner" => "owned by no other object",
-        _ => "none",
-    }
 }
 
 /// Returns a bar of severities, the gravest first.

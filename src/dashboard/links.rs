@@ -38,6 +38,11 @@ impl Place {
         Self { path, parameters: Vec::new() }
     }
 
+    /// Returns the path.
+    pub const fn path(&self) -> &'static str {
+        self.path
+    }
+
     /// Returns the values of a parameter.
     pub fn list(&self, name: &str) -> &[String] {
         self.parameters.iter().find(|(known, _)| *known == name).map_or(&[], |(_, values)| values)

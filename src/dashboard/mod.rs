@@ -20,6 +20,7 @@ mod facets;
 mod feed;
 mod finding;
 mod findings;
+mod groups;
 mod links;
 mod manifest;
 mod messages;

@@ -1,6 +1,7 @@
 //! `/playground`: a manifest is judged as `POST /api/v1/scan` would, and nothing is kept.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use askama::Template;
@@ -8,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::dress::page_of;
+use super::facets::{LONGEST, OFFERED};
 use super::findings::action;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::count;
@@ -52,6 +54,8 @@ struct Playground {
     /// Policies, and namespaces: each with whether it is chosen.
     policies: Vec<(String, bool)>,
     namespaces: Vec<(String, bool)>,
+    /// The namespace that is written, where there are more than a menu holds.
+    written: Option<String>,
     largest: String,
     command: String,
     /// What came of it, where something was tried.
@@ -184,12 +188,14 @@ async fn show(
     let chosen = if filled.policy.is_empty() { DEFAULT } else { &filled.policy };
     let policies = in_force.bundle.policies().keys().map(|name| (name.to_string(), **name == *chosen)).collect();
     let known = state.app.known_namespaces(&in_force);
-    let seen = known.iter().filter(|namespace| caller.sees(&namespace.name));
-    let namespaces = seen.map(|namespace| (namespace.name.clone(), namespace.name == filled.namespace)).collect();
+    let seen: BTreeSet<&str> = known.iter().map(|known| &*known.name).filter(|name| caller.sees(name)).collect();
+    let written = (seen.len() > LONGEST).then(|| filled.namespace.clone());
+    let namespaces = seen.into_iter().take(OFFERED).map(|name| (name.to_owned(), name == filled.namespace)).collect();
     page_of(&Playground {
         shell: Shell::new(state, visit, "Playground", &[Crumb::here("Playground")]).await,
         policies,
         namespaces,
+        written,
         largest: format!("{} KiB", state.max_scan_bytes >> 10),
         command: format!("gatepost scan web.yaml --policy {chosen}"),
         manifest: filled.manifest,

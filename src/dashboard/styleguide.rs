@@ -60,6 +60,7 @@ async fn styleguide(State(state): State<Arc<ApiState>>, visit: Visit) -> Result<
             label: "Namespace",
             chosen: 1,
             choices: vec![choice("shop", "12", true), choice("team-payments-production", "1,204", false)],
+            field: None,
         },
         nothing: Nothing {
             title: "Nothing is audited here".to_owned(),

@@ -47,6 +47,9 @@ use crate::webhook::journal::Journal;
 use crate::webhook::memory::RequestMemory;
 use crate::webhook::workers::Workers;
 
+mod closed;
+mod limited;
+mod listed;
 mod oidc;
 mod writing;
 

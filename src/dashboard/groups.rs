@@ -1,0 +1,127 @@
+//! Findings in groups: how many there are of each, the largest first, and by severity.
+
+use std::collections::BTreeMap;
+
+use super::facets::Choice;
+use super::findings::{Part, bar};
+use super::links::Place;
+use super::words::number;
+use crate::engine::Catalogue;
+use crate::policy::Severity;
+use crate::scan::problem::Problem;
+use crate::store::{Facet, Filter, Store};
+
+/// Groups that are shown, and that are counted.
+const SHOWN: usize = 200;
+const COUNTED: usize = 100_000;
+/// What findings may be grouped by: the word of the address, and of the page.
+pub const GROUPINGS: [(&str, &str); 5] = [
+    ("rule", "Rule"),
+    ("namespace", "Namespace"),
+    ("owner", "Owner"),
+    ("application", "Application"),
+    ("kind", "Kind"),
+];
+
+/// Findings in groups.
+#[derive(Default)]
+pub struct Groups {
+    /// The largest of them.
+    pub shown: Vec<Group>,
+    /// How many more there are; empty where these are all.
+    pub more: String,
+}
+
+/// Findings that have something in common.
+pub struct Group {
+    /// What that is.
+    pub label: String,
+    /// More about it.
+    pub note: String,
+    /// Where they are listed; empty where no filter finds them.
+    pub href: String,
+    /// How many.
+    pub total: String,
+    /// By severity.
+    pub bar: Vec<Part>,
+}
+
+/// Returns what the page's findings may be grouped by.
+pub fn groupings(place: &Place) -> Vec<Choice> {
+    let none = Choice {
+        label: "None".to_owned(),
+        count: String::new(),
+        href: place.without("group").href(),
+        is_chosen: place.list("group").is_empty(),
+    };
+    let each = GROUPINGS.iter().map(|(word, label)| Choice {
+        label: (*label).to_owned(),
+        count: String::new(),
+        href: place.without("sort").with("group", word).href(),
+        is_chosen: place.has("group", word),
+    });
+    std::iter::once(none).chain(each).collect()
+}
+
+/// What a word of the address groups by, and the part of a filter that names some of it.
+fn facet(word: &str) -> (Facet, fn(&mut Filter) -> &mut Vec<String>) {
+    match word {
+        "rule" => (Facet::Rule, |filter| &mut filter.rule),
+        "namespace" => (Facet::Namespace, |filter| &mut filter.namespace),
+        "owner" => (Facet::Owner, |filter| &mut filter.owner),
+        "application" => (Facet::Application, |filter| &mut filter.application),
+        _ => (Facet::Kind, |filter| &mut filter.kind),
+    }
+}
+
+/// Counts findings in groups; the severities of those that are shown, however many others there are.
+pub async fn groups(
+    store: &dyn Store,
+    filter: &Filter,
+    catalogue: &Catalogue,
+    place: &Place,
+    word: &str,
+) -> Result<Groups, Problem> {
+    let (facet, part) = facet(word);
+    let mut counts = store.facet(filter, facet, COUNTED).await?;
+    let more = counts.len().saturating_sub(SHOWN);
+    counts.truncate(SHOWN);
+    let mut of_shown = filter.clone();
+    if more > 0 {
+        *part(&mut of_shown) = counts.iter().map(|(value, _)| value.clone()).collect();
+    }
+    let pairs = store.cross(&of_shown, [facet, Facet::Severity], SHOWN.saturating_mul(Severity::ALL.len())).await?;
+    let mut severities: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
+    for (value, severity, findings) in pairs {
+        severities.entry(value).or_default().insert(severity, findings);
+    }
+    let group = |(value, total): (String, u64)| {
+        let bar = bar(&severities.remove(&value).unwrap_or_default());
+        group(value, total, bar, catalogue, place, word)
+    };
+    let more = if more > 0 { number(u64::try_from(more).unwrap_or(u64::MAX)) } else { String::new() };
+    Ok(Groups { shown: counts.into_iter().map(group).collect(), more })
+}
+
+fn group(value: String, total: u64, bar: Vec<Part>, catalogue: &Catalogue, place: &Place, word: &str) -> Group {
+    let title = (word == "rule").then(|| catalogue.rule(&value).ok().map(|rule| rule.title.clone())).flatten();
+    let parameter = GROUPINGS.iter().map(|(known, _)| *known).find(|known| *known == word);
+    let at = parameter.filter(|_| !value.is_empty()).map(|name| place.without("group").with(name, &value));
+    Group {
+        label: if value.is_empty() { nobody(word).to_owned() } else { value },
+        note: title.unwrap_or_default(),
+        href: at.map(|at| at.href()).unwrap_or_default(),
+        total: number(total),
+        bar,
+    }
+}
+
+/// Returns what findings are called that have nothing to be grouped by.
+fn nobody(word: &str) -> &'static str {
+    match word {
+        "namespace" => "outside any namespace",
+        "application" => "delivered by no application",
+        "owner" => "owned by no other object",
+        _ => "none",
+    }
+}
