@@ -83,13 +83,20 @@ fn every_page_is_accessible_quick_and_safe_in_a_browser() {
         payments.accepts(apply(&hostile(name)));
     }
     payments.accepts(apply(&deployment("good")));
+    // Names without a place to break at, nearly as long as they may be.
+    let long = gatepost.namespace(&"w".repeat(45), &["warn=recommended"]);
+    long.accepts(apply(&untagged("long").with("/metadata/name", "m".repeat(200))));
     let address = eventually("the address of the API", || {
         let addresses = fs::read(gatepost.serving().directory().join("data/addresses.json")).ok()?;
         let addresses: Value = serde_json::from_slice(&addresses).ok()?;
         addresses["http"].as_str().map(str::to_owned)
     });
     let mut command = Command::new("node");
-    command.arg("pages.mjs").env("KUBE_TOKEN", administrator(&gatepost)).env("SHOP", &shop.name);
+    command
+        .arg("pages.mjs")
+        .env("KUBE_TOKEN", administrator(&gatepost))
+        .env("SHOP", &shop.name)
+        .env("LONG", &long.name);
     command.env("SCREENSHOTS", screenshots());
     if std::env::var_os("GATEPOST_IMAGES").is_some() {
         command.env("IMAGES", Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/images"));

@@ -68,7 +68,7 @@ async function visit(path, options, act) {
 
 async function accessible(page) {
   await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"] }));
+  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }));
   const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target.join(" ")} (${node.any[0]?.message ?? ""})`).join("; ")}`);
   assert.deepEqual(told, []);
 }
@@ -258,6 +258,35 @@ await test("everything is reached by keys alone", () =>
   }),
 );
 
+await test("keys of one character are turned off, and stay so", () =>
+  visit("/findings", desktop, async (page) => {
+    await page.click("#keys-open");
+    await accessible(page);
+    await page.screenshot({ path: join(screenshots, "keys.png") });
+    await page.uncheck("#keys-on");
+    await page.click("#keys button");
+    assert.ok(!(await page.isVisible("#keys")));
+    await page.reload();
+    for (const key of ["j", "?", "/"]) await page.keyboard.press(key);
+    assert.equal(await page.locator("tr.at, dialog[open], [data-search]:focus").count(), 0);
+    await page.click("#keys-open");
+    assert.ok(!(await page.isChecked("#keys-on")));
+    await page.check("#keys-on");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("j");
+    assert.equal(await page.locator("tr.at").count(), 1);
+  }),
+);
+
+await test("a choice of a list is taken by its button, and not before", () =>
+  visit("/findings", desktop, async (page) => {
+    await page.selectOption("#sort", "object");
+    assert.equal(page.url(), `${base}/findings`);
+    await page.click("main button:has-text('Search')");
+    await page.waitForURL(/sort=object/);
+  }),
+);
+
 await test("a finding shows the line and what to write", () =>
   visit(`/findings/${wrong.id}`, desktop, async (page) => {
     assert.match(await page.textContent(".line.hit"), /image:/);
@@ -405,6 +434,56 @@ await test("the feed shows a decision as it is taken, waits while it is paused, 
     assert.match(await page.textContent("main"), /it is privileged/);
   }),
 );
+
+await test("the feed comes back after an error, and says what it missed", () =>
+  visit("/feed", { ...desktop, status: 200 }, async (page) => {
+    let asked = 0;
+    await page.route("**/api/v1/decisions/stream*", (route) => {
+      asked += 1;
+      if (asked === 1) return route.fulfill({ status: 502 });
+      if (asked === 2) return route.fulfill({ status: 200, contentType: "text/event-stream", body: "retry: 100\nevent: gap\ndata: {}\n\n" });
+      if (asked === 3) return route.fulfill({ status: 429 });
+      return route.continue();
+    });
+    await page.reload();
+    await page.waitForSelector("text=/Not live: the server does not answer/");
+    await page.waitForFunction(() => document.querySelectorAll("#decisions tr:not([data-row])").length === 2);
+    assert.match(await page.locator("#decisions tr:not([data-row])").first().textContent(), /Some decisions were missed here/);
+    assert.ok(asked >= 4, `${asked} times`);
+    await denied("feed-3", "after");
+    await page.locator("#decisions tr").first().locator("text=Pod/after").waitFor();
+    await accessible(page);
+  }),
+);
+
+await test("names as long as they may be fit at every width", async () => {
+  const found = await firstFinding(`namespace=${process.env.LONG}&mode=enforce,warn`);
+  const { items: [decision] } = await (await fetch(`${base}/api/v1/decisions?limit=1&namespace=${process.env.LONG}`)).json();
+  const { namespace, name } = found.resource;
+  const paths = {
+    namespace: `/namespaces/${namespace}`,
+    finding: `/findings/${found.id}`,
+    findings: `/findings?namespace=${namespace}`,
+    owners: `/findings?namespace=${namespace}&group=owner`,
+    resource: `/resources/Deployment.apps/${namespace}/${name}`,
+    decision: `/decisions/${decision.uid}`,
+    decisions: `/decisions?namespace=${namespace}`,
+    write: `/modes?namespace=${namespace}&enforce=baseline`,
+    namespaces: "/namespaces",
+    enforce: `/enforce?days=1&namespace=${namespace}&name=${"p".repeat(63)}`,
+  };
+  const wide = [];
+  for (const [page, path] of Object.entries(paths)) {
+    for (const width of [320, 360, 700, 1000]) {
+      await visit(path, { viewport: { width, height: 740 }, ...signedIn }, async (shown) => {
+        if (width === 320) await shown.screenshot({ path: join(screenshots, `long-${page}.png`), fullPage: true });
+        if (page === "write") assert.equal(await shown.locator("button:has-text('Write it to')").count(), 1);
+        await fits(shown, width).catch((error) => wide.push(`${path}: ${error.message}`));
+      });
+    }
+  }
+  assert.deepEqual(wide, []);
+});
 
 await test("a manifest is judged in the playground without a script", () =>
   visit("/playground", { ...desktop, javaScriptEnabled: false }, async (page) => {

@@ -24,6 +24,13 @@ function retell() {
 }
 setInterval(retell, 20000);
 
+/** How an audit may have ended: tone, and words. */
+const ENDINGS = {
+  complete: ["good", "Audit finished. "],
+  partial: ["warn", "Audit finished, but not everything could be read. "],
+  cancelled: ["bad", "Audit cancelled. "],
+};
+
 /** Follows an audit under way, and offers the page anew when it has ended. */
 async function follow(fresh) {
   const status = fresh.querySelector("[role=status]");
@@ -33,11 +40,14 @@ async function follow(fresh) {
     try {
       const answer = await fetch(`${base}/api/v1/audits?limit=1`, { headers: { accept: "application/json" } });
       if (!answer.ok) throw new Error(String(answer.status));
-      const { progress } = await answer.json();
+      const { items, progress } = await answer.json();
       wait = 2000;
       if (!progress) {
-        fresh.querySelector(".dot").className = "dot good";
-        status.textContent = "Audit finished. ";
+        const [tone, words] = ENDINGS[items[0]?.state] ?? ["bad", "Audit stopped. "];
+        fresh.querySelector(".dot").className = `dot ${tone}`;
+        for (const past of fresh.querySelectorAll("time, .hidden")) past.remove();
+        fresh.removeAttribute("title");
+        status.textContent = words;
         const again = document.createElement("a");
         again.href = location.href;
         again.textContent = "Show it";
@@ -63,9 +73,6 @@ if (fresh) follow(fresh);
 addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
-for (const select of document.querySelectorAll("select[data-submit]")) {
-  select.addEventListener("change", () => select.form.requestSubmit());
-}
 
 // Copying.
 for (const block of document.querySelectorAll(".copyable")) {
@@ -82,7 +89,27 @@ for (const block of document.querySelectorAll(".copyable")) {
   block.append(button);
 }
 
-// Keys: / searches, j and k go through rows, ? tells.
+// Keys: / searches, j and k go through rows, ? tells. Who dictates, or hits keys by accident, turns them off.
+const keys = document.querySelector("#keys"), areOn = document.querySelector("#keys-on"), opener = document.querySelector("#keys-open");
+areOn.checked = remembered("keys") !== "off";
+areOn.addEventListener("change", () => remember("keys", areOn.checked ? "on" : "off"));
+opener.hidden = false;
+opener.addEventListener("click", () => keys.showModal());
+
+/** Storage may be forbidden: then a choice holds until the page is left. */
+function remembered(name) {
+  try {
+    return localStorage.getItem(`gatepost-${name}`);
+  } catch {
+    return null;
+  }
+}
+function remember(name, value) {
+  try {
+    localStorage.setItem(`gatepost-${name}`, value);
+  } catch {}
+}
+
 function step(by) {
   const rows = [...document.querySelectorAll("tr[data-row]")].filter((row) => row.querySelector("a"));
   if (!rows.length) return;
@@ -99,6 +126,7 @@ addEventListener("keydown", (event) => {
     open.querySelector("summary").focus();
     return;
   }
+  if (!areOn.checked || keys.open) return;
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
   const search = document.querySelector("[data-search]");
   if (event.key === "/" && search) {
@@ -106,7 +134,7 @@ addEventListener("keydown", (event) => {
     search.focus();
   } else if (event.key === "j") step(1);
   else if (event.key === "k") step(-1);
-  else if (event.key === "?") document.querySelector("#keys").showModal();
+  else if (event.key === "?") keys.showModal();
 });
 
 // The feed: rows are put in at the head, at most ten times a second, and only the last ones stay.
@@ -115,7 +143,7 @@ if (feed) watch(feed);
 
 function watch(feed) {
   const longest = 200;
-  const body = document.querySelector("#decisions"), row = document.querySelector("#feed-row");
+  const body = document.querySelector("#decisions"), row = document.querySelector("#feed-row"), hole = document.querySelector("#feed-gap");
   const pause = document.querySelector("#feed-pause");
   const dot = feed.querySelector(".dot"), status = feed.querySelector("[role=status]");
   const waiting = [];
@@ -123,7 +151,7 @@ function watch(feed) {
   let isPaused = false, isOpen = false, came = 0, told = "", due = 0;
 
   function tell() {
-    const missed = waiting.length === longest ? `at least ${longest}` : String(waiting.length);
+    const missed = waiting.length === longest ? `at least ${longest}` : String(waiting.filter(Boolean).length);
     const words = isPaused ? `Paused: ${missed} decisions wait` : isOpen ? `Live: ${came} since you came` : "Not live: the server does not answer. Trying again";
     dot.className = `dot ${isPaused ? "warn" : isOpen ? "running" : "bad"}`;
     if (words !== told) status.textContent = told = words;
@@ -132,7 +160,8 @@ function watch(feed) {
     due = 0;
     if (isPaused) return;
     for (const decision of waiting.splice(0)) {
-      const tr = filled(decision);
+      // What is none stands for those that were missed.
+      const tr = decision ? filled(decision) : hole.content.firstElementChild.cloneNode(true);
       body.prepend(tr);
       tr.addEventListener("animationend", () => tr.classList.remove("fresh-row"), { once: true });
     }
@@ -181,26 +210,41 @@ function watch(feed) {
     return span;
   }
 
-  const source = new EventSource(feed.dataset.stream);
-  source.addEventListener("open", () => {
-    isOpen = true;
-    tell();
-  });
-  source.addEventListener("error", () => {
-    isOpen = false;
-    tell();
-  });
-  source.addEventListener("decision", (event) => {
-    const decision = JSON.parse(event.data);
-    const href = `${base}/decisions/${encodeURIComponent(decision.uid)}`;
-    if (seen.has(href)) return;
-    seen.add(href);
-    if (seen.size > 4 * longest) seen.delete(seen.values().next().value);
-    came += 1;
+  let wait = 1000, wasOpen = false;
+  function connect() {
+    const source = new EventSource(feed.dataset.stream);
+    // A new source does not say where the last one ended.
+    let isBehind = wasOpen;
+    source.addEventListener("open", () => {
+      if (isBehind) put(null);
+      [wait, isOpen, wasOpen, isBehind] = [1000, true, true, false];
+      tell();
+    });
+    source.addEventListener("error", () => {
+      isOpen = false;
+      tell();
+      // A browser comes back by itself where a connection broke, and not where it was answered with an error.
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(connect, wait);
+      wait = Math.min(wait * 2, 60000);
+    });
+    source.addEventListener("gap", () => put(null));
+    source.addEventListener("decision", (event) => {
+      const decision = JSON.parse(event.data);
+      const href = `${base}/decisions/${encodeURIComponent(decision.uid)}`;
+      if (seen.has(href)) return;
+      seen.add(href);
+      if (seen.size > 4 * longest) seen.delete(seen.values().next().value);
+      came += 1;
+      put(decision);
+    });
+  }
+  function put(decision) {
     waiting.push(decision);
     if (waiting.length > longest) waiting.shift();
     due ||= setTimeout(show, 100);
-  });
+  }
+  connect();
   // Readers are told every few seconds, not of each row.
   setInterval(tell, 5000);
   pause.hidden = false;
