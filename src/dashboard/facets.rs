@@ -98,21 +98,36 @@ pub const COUNTED: [Counted; 4] = [
     },
 ];
 
-/// Returns how many there are of each value as if nothing had been chosen of this filter.
-pub async fn counts(
-    store: &dyn Store,
-    filter: &Filter,
-    facet: Facet,
-    part: fn(&mut Filter) -> &mut Vec<String>,
-) -> Result<Vec<(String, u64)>, Problem> {
-    let mut open = filter.clone();
-    part(&mut open).clear();
-    Ok(store.facet(&open, facet, LONGEST).await?)
+/// How many findings there are of each value, as if nothing had been chosen of the value's own filter.
+pub struct Counts {
+    /// Of each severity.
+    pub severities: Vec<(String, u64)>,
+    /// Of each action.
+    pub actions: Vec<(String, u64)>,
+    /// Of the values of each of [`COUNTED`].
+    pub counted: Vec<Vec<(String, u64)>>,
+}
+
+/// Counts what a filter finds.
+pub async fn counts(store: &dyn Store, filter: &Filter) -> Result<Counts, Problem> {
+    let without = |facet: Facet, part: fn(&mut Filter) -> &mut Vec<String>| {
+        let mut open = filter.clone();
+        part(&mut open).clear();
+        (open, facet)
+    };
+    let own = [
+        without(Facet::Severity, |filter| &mut filter.severity),
+        without(Facet::Action, |filter| &mut filter.action),
+    ];
+    let asked: Vec<(Filter, Facet)> =
+        own.into_iter().chain(COUNTED.iter().map(|counted| without(counted.facet, counted.part))).collect();
+    let mut found = store.facets(&asked, LONGEST).await?.into_iter();
+    let (severities, actions) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
+    Ok(Counts { severities, actions, counted: found.collect() })
 }
 
 /// Builds the menu of a counted filter; what is chosen is there even where nothing is left of it.
-pub async fn menu(store: &dyn Store, filter: &Filter, counted: &Counted, place: &Place) -> Result<Menu, Problem> {
-    let found = counts(store, filter, counted.facet, counted.part).await?;
+pub fn menu(found: &[(String, u64)], counted: &Counted, place: &Place) -> Menu {
     let chosen = place.list(counted.parameter);
     let gone = chosen.iter().filter(|value| !found.iter().any(|(known, _)| known == *value));
     let all = gone.map(|value| (value.clone(), 0)).chain(found.iter().filter(|(value, _)| !value.is_empty()).cloned());
@@ -123,7 +138,7 @@ pub async fn menu(store: &dyn Store, filter: &Filter, counted: &Counted, place: 
         label: value,
     });
     let field = (found.len() >= LONGEST).then(|| Field::new(counted.parameter, place, Vec::new()));
-    Ok(Menu { label: counted.label, chosen: chosen.len(), choices: choices.collect(), field })
+    Menu { label: counted.label, chosen: chosen.len(), choices: choices.collect(), field }
 }
 
 /// Builds a menu of known words, which nobody counts.

@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::decisions::ages;
 use super::dress::page_of;
-use super::facets::{self, COUNTED, Chip, Choice, Menu};
+use super::facets::{self, COUNTED, Counts, Chip, Choice, Menu};
 use super::groups::{GROUPINGS, Groups, groupings, groups};
 use super::links::{Place, encoded};
 use super::rules::Share;
@@ -25,10 +25,10 @@ use crate::scan::findings::{FILTERS, SORT, filter, sort};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Facet, Page, PageQuery};
+use crate::store::{Page, PageQuery};
 
 /// Findings of a page when nobody says how many.
-const PAGE: usize = 50;
+const PAGE: usize = 30;
 const SORTS: [(&str, &str); 5] = [
     ("severity", "Severity"),
     ("firstSeen", "Newest first"),
@@ -232,14 +232,11 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
         filter.action = vec!["deny".into(), "warn".into()];
     }
     let store = &*kept.store;
-    let severities = facets::counts(store, &filter, Facet::Severity, |filter| &mut filter.severity).await?;
-    let actions = facets::counts(store, &filter, Facet::Action, |filter| &mut filter.action).await?;
+    let Counts { severities, actions, counted } = facets::counts(store, &filter).await?;
     let is_of = |severity: &str| filter.severity.is_empty() || filter.severity.iter().any(|known| known == severity);
     let total = severities.iter().filter(|(severity, _)| is_of(severity)).map(|(_, findings)| findings).sum();
-    let mut menus = Vec::new();
-    for counted in &COUNTED {
-        menus.push(facets::menu(store, &filter, counted, &place).await?);
-    }
+    let mut menus: Vec<Menu> =
+        COUNTED.iter().zip(&counted).map(|(of, found)| facets::menu(found, of, &place)).collect();
     let in_force = state.app.in_force.load();
     let policies: Vec<&str> = in_force.bundle.policies().keys().map(|name| &**name).collect();
     menus.push(facets::names("Policy", "policy", &policies, &place));
