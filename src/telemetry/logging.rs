@@ -34,11 +34,16 @@ pub enum LogError {
 ///
 /// `level` is a level or a list of directives as `tracing_subscriber::EnvFilter` reads them: `info,gatepost=debug`.
 pub fn init(format: LogFormat, level: &str) -> Result<LogGuard, LogError> {
-    let filter = EnvFilter::try_new(level).map_err(|cause| LogError::Level { directives: level.into(), cause })?;
+    let filter = filter(level).map_err(|cause| LogError::Level { directives: level.into(), cause })?;
     let (queue, guard) = LogQueue::start(io::stderr())?;
     subscriber(format, filter, queue, io::stderr().is_terminal()).try_init()?;
     panic::set_hook(Box::new(log_panic));
     Ok(guard)
+}
+
+/// What brings the store's schema up names each step, and the file of its own source: that is for those who ask for it.
+fn filter(level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::try_new(format!("refinery_core=warn,{level}"))
 }
 
 /// Nothing here writes of its own failures to standard error: that panics when it is closed.
@@ -82,11 +87,12 @@ mod tests {
     fn logged(format: LogFormat, level: &str) -> String {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = subscriber(format, EnvFilter::try_new(level).unwrap(), move || writer.clone(), false);
+        let subscriber = subscriber(format, filter(level).unwrap(), move || writer.clone(), false);
         tracing::subscriber::with_default(subscriber, || {
             let _span = tracing::info_span!("request", secret = "span fields are not repeated").entered();
             tracing::info!(uid = "a-b", allowed = true, "decided");
             tracing::debug!("details");
+            tracing::info!(target: "refinery_core::traits", "step by step");
         });
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
@@ -107,6 +113,8 @@ mod tests {
     fn levels_are_directives() {
         assert_eq!(logged(LogFormat::Pretty, "off"), "");
         assert!(logged(LogFormat::Pretty, "gatepost=debug").contains("details"));
-        assert!(EnvFilter::try_new("gatepost=loud").is_err());
+        assert!(!logged(LogFormat::Pretty, "info").contains("step by step"));
+        assert!(logged(LogFormat::Pretty, "info,refinery_core=info").contains("step by step"));
+        assert!(filter("gatepost=loud").is_err());
     }
 }
