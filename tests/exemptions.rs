@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use gatepost::audit::judge::Desk;
+use gatepost::audit::judge::{Answer, Desk, Seen};
 use gatepost::audit::judges::{Items, Judges};
 use gatepost::audit::scope::{Looked, Rules, World};
 use gatepost::config::Config;
@@ -357,8 +357,8 @@ fn in_the_audit(now: &str) -> BTreeMap<String, Made> {
     while let Some(slice) = slices.blocking_recv() {
         seen.extend(slice.into_iter().map(|seen| seen.expect("it can be read")));
     }
-    let of = |seen: gatepost::audit::judge::Seen| {
-        let said = seen.result.expect("it is judged");
+    let of = |seen: Seen| {
+        let Answer::Now(said) = seen.answer else { panic!("it is not judged") };
         let made = said.entries.iter().filter_map(|entry| {
             let exempt = entry.exemption.is_some().then_some("exempt");
             let action = entry.action.filter(|_| entry.message.is_some()).map(gatepost::admission::Action::as_str);

@@ -1,6 +1,7 @@
 //! Looking ahead: every object of some namespaces is read, and judged as if these enforced something else.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,6 +13,7 @@ use super::kinds::{Listed, discover};
 use super::likeness::Parts;
 use super::list::{Lister, Page, PageError, PageSize, Reached};
 use super::owner::{Meta, Owner, Owners, digest};
+use super::unjudged::{Unjudged, told};
 use crate::admission::foresee::{Foreseen, Standing};
 use crate::admission::{Controllers, Reviewer};
 use crate::background;
@@ -82,7 +84,7 @@ pub struct Ahead {
     pub looked_at: u64,
     /// Those that would be denied.
     pub objects: Vec<ObjectAhead>,
-    /// Kinds that could not be read, each with the reason.
+    /// Kinds, and objects of them, that could not be read or judged, each with the reason.
     pub unread: BTreeMap<String, String>,
 }
 
@@ -111,7 +113,15 @@ struct Done {
     ahead: Vec<ObjectAhead>,
     /// The top owners of what makes others, by uid.
     owners: Owners,
-    fault: Option<String>,
+    unjudged: Vec<Unjudged>,
+}
+
+/// What became of a list.
+#[derive(Default)]
+struct Listing {
+    ahead: Vec<ObjectAhead>,
+    owners: Owners,
+    unjudged: Vec<Unjudged>,
 }
 
 impl Reader {
@@ -130,6 +140,7 @@ impl Reader {
         let proposals = Arc::new(proposals);
         let mut owners = Arc::new(Owners::new());
         for listed in kinds.iter().filter(|listed| listed.namespaced || listed.kind.is_namespace()) {
+            let mut unjudged = Vec::new();
             for url in urls(listed, &proposals) {
                 let work = |text| Work {
                     judging: judging.clone(),
@@ -139,16 +150,18 @@ impl Reader {
                     at,
                     text,
                 };
-                let (found, learnt) = match self.list(&lister, &url, work, &mut ahead).await {
+                let found = match self.list(&lister, &url, work, &mut ahead).await {
                     Ok(found) => found,
                     Err(cause) => {
                         ahead.unread.insert(listed.name(), cause);
                         continue;
                     }
                 };
-                ahead.objects.extend(found);
-                Arc::make_mut(&mut owners).extend(learnt);
+                ahead.objects.extend(found.ahead);
+                Arc::make_mut(&mut owners).extend(found.owners);
+                unjudged.extend(found.unjudged);
             }
+            ahead.unread.extend(told(&listed.name(), unjudged.iter()));
         }
         ahead.objects.sort_by(|a, b| a.object.cmp(&b.object));
         ahead
@@ -160,8 +173,8 @@ impl Reader {
         url: &str,
         work: impl Fn(String) -> Work<J>,
         ahead: &mut Ahead,
-    ) -> Result<(Vec<ObjectAhead>, Owners), String> {
-        let (mut found, mut owners) = (Vec::new(), Owners::new());
+    ) -> Result<Listing, String> {
+        let mut found = Listing::default();
         let (mut size, mut reached, before) = (PageSize::FIRST, Reached::default(), ahead.looked_at);
         loop {
             if ahead.looked_at >= MOST {
@@ -173,7 +186,7 @@ impl Reader {
                     reached.go_on(error).map_err(PageError::cause)?;
                     if reached.at.is_none() {
                         // It begins again, and with it what was found.
-                        found.clear();
+                        found = Listing::default();
                         ahead.looked_at = before;
                     }
                     continue;
@@ -183,14 +196,12 @@ impl Reader {
             let done = on_a_thread(work(text)).await?;
             size = PageSize::after(done.objects, bytes);
             ahead.looked_at = ahead.looked_at.saturating_add(done.looked_at);
-            found.extend(done.ahead);
-            owners.extend(done.owners);
-            if let Some(fault) = done.fault {
-                return Err(fault);
-            }
+            found.ahead.extend(done.ahead);
+            found.owners.extend(done.owners);
+            found.unjudged.extend(done.unjudged);
             reached.at = done.next;
             if reached.at.is_none() {
-                return Ok((found, owners));
+                return Ok(found);
             }
         }
     }
@@ -226,20 +237,25 @@ impl<J: Judging> Work<J> {
             looked_at: 0,
             ahead: Vec::new(),
             owners: Owners::new(),
-            fault: None,
+            unjudged: Vec::new(),
         };
         let mut machines = Machines::default();
         for item in items {
-            if let Err(fault) = self.object(item, &mut machines, &mut done) {
-                done.fault = Some(fault);
+            let Head { metadata: meta } =
+                serde_json::from_str(item.get()).map_err(|error| format!("an object: {error}"))?;
+            let judging = AssertUnwindSafe(|| self.object(item, &meta, &mut machines, &mut done));
+            let judged = catch_unwind(judging).unwrap_or_else(|_| {
+                machines = Machines::default();
+                Err("judging it panicked".to_owned())
+            });
+            if let Err(cause) = judged {
+                done.unjudged.push(Unjudged { namespace: meta.namespace, name: meta.name, cause });
             }
         }
         Ok(done)
     }
 
-    fn object(&self, item: &RawValue, machines: &mut Machines, done: &mut Done) -> Result<(), String> {
-        let Head { metadata: meta } =
-            serde_json::from_str(item.get()).map_err(|error| format!("an object: {error}"))?;
+    fn object(&self, item: &RawValue, meta: &Meta, machines: &mut Machines, done: &mut Done) -> Result<(), String> {
         let kind = &self.kind;
         let namespace = if kind.is_namespace() { &meta.name } else { &meta.namespace };
         let Some(proposal) = self.proposals.get(namespace) else { return Ok(()) };
@@ -255,7 +271,7 @@ impl<J: Judging> Work<J> {
         let top = if owned.top.is_empty() { format!("{}/{}", kind.kind, meta.name) } else { owned.top };
         let template = Parts::read(item.get(), false).map(|parts| parts.hashes()).unwrap_or_default().into();
         done.owners.insert(meta.uid.clone(), Owner { digest: digest(&key), top: top.as_str().into(), template });
-        let object = json::parse(item.get()).map_err(|error| format!("{} {}: {error}", kind.kind, meta.name))?;
+        let object = json::parse(item.get()).map_err(|error| format!("it cannot be read: {error}"))?;
         let object = ObjectBuilder::from_value(&object)
             .set(&"apiVersion".into(), kind.api_version())
             .set(&"kind".into(), kind.kind.as_str())

@@ -25,6 +25,8 @@ pub struct Seen {
     pub digest: u128,
     /// Its namespace, empty outside any.
     pub namespace: String,
+    /// Its name.
+    pub name: String,
     /// Its uid.
     pub uid: String,
     /// What it is to those that it owns; none where the kind owns nobody.
@@ -33,12 +35,23 @@ pub struct Seen {
     pub hash: u64,
     /// Over uid and resource version: see [`version`].
     pub version: u64,
-    /// What judges its namespace's objects.
-    pub place: u64,
+    /// What judges its namespace's objects; none where it could not be judged.
+    pub place: Option<u64>,
     /// What is to be judged by when an exemption ends.
     pub held: Option<Arc<Held>>,
-    /// What was said, or that it was said before.
-    pub result: Result<Box<Said>, OutcomeId>,
+    /// What is said of it.
+    pub answer: Answer,
+}
+
+/// What is said of an object.
+#[derive(Debug)]
+pub enum Answer {
+    /// This.
+    Now(Box<Said>),
+    /// What was said before.
+    AsBefore(OutcomeId),
+    /// Nothing: it could not be judged, in words why.
+    Nothing(String),
 }
 
 /// What objects of a page are judged by.
@@ -67,11 +80,29 @@ struct Head {
     metadata: Meta,
 }
 
+/// What tells an object of which nothing else can be read.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct BareHead {
+    metadata: BareMeta,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct BareMeta {
+    name: String,
+    namespace: String,
+    uid: String,
+    resource_version: String,
+}
+
 impl Desk {
-    /// Judges an object; the error says why it cannot be read.
+    /// Judges an object; the error says why nobody knows which it is.
     pub(super) fn object(&self, item: &str, machines: &mut Machines) -> Result<Seen, String> {
-        let head: Head = serde_json::from_str(item).map_err(|error| format!("an object: {error}"))?;
-        let meta = head.metadata;
+        let meta = match serde_json::from_str::<Head>(item) {
+            Ok(head) => head.metadata,
+            Err(error) => return self.unjudged(item, format!("its metadata cannot be read: {error}")),
+        };
         let kind = &self.kind;
         let key = ObjectKey {
             cluster: self.cluster.clone(),
@@ -95,12 +126,14 @@ impl Desk {
         let before = self.known.objects.get(&digest).filter(|known| known.hash == hash);
         let kept = self.known.held.get(&digest).filter(|_| before.is_some()).cloned();
         let ended = kept.as_ref().filter(|kept| kept.until.is_some_and(|end| end <= self.world.now));
-        let (result, kept) = if let (Some(known), None) = (before, ended) {
-            (Err(known.outcome), kept)
+        let (answer, kept) = if let (Some(known), None) = (before, ended) {
+            (Answer::AsBefore(known.outcome), kept)
         } else {
             let judgements = ended.map(|ended| ended.judgements.clone());
-            let (said, kept) = self.say(item, key, &meta, &owned, &place, machines, judgements)?;
-            (Ok(Box::new(said)), kept)
+            match self.say(item, key, &meta, &owned, &place, machines, judgements) {
+                Ok((said, kept)) => (Answer::Now(Box::new(said)), kept),
+                Err(cause) => (Answer::Nothing(cause), None),
+            }
         };
         let to_others = self.makes_others.then(|| Owner {
             digest,
@@ -108,16 +141,47 @@ impl Desk {
             template: Parts::read(item, false).map(|parts| parts.hashes()).unwrap_or_default().into(),
         });
         let version = version(&meta.uid, &meta.resource_version);
+        // What could not be judged is not as it was before, whatever comes: it is tried again.
+        let hash = if matches!(answer, Answer::Nothing(_)) { 0 } else { hash };
         Ok(Seen {
             digest,
             namespace: meta.namespace,
+            name: meta.name,
             uid: meta.uid,
             owner: to_others,
             hash,
             version,
-            place: place.digest,
+            place: Some(place.digest),
             held: kept,
-            result,
+            answer,
+        })
+    }
+
+    /// Returns an object that could not be judged, so that it counts as there; the error says why nobody knows which it is.
+    pub(super) fn unjudged(&self, item: &str, cause: String) -> Result<Seen, String> {
+        let head: BareHead = serde_json::from_str(item).unwrap_or_default();
+        let BareMeta { name, namespace, uid, resource_version } = head.metadata;
+        if name.is_empty() {
+            return Err(format!("an object: {cause}"));
+        }
+        let key = ObjectKey {
+            cluster: self.cluster.clone(),
+            group: self.kind.group.clone(),
+            kind: self.kind.kind.clone(),
+            namespace: namespace.clone(),
+            name: name.clone(),
+        };
+        Ok(Seen {
+            digest: digest(&key),
+            namespace,
+            name,
+            version: version(&uid, &resource_version),
+            uid,
+            owner: None,
+            hash: 0,
+            place: None,
+            held: None,
+            answer: Answer::Nothing(cause),
         })
     }
 
@@ -133,8 +197,7 @@ impl Desk {
         machines: &mut Machines,
         before: Option<Vec<Judgement>>,
     ) -> Result<(Said, Option<Arc<Held>>), String> {
-        let name = || format!("{} {}/{}", key.kind, key.namespace, key.name);
-        let object = json::parse(item).map_err(|error| format!("{}: {error}", name()))?;
+        let object = json::parse(item).map_err(|error| format!("it cannot be read: {error}"))?;
         // Items of a list may leave out what the list says; in files of one kind each says its own version.
         let api_version = object.text("apiVersion").map_or_else(|| self.kind.api_version(), str::to_owned);
         let object = ObjectBuilder::from_value(&object)

@@ -21,7 +21,7 @@ const SLICE: usize = 50;
 /// Slices that may be judged before those before them are taken in.
 const AHEAD: usize = 4;
 
-/// What is said of some objects of a page, or why one could not be read.
+/// What is said of some objects of a page, or why nobody knows which one is.
 pub type Slice = Vec<Result<Seen, String>>;
 
 /// The objects of a page, as text.
@@ -114,19 +114,36 @@ fn work(queue: &Mutex<Receiver<Job>>) {
         if job.told.is_closed() {
             continue;
         }
-        let judging = || job.items.within(job.slice.clone()).map(|item| job.desk.object(item, &mut machines)).collect();
-        let slice = catch_unwind(AssertUnwindSafe(judging)).unwrap_or_else(|_| {
-            machines = Machines::default();
-            vec![Err("judging panicked".into())]
-        });
+        let judging = |item: &str| {
+            let panicked = || job.desk.unjudged(item, "judging it panicked".to_owned());
+            guarded(&mut machines, |machines| job.desk.object(item, machines), panicked)
+        };
+        let slice = job.items.within(job.slice.clone()).map(judging).collect();
         let _ = job.told.blocking_send(slice);
     }
 }
 
+/// Judges an object; of a panic nothing is left but what is said in the answer's place.
+fn guarded<A>(machines: &mut Machines, judge: impl FnOnce(&mut Machines) -> A, panicked: impl FnOnce() -> A) -> A {
+    catch_unwind(AssertUnwindSafe(|| judge(machines))).unwrap_or_else(|_| {
+        *machines = Machines::default();
+        panicked()
+    })
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+#[allow(clippy::unwrap_used, clippy::panic, reason = "a failing test is what it is for")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_that_panics_costs_its_neighbours_nothing() {
+        let mut machines = Machines::default();
+        let judge = |object: &'static str| {
+            guarded(&mut machines, |_| if object == "b" { panic!("on purpose") } else { object }, || "panicked")
+        };
+        assert_eq!(["a", "b", "c"].map(judge), ["a", "panicked", "c"]);
+    }
 
     #[test]
     fn objects_stand_where_they_were_read() {

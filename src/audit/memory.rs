@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::follow::Followed;
 use super::owner::Owners;
+use super::unjudged::Unjudged;
 use crate::engine::Judgement;
 use crate::policy::RuleId;
 use crate::policy::exemption::ExemptionName;
@@ -55,6 +56,8 @@ pub struct OfKind {
     pub objects: HashMap<u128, Remembered>,
     /// The few of which exemptions excuse something.
     pub held: HashMap<u128, Arc<Held>>,
+    /// The few that could not be judged.
+    pub unjudged: HashMap<u128, Unjudged>,
     /// What judged each namespace's objects: see [`super::scope::Place`].
     pub places: HashMap<NamespaceId, u64>,
     /// Over what judged all of them beside that; none where not all of them were read.
@@ -138,8 +141,10 @@ impl Memory {
         let known = Arc::make_mut(self.kinds.entry((group.to_owned(), kind.to_owned())).or_default());
         known.objects.retain(|digest, _| !gone.contains(digest));
         known.held.retain(|digest, _| !gone.contains(digest) && !learnt.objects.contains_key(digest));
+        known.unjudged.retain(|digest, _| !gone.contains(digest) && !learnt.objects.contains_key(digest));
         known.objects.extend(learnt.objects);
         known.held.extend(learnt.held);
+        known.unjudged.extend(learnt.unjudged);
         known.places.extend(learnt.places);
         known.basis = basis;
     }
@@ -158,6 +163,8 @@ impl Memory {
             let known = Arc::make_mut(known);
             known.held.retain(|digest, _| !learnt.objects.contains_key(digest));
             known.held.extend(learnt.held);
+            known.unjudged.retain(|digest, _| !learnt.objects.contains_key(digest));
+            known.unjudged.extend(learnt.unjudged);
             known.objects.extend(learnt.objects);
             known.basis = None;
         }
@@ -178,7 +185,7 @@ impl Memory {
     /// Adds up the outcomes of objects by namespace.
     pub fn counts(&self, objects: &HashMap<(String, OutcomeId), u64>) -> Vec<RuleCount> {
         let mut counts: HashMap<(Arc<str>, RuleId, &str), RuleCount> = HashMap::new();
-        for ((namespace, number), times) in objects {
+        for ((namespace, number), times) in objects.iter().filter(|(_, times)| **times > 0) {
             let outcome = usize::try_from(*number).ok().and_then(|number| self.outcomes.get(number));
             for (policy, rule, verdict) in outcome.into_iter().flat_map(|outcome| outcome.iter()) {
                 let count = counts.entry((policy.clone(), rule.clone(), namespace.as_str()));

@@ -21,6 +21,7 @@ pub mod said;
 pub mod scope;
 pub mod sink;
 mod sweep;
+mod unjudged;
 
 pub use auditor::{Auditor, Desk};
 pub use memory::Memory;

@@ -15,6 +15,7 @@ use super::memory::{Memory, OutcomeId};
 use super::owner::{Owner, Owners};
 use super::scope::Rules;
 use super::sink::{Sink, Tally};
+use super::unjudged;
 use crate::policy::exemption::ExemptionName;
 use crate::store::{AuditState, Covered, Enforcing, RuleCount, Stored};
 
@@ -103,6 +104,18 @@ impl Gathered {
         }
     }
 
+    /// Counts an object by what was said of it, in the place of what was said when it was read before in this audit.
+    pub(super) fn count(&mut self, namespace: String, outcome: OutcomeId, before: Option<OutcomeId>) {
+        if let Some(before) = before {
+            let count = self.counts.entry((namespace.clone(), before)).or_default();
+            *count = count.saturating_sub(1);
+        } else {
+            self.outcome.objects = self.outcome.objects.saturating_add(1);
+        }
+        let count = self.counts.entry((namespace, outcome)).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// Forgets workloads that are gone.
     pub(super) fn leave(&mut self, gone: &HashSet<u128>) {
         if self.owners.values().any(|owner| gone.contains(&owner.digest)) {
@@ -163,6 +176,8 @@ impl<S: Sink> Pass<'_, S> {
                 }
                 Ended::Cancelled => gathered.outcome.state = Some(AuditState::Cancelled),
             }
+            let known = self.memory.of_kind(&listed.kind.group, &listed.kind.kind);
+            gathered.outcome.unread.extend(unjudged::told(&listed.name(), known.unjudged.values()));
             if gathered.outcome.state.is_some() {
                 break;
             }

@@ -67,6 +67,11 @@ impl<S: Sink> Pass<'_, S> {
         let ended = ended.filter(|(digest, _)| !changes.gone.contains(*digest));
         let ended: Vec<_> = ended.map(|(digest, held)| (*digest, held.name.clone())).collect();
         changes.changed.extend(ended);
+        // What could not be judged is tried again: what judges it may be another by now.
+        let unjudged = known.unjudged.iter().filter(|(digest, _)| !changes.gone.contains(*digest));
+        let unjudged: Vec<_> =
+            unjudged.map(|(digest, one)| (*digest, (one.namespace.clone(), one.name.clone()))).collect();
+        changes.changed.extend(unjudged);
         changes.changed.retain(|_, (namespace, _)| !stale.contains(namespace));
         let is_much = |part: usize, whole: usize| part > FEW.max(whole.checked_div(SHARE).unwrap_or_default());
         let is_stale_too = !stale.is_empty() && (!listed.namespaced || is_much(stale.len(), known.places.len()));
@@ -119,8 +124,7 @@ impl<S: Sink> Pass<'_, S> {
                 ListEnd::Forbidden(cause) | ListEnd::Unread(cause) => return Ok(Some(Ended::Unread(cause))),
             }
         }
-        let mut batch = Vec::new();
-        let mut bytes = 0_usize;
+        let (mut batch, mut bytes, mut read) = (Vec::new(), 0_usize, Ok(()));
         for (digest, (namespace, name)) in &changes.changed {
             if self.cancel.is_cancelled() {
                 return Ok(Some(Ended::Cancelled));
@@ -135,19 +139,15 @@ impl<S: Sink> Pass<'_, S> {
                 Err(error) => return Ok(Some(Ended::Unread(error.cause()))),
             }
             if batch.len() >= BATCH || bytes >= BATCH_BYTES {
-                if let Err(cause) =
-                    self.judge(listed, page(&std::mem::take(&mut batch)), world, sweep, gathered).await?
-                {
-                    return Ok(Some(Ended::Unread(cause)));
-                }
+                let some = page(&std::mem::take(&mut batch));
+                read = read.and(self.judge(listed, some, world, sweep, gathered).await?);
                 bytes = 0;
             }
         }
-        if batch.is_empty() {
-            return Ok(None);
+        if !batch.is_empty() {
+            read = read.and(self.judge(listed, page(&batch), world, sweep, gathered).await?);
         }
-        let judged = self.judge(listed, page(&batch), world, sweep, gathered).await?;
-        Ok(judged.err().map(Ended::Unread))
+        Ok(read.err().map(Ended::Unread))
     }
 
     /// Compares what is known with a list of metadata, and follows the kind from there; none where it cannot be had.

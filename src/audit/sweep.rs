@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::judge::{Desk, Seen};
+use super::judge::{Answer, Desk, Seen};
 use super::judges::{Items, Judges, Slice};
 use super::kinds::Listed;
 use super::list::{PageError, PageMeta, PageSize, Reached};
@@ -14,6 +14,7 @@ use super::pass::{Ended, Gathered, Pass};
 use super::said::Said;
 use super::scope::World;
 use super::sink::{Present, Sink};
+use super::unjudged::Unjudged;
 use crate::store::Stored;
 
 /// Kinds that a namespace refuses before it is not asked any more; most allow nothing or what all others do.
@@ -142,7 +143,7 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<ListEnd> {
-        let (mut size, mut reached) = (PageSize::FIRST, Reached::default());
+        let (mut size, mut reached, mut read) = (PageSize::FIRST, Reached::default(), Ok(()));
         let mut fetch = self.lister.fetch(&self.client, url, size, None);
         loop {
             let page = tokio::select! {
@@ -172,9 +173,8 @@ impl<S: Sink> Pass<'_, S> {
             size = PageSize::after(objects, bytes);
             // The API server makes the next page while this one is judged.
             let next = metadata.next.as_deref().map(|next| self.lister.fetch(&self.client, url, size, Some(next)));
-            if let Err(cause) = self.take_in(slices, sweep, gathered).await? {
-                return Ok(ListEnd::Unread(cause));
-            }
+            // An object that nobody can name closes nothing of its kind, and keeps no other from being judged.
+            read = read.and(self.take_in(slices, sweep, gathered).await?);
             if reached.at.is_none() {
                 sweep.version = metadata.resource_version;
             }
@@ -183,7 +183,7 @@ impl<S: Sink> Pass<'_, S> {
             reached.at = metadata.next;
             match next {
                 Some(next) => fetch = next,
-                None => return Ok(ListEnd::Complete),
+                None => return Ok(read.map_or_else(ListEnd::Unread, |()| ListEnd::Complete)),
             }
         }
     }
@@ -252,30 +252,37 @@ impl<S: Sink> Pass<'_, S> {
         Ok(fault)
     }
 
-    /// Takes in some objects; one that an earlier page held counts once.
+    /// Takes in some objects; one that an earlier page held, because its list began again, counts once.
     async fn take_in_batch(&mut self, batch: Vec<Seen>, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
         let mut said: Vec<Said> = Vec::new();
         let mut remembered = Vec::new();
         for object in batch {
-            let is_new = sweep.seen.insert(object.digest);
+            sweep.seen.insert(object.digest);
+            let before = sweep.learnt.objects.get(&object.digest).copied();
+            // Where nothing is followed from here on, it counts as it was first read.
+            if before.is_some_and(|before| before.hash == object.hash || !self.memory.keeps_watches()) {
+                continue;
+            }
             let namespace = self.memory.number_of(&object.namespace);
-            sweep.learnt.places.insert(namespace, object.place);
-            let outcome = match object.result {
-                Err(known) => known,
-                Ok(result) => {
+            sweep.learnt.places.extend(object.place.map(|place| (namespace, place)));
+            sweep.learnt.unjudged.remove(&object.digest);
+            let outcome = match object.answer {
+                Answer::AsBefore(known) => known,
+                Answer::Now(result) => {
                     let mut result = *result;
                     let outcome = self.memory.number(std::mem::take(&mut result.outcome));
                     said.push(result);
                     outcome
                 }
+                Answer::Nothing(cause) => {
+                    let one = Unjudged { namespace: object.namespace.clone(), name: object.name, cause };
+                    sweep.learnt.unjudged.insert(object.digest, one);
+                    self.memory.number(Vec::new())
+                }
             };
             let excusing = object.held.iter().flat_map(|held| &held.by);
             gathered.outcome.exemptions.extend(excusing.cloned());
-            if is_new {
-                let count = gathered.counts.entry((object.namespace, outcome)).or_default();
-                *count = count.saturating_add(1);
-                gathered.outcome.objects = gathered.outcome.objects.saturating_add(1);
-            }
+            gathered.count(object.namespace, outcome, before.map(|before| before.outcome));
             let one = Remembered { hash: object.hash, version: object.version, outcome, namespace };
             remembered.push((object.digest, one, object.held));
         }

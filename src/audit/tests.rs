@@ -232,6 +232,25 @@ async fn a_list_that_begins_again_counts_each_object_once() {
     let outcome = run(client, &rules(), &mut memory, &mut notes).await;
     assert_eq!((outcome.objects, counted(&outcome)), (2, vec![("shop", 1, 1)]));
     assert_eq!(notes.listed, [("Pod".to_owned(), 2)]);
+    assert_eq!(notes.failing, ["a"], "it is told once");
+}
+
+#[tokio::test]
+async fn an_object_that_changed_before_its_list_began_again_counts_as_it_is_last_where_it_is_followed() {
+    let mut mended = pod("a", "x:1");
+    mended["metadata"]["resourceVersion"] = "2".into();
+    let answers = || {
+        cluster(vec![
+            ("", page(&[pod("a", "x:latest")], "t1")),
+            ("?t1", status(410, "")),
+            ("", page(std::slice::from_ref(&mended), "")),
+        ])
+    };
+    for (mut memory, expected) in [(Memory::default(), (0, 1)), (Memory::following(), (1, 0))] {
+        let mut notes = Notes::default();
+        let outcome = run(client(answers()).0, &rules(), &mut memory, &mut notes).await;
+        assert_eq!((outcome.objects, counted(&outcome)), (1, vec![("shop", expected.0, expected.1)]));
+    }
 }
 
 #[tokio::test]
@@ -474,3 +493,4 @@ fn what_is_present_in_some_namespaces_says_nothing_of_others() {
 
 mod following;
 mod killed;
+mod unjudged;

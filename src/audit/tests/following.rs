@@ -4,6 +4,7 @@ use axum::body::Body as Answer;
 use futures::stream::unfold;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::unjudged::deep;
 use super::*;
 
 /// An API server with Pods in one namespace, whose watch says what it is told.
@@ -144,6 +145,22 @@ async fn a_watch_that_missed_something_is_made_up_for_by_metadata() {
     let mut asked = server.asked();
     asked.sort();
     assert_eq!(asked, ["/api/v1/namespaces/shop/pods/b", "/api/v1/pods", "/api/v1/pods watch"]);
+}
+
+#[tokio::test]
+async fn what_could_not_be_judged_is_tried_again_each_time() {
+    let server = Server::new(&[pod("a", "x:1"), deep("deep")]);
+    let (rules, mut memory, mut notes) = (rules(), Memory::following(), Notes::default());
+    run(server.client.clone(), &rules, &mut memory, &mut notes).await;
+    server.settled(1).await;
+    server.asked();
+    let second = run(server.client.clone(), &rules, &mut memory, &mut notes).await;
+    assert_eq!(server.asked(), ["/api/v1/namespaces/shop/pods/deep"]);
+    assert_eq!((second.objects, second.state), (2, Some(AuditState::Partial)));
+    assert!(second.unread["core/Pod (1 object)"].starts_with("shop/deep: "), "{:?}", second.unread);
+    server.set("deep", Some(pod("deep", "x:latest")));
+    let third = run(server.client.clone(), &rules, &mut memory, &mut notes).await;
+    assert_eq!((third.objects, third.state, notes.failing), (2, Some(AuditState::Complete), vec!["deep".to_owned()]));
 }
 
 #[tokio::test]
