@@ -22,11 +22,16 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const TRIES: u32 = 4;
 /// What a page should weigh: two are held at once, one that is judged and one that comes.
 const PAGE_BYTES: usize = 4 << 20;
+/// What a page may weigh: of a heavier one no more is read, and fewer objects are asked for.
+const MOST_BYTES: usize = 16 << 20;
 /// Objects on the first page of a kind.
-const FIRST_PAGE: u32 = 500;
-/// Objects on any page, at least and at most.
-const LEAST: usize = 10;
+const FIRST_PAGE: u32 = 100;
+/// Objects on any page, at most.
 const MOST: usize = 2000;
+/// How many times the objects of one page the next may hold: those may be heavier.
+const GROWTH: usize = 4;
+/// Of how many objects a page that was too heavy is asked for one.
+const SHARE: u32 = 4;
 
 /// Why a page did not come.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub enum PageError {
     Missing(String),
     /// Our rights do not suffice (403), in words.
     Forbidden(String),
+    /// It weighs too much.
+    TooHeavy,
     /// It cannot be had, in words.
     Unread(String),
 }
@@ -122,9 +129,20 @@ impl PageSize {
     /// Of the page after one of so many objects that weighed so much.
     pub fn after(objects: usize, bytes: usize) -> Self {
         let each = bytes.checked_div(objects).unwrap_or(bytes).max(1);
-        let fitting = PAGE_BYTES.checked_div(each).unwrap_or(LEAST).clamp(LEAST, MOST);
+        let most = objects.max(1).saturating_mul(GROWTH).min(MOST);
+        let fitting = PAGE_BYTES.checked_div(each).unwrap_or_default().clamp(1, most);
         let room = fitting.saturating_mul(each.saturating_add(each / 8)).min(PAGE_BYTES.saturating_mul(2));
         Self { limit: u32::try_from(fitting).unwrap_or(FIRST_PAGE), room }
+    }
+
+    /// Of the same page once more, which was too heavy.
+    fn smaller(self) -> Self {
+        Self { limit: (self.limit / SHARE).max(1), ..self }
+    }
+
+    /// Returns what the page may weigh; a single object may weigh anything.
+    fn most(self) -> usize {
+        if self.limit > 1 { MOST_BYTES } else { usize::MAX }
     }
 }
 
@@ -191,30 +209,37 @@ impl Lister {
         size: PageSize,
         at: Option<&str>,
     ) -> Result<String, PageError> {
-        let params =
-            ListParams { limit: Some(size.limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
-        let request = || match extent {
-            Extent::Whole => Request::new(url).list(&params),
-            Extent::Metadata => Request::new(url).list_metadata(&params),
-        };
-        self.text(client, size.room, || request().map_err(|error| error.to_string())).await
+        let mut size = size;
+        loop {
+            let params =
+                ListParams { limit: Some(size.limit), continue_token: at.map(str::to_owned), ..ListParams::default() };
+            let request = || match extent {
+                Extent::Whole => Request::new(url).list(&params),
+                Extent::Metadata => Request::new(url).list_metadata(&params),
+            };
+            let page = self.text(client, (size.room, size.most()), || request().map_err(|error| error.to_string()));
+            match page.await {
+                Err(PageError::TooHeavy) => size = size.smaller(),
+                page => return page,
+            }
+        }
     }
 
     /// Returns an object as text.
     pub async fn object(&self, client: &Client, list: &str, name: &str) -> Result<String, PageError> {
         let request = || Request::new(list).get(name, &GetParams::default());
-        self.text(client, 0, || request().map_err(|error| error.to_string())).await
+        self.text(client, ANY, || request().map_err(|error| error.to_string())).await
     }
 
     /// Returns what is answered at a path, as text.
     pub async fn at(&self, client: &Client, path: &str) -> Result<String, PageError> {
-        self.text(client, 0, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
+        self.text(client, ANY, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
     }
 
     async fn text(
         &self,
         client: &Client,
-        room: usize,
+        (room, most): (usize, usize),
         request: impl Fn() -> Result<http::Request<Vec<u8>>, String>,
     ) -> Result<String, PageError> {
         let mut wait = Duration::from_millis(200);
@@ -222,11 +247,15 @@ impl Lister {
         loop {
             self.turn().await;
             tries = tries.saturating_sub(1);
-            let answer = timeout(PATIENCE, ask(client, room, request().map_err(PageError::Unread)?)).await;
+            let answer = timeout(PATIENCE, ask(client, (room, most), request().map_err(PageError::Unread)?)).await;
             match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
-                Ok(text) => {
+                Ok(Answer::Whole(text)) => {
                     self.cost.bytes.inc_by(u64::try_from(text.len()).unwrap_or_default());
                     return Ok(text);
+                }
+                Ok(Answer::TooHeavy(read)) => {
+                    self.cost.bytes.inc_by(u64::try_from(read).unwrap_or_default());
+                    return Err(PageError::TooHeavy);
                 }
                 Err(failure) if failure.code == 410 => return Err(PageError::Gone(failure.next)),
                 Err(failure) if failure.code == 403 => return Err(PageError::Forbidden(failure.cause)),
@@ -244,6 +273,7 @@ impl PageError {
     pub fn cause(self) -> String {
         match self {
             Self::Gone(_) => "410: the list grew too old several times".to_owned(),
+            Self::TooHeavy => "it weighs too much".to_owned(),
             Self::Missing(cause) | Self::Forbidden(cause) | Self::Unread(cause) => cause,
         }
     }
@@ -261,7 +291,22 @@ impl Failure {
     }
 }
 
-async fn ask(client: &Client, room: usize, request: http::Request<Vec<u8>>) -> Result<String, Failure> {
+/// Room that is made at once, and what an answer may weigh, where nothing is known of it.
+const ANY: (usize, usize) = (0, usize::MAX);
+
+/// What came of a request.
+enum Answer {
+    /// This.
+    Whole(String),
+    /// More than it may weigh: so much was read of it.
+    TooHeavy(usize),
+}
+
+async fn ask(
+    client: &Client,
+    (room, most): (usize, usize),
+    request: http::Request<Vec<u8>>,
+) -> Result<Answer, Failure> {
     let fail = |cause: String| Failure { code: 0, cause, next: None };
     let answer = client.send(request.map(Body::from)).await.map_err(|error| fail(error.to_string()))?;
     let code = answer.status().as_u16();
@@ -271,10 +316,13 @@ async fn ask(client: &Client, room: usize, request: http::Request<Vec<u8>>) -> R
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| fail(error.to_string()))?;
         text.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
+        if text.len() > most {
+            return Ok(Answer::TooHeavy(text.len()));
+        }
     }
     let text = String::from_utf8(text).map_err(|error| fail(error.to_string()))?;
     if is_success {
-        return Ok(text);
+        return Ok(Answer::Whole(text));
     }
     let status: Option<Status> = serde_json::from_str(&text).ok();
     let cause = status.as_ref().map(|status| status.message.clone()).filter(|message| !message.is_empty());
@@ -294,12 +342,22 @@ mod tests {
         for (objects, bytes, limit, room) in [
             (500, 500 * 8_192, 512, 512 * 9_216),
             (500, 500 * 1_000, 2000, 2000 * 1_125),
-            (500, 500 << 20, 10, 8 << 20),
-            (0, 100, 2000, 2000 * 112),
+            (100, 100 * 1_000, 400, 400 * 1_125),
+            (500, 500 << 20, 4, 4 * (9 << 17)),
+            (1, 9 << 20, 1, 8 << 20),
+            (1, 100, 4, 4 * 112),
+            (0, 100, 4, 4 * 112),
             (100, 100 * 80_000, 52, 52 * 90_000),
         ] {
             assert_eq!(PageSize::after(objects, bytes), PageSize { limit, room }, "{objects} objects in {bytes} bytes");
         }
+    }
+
+    #[test]
+    fn a_page_that_is_too_heavy_is_asked_for_with_ever_fewer_objects() {
+        let sizes = std::iter::successors(Some(PageSize::FIRST), |size| (size.limit > 1).then(|| size.smaller()));
+        let sizes: Vec<_> = sizes.map(|size| (size.limit, size.most() == MOST_BYTES)).collect();
+        assert_eq!(sizes, [(100, true), (25, true), (6, true), (1, false)]);
     }
 
     #[test]

@@ -97,9 +97,9 @@ impl<S: Sink> Pass<'_, S> {
         mut take: impl FnMut(&str) -> Result<(), String> + Send,
     ) -> Result<String, String> {
         let mut version = String::new();
-        let mut reached = Reached::default();
+        let (mut size, mut reached) = (PageSize::FIRST, Reached::default());
         loop {
-            let page = self.lister.page_of(&self.client, (url, extent), PageSize::FIRST, reached.at.as_deref()).await;
+            let page = self.lister.page_of(&self.client, (url, extent), size, reached.at.as_deref()).await;
             let text = match page {
                 Ok(text) => text,
                 Err(error) => {
@@ -111,7 +111,9 @@ impl<S: Sink> Pass<'_, S> {
             if reached.at.is_none() {
                 version.clone_from(&page.metadata.resource_version);
             }
-            for item in page.items.into_iter().flatten() {
+            let items = page.items.unwrap_or_default();
+            size = PageSize::after(items.len(), text.len());
+            for item in items {
                 take(item.get())?;
             }
             reached.at = page.metadata.next;

@@ -492,5 +492,6 @@ fn what_is_present_in_some_namespaces_says_nothing_of_others() {
 }
 
 mod following;
+mod heavy;
 mod killed;
 mod unjudged;
