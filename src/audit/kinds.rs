@@ -11,8 +11,9 @@ use super::list::{Lister, PageError};
 use crate::engine::{Bundle, ResolvedPolicy};
 use crate::policy::{GroupVersionKind, Operation, Origin};
 
-/// Kinds whose objects come and go by the thousand and hold nothing to judge.
-const LEFT_OUT: [(&str, &str); 5] = [
+/// Kinds whose objects come and go by the thousand, or are only told of others, and hold nothing to judge.
+const LEFT_OUT: [(&str, &str); 6] = [
+    ("", "ComponentStatus"),
     ("", "Event"),
     ("events.k8s.io", "Event"),
     ("coordination.k8s.io", "Lease"),
@@ -21,6 +22,8 @@ const LEFT_OUT: [(&str, &str); 5] = [
 ];
 /// Groups of reports, which are about objects and none themselves.
 const REPORTS: [&str; 3] = ["wgpolicyk8s.io", "openreports.io", "reports.kyverno.io"];
+/// Groups of what is measured now.
+const METRICS: [&str; 3] = ["metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"];
 
 /// A kind that is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct Listed {
     pub plural: String,
     /// Whether its objects are in namespaces.
     pub namespaced: bool,
+    /// Whether it can be watched: what an API server beside the first one serves often cannot.
+    pub watchable: bool,
 }
 
 impl Listed {
@@ -59,7 +64,7 @@ impl Listed {
 /// What a cluster serves.
 #[derive(Debug, Default)]
 pub struct Served {
-    /// Kinds that can be listed and watched, each in its group's preferred version if it is there.
+    /// Kinds that can be listed, each in its group's preferred version if it is there.
     pub kinds: Vec<Listed>,
     /// Groups and versions that could not be asked, each with the reason.
     pub unread: BTreeMap<String, String>,
@@ -98,12 +103,17 @@ async fn ask<T: DeserializeOwned>(client: &Client, lister: &Lister, path: &str) 
 impl Served {
     /// The first version that has a kind is the one that is taken.
     fn add(&mut self, group: &str, version: &str, list: &APIResourceList) {
-        let can_list = |verbs: &[String]| ["list", "watch"].iter().all(|verb| verbs.iter().any(|known| known == verb));
+        let can = |verbs: &[String], verb: &str| verbs.iter().any(|known| known == verb);
         for resource in list.resources.iter().filter(|resource| !resource.name.contains('/')) {
             let kind = GroupVersionKind { group: group.into(), version: version.into(), kind: resource.kind.clone() };
             let is_known = self.kinds.iter().any(|known| known.kind.group == group && known.kind.kind == kind.kind);
-            if can_list(&resource.verbs) && !is_known {
-                self.kinds.push(Listed { kind, plural: resource.name.clone(), namespaced: resource.namespaced });
+            if can(&resource.verbs, "list") && !is_known {
+                self.kinds.push(Listed {
+                    kind,
+                    plural: resource.name.clone(),
+                    namespaced: resource.namespaced,
+                    watchable: can(&resource.verbs, "watch"),
+                });
             }
         }
     }
@@ -123,6 +133,7 @@ impl Served {
             let kind = &listed.kind;
             !LEFT_OUT.contains(&(&*kind.group, &*kind.kind))
                 && !REPORTS.contains(&&*kind.group)
+                && !METRICS.contains(&&*kind.group)
                 && (secrets || !kind.is_secret())
                 && is_looked_at(bundle, policies, kind)
         };

@@ -46,6 +46,11 @@ impl<S: Sink> Pass<'_, S> {
                 looked.insert(name.clone(), HashMap::new());
                 continue;
             };
+            if listed.kind.is_secret() && !self.secrets {
+                let cause = "rules look them up, and Secrets are not read unless --audit-secrets is given";
+                unread.insert(name.clone(), cause.into());
+                continue;
+            }
             match self.looked(listed, kept).await {
                 Ok(objects) => {
                     looked.insert(name.clone(), objects);

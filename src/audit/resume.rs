@@ -212,7 +212,7 @@ impl<S: Sink> Pass<'_, S> {
     /// Returns whether a kind is followed from one audit to the next. Each Namespace is judged by its own metadata, and
     /// these are listed in any case.
     pub(super) fn follows(&self, listed: &Listed) -> bool {
-        self.memory.keeps_watches() && !listed.kind.is_namespace()
+        self.memory.keeps_watches() && listed.watchable && !listed.kind.is_namespace()
     }
 
     /// Follows a kind from a state of the cluster on.
