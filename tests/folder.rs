@@ -111,6 +111,23 @@ fn a_file_that_cannot_be_read_closes_nothing_and_is_named() {
 }
 
 #[test]
+fn an_audit_that_is_asked_for_is_told_by_its_id() {
+    let server = start(&[("deploy/web.yaml", &deployment("web", "nginx:latest"))]);
+    wait_for(&server, "container-image-tag", &["web open"]);
+    let (head, body) = eventually("an audit to begin", || {
+        let (status, head, body) = server.ask_with_head("POST", "/api/v1/audits", "", "");
+        (status == 202).then_some((head, body))
+    });
+    let begun: Json = serde_json::from_str(&body).expect("JSON");
+    let place = format!("/api/v1/audits/{}", begun["id"]);
+    assert!(head.to_lowercase().contains(&format!("location: {place}\r\n")), "{head}");
+    let (status, body) = server.ask("GET", &place, "", "");
+    assert_eq!(status, 200, "{body}");
+    let audit: Json = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((&audit["id"], &audit["trigger"]), (&begun["id"], &"request".into()));
+}
+
+#[test]
 fn a_cluster_that_gets_a_name_finds_everything_anew_under_it() {
     let (web, shop) = (deployment("web", "nginx:latest"), SHOP);
     let server = start(&[("deploy/web.yaml", &web), ("deploy/shop.yaml", shop)]);

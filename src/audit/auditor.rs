@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::Client;
-use tokio::sync::{broadcast, mpsc, watch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::judges::Judges;
@@ -54,11 +54,25 @@ pub struct Auditor {
 /// What others may ask of an [`Auditor`].
 #[derive(Debug, Clone)]
 pub struct Desk {
-    asks: mpsc::Sender<Trigger>,
+    asks: mpsc::Sender<Ask>,
     progress: watch::Receiver<Progress>,
     running: Arc<AtomicBool>,
     under_way: UnderWay,
     turn: watch::Receiver<bool>,
+}
+
+/// An audit that is to begin.
+#[derive(Debug)]
+struct Ask {
+    trigger: Trigger,
+    /// Is told its number; none where nobody wants to know.
+    begun: Option<oneshot::Sender<i64>>,
+}
+
+impl Ask {
+    const fn of(trigger: Trigger) -> Self {
+        Self { trigger, begun: None }
+    }
 }
 
 /// The audit that is under way, and what ends it before its time.
@@ -110,15 +124,17 @@ impl Desk {
         (desk, cancel)
     }
 
-    /// Has an audit begin at once.
-    pub fn ask(&self) -> Result<(), NotNow> {
+    /// Has an audit begin at once, and returns what is told its number; that ends without one where it cannot begin.
+    pub fn ask(&self) -> Result<oneshot::Receiver<i64>, NotNow> {
         if !self.has_turn() {
             return Err(NotNow::Elsewhere);
         }
         if self.running.load(Ordering::Acquire) {
             return Err(NotNow::Busy);
         }
-        self.asks.try_send(Trigger::Request).map_err(|_| NotNow::Busy)
+        let (begun, number) = oneshot::channel();
+        self.asks.try_send(Ask { begun: Some(begun), ..Ask::of(Trigger::Request) }).map_err(|_| NotNow::Busy)?;
+        Ok(number)
     }
 
     /// Returns whether it is this process that audits.
@@ -129,7 +145,7 @@ impl Desk {
     /// Has an audit begin because what is audited has changed: at once, or after the one that is under way.
     pub fn tell_of_change(&self) {
         // Whatever waits already sees the change, too.
-        let _ = self.asks.try_send(Trigger::Change);
+        let _ = self.asks.try_send(Ask::of(Trigger::Change));
     }
 
     /// Has an audit end before its time; returns whether it was the one under way. What it has not come to stays as it is.
@@ -169,14 +185,14 @@ impl Auditor {
 
     async fn run(
         self,
-        mut asked: mpsc::Receiver<Trigger>,
+        mut asked: mpsc::Receiver<Ask>,
         progress: watch::Sender<Progress>,
         (running, under_way): (Arc<AtomicBool>, UnderWay),
         mut stopped: watch::Receiver<bool>,
     ) {
         let mut memory = Memory::following();
         let judges = Arc::new(Judges::new(self.threads));
-        let mut trigger = Trigger::Start;
+        let mut ask = Ask::of(Trigger::Start);
         let mut spent = self.cost.spent();
         let mut turn = self.turn.clone();
         let mut was_lost = false;
@@ -185,7 +201,7 @@ impl Auditor {
                 running.store(false, Ordering::Release);
                 // Meanwhile others change what stands in the store.
                 memory = Memory::following();
-                trigger = Trigger::Start;
+                ask = Ask::of(Trigger::Start);
                 tokio::select! {
                     _ = stopped.wait_for(|stopped| *stopped) => return,
                     has_turn = turn.wait_for(|has_turn| *has_turn) => if has_turn.is_err() { return },
@@ -201,7 +217,7 @@ impl Auditor {
                     tracing::warn!("another process with this store audits from now on: the audit under way is left");
                     continue;
                 }
-                audited = self.audit(trigger, &mut memory, &judges, (&progress, &under_way)) => audited,
+                audited = self.audit(&mut ask, &mut memory, &judges, (&progress, &under_way)) => audited,
             };
             under_way.set(None);
             let now = self.cost.spent();
@@ -213,27 +229,33 @@ impl Auditor {
             }
             let pause = if audited.is_ok() { self.interval } else { self.interval.min(PATIENCE) };
             running.store(false, Ordering::Release);
-            trigger = tokio::select! {
+            ask = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = is_lost(&mut turn) => {
                     was_lost = true;
                     continue;
                 }
-                Some(trigger) = asked.recv() => trigger,
-                () = tokio::time::sleep(jittered(pause)) => Trigger::Schedule,
+                Some(ask) = asked.recv() => ask,
+                () = tokio::time::sleep(jittered(pause)) => Ask::of(Trigger::Schedule),
             };
         }
     }
 
     async fn audit(
         &self,
-        trigger: Trigger,
+        ask: &mut Ask,
         memory: &mut Memory,
         judges: &Arc<Judges>,
         (progress, under_way): (&watch::Sender<Progress>, &UnderWay),
     ) -> Stored<Audit> {
         let rules = (self.rules)();
-        let mut audit = self.store.begin_audit(&self.cluster, trigger, rules.bundle.digest(), Timestamp::now()).await?;
+        let (digest, now) = (rules.bundle.digest(), Timestamp::now());
+        let mut audit = self.store.begin_audit(&self.cluster, ask.trigger, digest, now).await?;
+        let cancel = under_way.begin(audit.id);
+        if let Some(begun) = ask.begun.take() {
+            // Whoever asked may have left.
+            let _ = begun.send(audit.id);
+        }
         let mut sink = StoreSink {
             store: self.store.clone(),
             cluster: self.cluster.clone(),
@@ -251,7 +273,7 @@ impl Auditor {
             sink: &mut sink,
             progress: progress.clone(),
             now: Timestamp::now,
-            cancel: under_way.begin(audit.id),
+            cancel,
         };
         let outcome = pass.run().await?;
         (self.excusing)(&outcome.exemptions);

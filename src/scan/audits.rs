@@ -2,14 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value as Text, json};
+use tokio::sync::oneshot;
 
 use super::access::{Caller, Scope};
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
@@ -24,6 +27,8 @@ use crate::store::{Audit, AuditState, Filter, History, OpenChange, Page, RuleCou
 
 /// Stands in place of why a kind could not be read, for whoever does not see the whole cluster.
 const UNTOLD: &str = "told to whoever sees the whole cluster";
+/// How long is waited for an audit to begin, so that its number can be told.
+const BEGINS_WITHIN: Duration = Duration::from_secs(10);
 
 const SINCE: Parameter =
     Parameter::new("since", Values::Text, "Begun at or after this time (RFC 3339), or so long ago (7d)");
@@ -49,7 +54,7 @@ const BEGIN: Endpoint = Endpoint {
     method: Method::Post,
     path: "/api/v1/audits",
     scope: Some(Scope::Write),
-    about: "Begins an audit of the whole cluster",
+    about: "Begins an audit of the whole cluster, and answers with its id; Location is where it is told",
     statuses: &[202, 409],
     answer: "Started",
     ..Endpoint::GET
@@ -147,8 +152,8 @@ pub fn may_direct(caller: &Caller) -> bool {
     caller.may(Scope::Write) && caller.sees_all()
 }
 
-/// Begins an audit for somebody.
-pub fn ask(state: &ApiState, caller: &Caller) -> Result<(), Problem> {
+/// Begins an audit for somebody, and returns what is told its number.
+pub fn ask(state: &ApiState, caller: &Caller) -> Result<oneshot::Receiver<i64>, Problem> {
     check_reach(caller)?;
     let auditor = state.kept()?.auditor.as_ref().ok_or_else(Problem::nothing_audited)?;
     auditor.ask().map_err(|busy| Problem::conflict(busy.to_string()))
@@ -160,8 +165,11 @@ fn check_reach(caller: &Caller) -> Result<(), Problem> {
 }
 
 async fn begin(State(state): State<Arc<ApiState>>, caller: Caller) -> Result<Response, Problem> {
-    ask(&state, &caller)?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"state": "running"}))).into_response())
+    let begun = ask(&state, &caller)?;
+    let unknown = || Problem::unavailable("no audit has begun: see the log, and ask GET /api/v1/audits");
+    let id = tokio::time::timeout(BEGINS_WITHIN, begun).await.ok().and_then(Result::ok).ok_or_else(unknown)?;
+    let location = [(LOCATION, format!("/api/v1/audits/{id}"))];
+    Ok((StatusCode::ACCEPTED, location, Json(json!({"id": id, "state": "running"}))).into_response())
 }
 
 async fn cancel(
