@@ -9,6 +9,7 @@ use kube::Client;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::delivered::Applications;
 use super::kinds::{Listed, discover};
 use super::likeness::Parts;
 use super::list::{Lister, Page, PageError, PageSize, Reached};
@@ -99,6 +100,7 @@ struct Head {
 struct Work<J> {
     judging: Arc<J>,
     proposals: Arc<BTreeMap<String, Proposal>>,
+    applications: Arc<Applications>,
     owners: Arc<Owners>,
     kind: GroupVersionKind,
     at: Timestamp,
@@ -131,13 +133,14 @@ impl Reader {
         judging: Arc<J>,
         policies: &[Arc<ResolvedPolicy>],
         proposals: BTreeMap<String, Proposal>,
+        applications: Applications,
         at: Timestamp,
     ) -> Ahead {
         let lister = Lister::new(self.qps, Cost::default());
         let served = discover(&self.client, &lister).await;
         let mut ahead = Ahead { unread: served.unread.clone(), ..Ahead::default() };
         let kinds = served.wanted(judging.bundle(), policies, self.secrets);
-        let proposals = Arc::new(proposals);
+        let (proposals, applications) = (Arc::new(proposals), Arc::new(applications));
         let mut owners = Arc::new(Owners::new());
         for listed in kinds.iter().filter(|listed| listed.namespaced || listed.kind.is_namespace()) {
             let mut unjudged = Vec::new();
@@ -145,6 +148,7 @@ impl Reader {
                 let work = |text| Work {
                     judging: judging.clone(),
                     proposals: proposals.clone(),
+                    applications: applications.clone(),
                     owners: owners.clone(),
                     kind: listed.kind.clone(),
                     at,
@@ -287,7 +291,7 @@ impl<J: Judging> Work<J> {
         done.ahead.push(ObjectAhead {
             object: key,
             owner: top,
-            application: meta.application(),
+            application: meta.application(&self.applications),
             is_denied_now: now.on_update.len() >= foreseen.on_update.len()
                 && now.on_create.len() >= foreseen.on_create.len(),
             foreseen,

@@ -14,7 +14,7 @@ use super::scope::{Place, Where, World};
 use crate::engine::value::ObjectBuilder;
 use crate::engine::{Check, Fields as _, Judgement, Machines, Outcome, Review, json};
 use crate::policy::{GroupVersionKind, Origin, RuleId};
-use crate::report::finding::{Look, ObjectKey, Observation};
+use crate::report::finding::{Application, Look, ObjectKey, Observation};
 use crate::report::judge::Judge;
 use crate::report::{Judged, ScanEntry, Verdict, results};
 
@@ -120,7 +120,9 @@ impl Desk {
         };
         let place = self.world.place(&at);
         let owned = meta.owned(&key, item, &self.owners, &self.world.rules.config.controllers);
+        let application = meta.application(&self.world.applications);
         let hash = hash(&meta, &owned, &place, item, |hash| {
+            application.hash(hash);
             self.world.rules.exemptions.hash_of(&meta.subject(kind), hash);
         });
         let before = self.known.objects.get(&digest).filter(|known| known.hash == hash);
@@ -130,7 +132,7 @@ impl Desk {
             (Answer::AsBefore(known.outcome), kept)
         } else {
             let judgements = ended.map(|ended| ended.judgements.clone());
-            match self.say(item, key, &meta, &owned, &place, machines, judgements) {
+            match self.say(item, (key, application), &meta, &owned, &place, machines, judgements) {
                 Ok((said, kept)) => (Answer::Now(Box::new(said)), kept),
                 Err(cause) => (Answer::Nothing(cause), None),
             }
@@ -190,7 +192,7 @@ impl Desk {
     fn say(
         &self,
         item: &str,
-        key: ObjectKey,
+        (key, application): (ObjectKey, Option<Application>),
         meta: &Meta,
         owned: &Owned,
         place: &Place,
@@ -243,7 +245,7 @@ impl Desk {
             api_version,
             uid: meta.uid.clone(),
             owner: owned.top.clone(),
-            application: meta.application(),
+            application,
             content: content.as_ref().map(|content| content.digest.clone()).unwrap_or_default(),
             evaluated: answered(&entries),
             skipped: self.skipped(&entries, place),
@@ -302,9 +304,9 @@ pub fn version(uid: &str, resource_version: &str) -> u64 {
     hash.finish()
 }
 
-fn hash(meta: &Meta, owned: &Owned, place: &Place, item: &str, exemptions: impl FnOnce(&mut DefaultHasher)) -> u64 {
+fn hash(meta: &Meta, owned: &Owned, place: &Place, item: &str, beside: impl FnOnce(&mut DefaultHasher)) -> u64 {
     let mut hash = DefaultHasher::new();
-    exemptions(&mut hash);
+    beside(&mut hash);
     (&meta.uid, &owned.top, &owned.told_at, &owned.likeness, place.digest).hash(&mut hash);
     if meta.resource_version.is_empty() {
         item.hash(&mut hash);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::delivered::Applications;
 use super::kinds::Listed;
 use super::list::{Extent, Page, PageError, PageSize, Reached};
 use super::pass::Pass;
@@ -16,15 +17,19 @@ use crate::policy::NamespaceMeta;
 
 /// Where namespaces are listed.
 const NAMESPACES: &str = "/api/v1/namespaces";
+/// Argo CD's Applications.
+const APPLICATIONS: &str = "argoproj.io/Application";
 
 #[derive(Deserialize)]
 struct Named {
-    metadata: NamespaceHead,
+    metadata: Head,
 }
 
 #[derive(Deserialize)]
-struct NamespaceHead {
+struct Head {
     name: String,
+    #[serde(default)]
+    namespace: String,
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
 }
@@ -60,14 +65,32 @@ impl<S: Sink> Pass<'_, S> {
                 }
             }
         }
-        World::new(self.rules.clone(), namespaces, looked, (self.now)())
+        let mut world = World::new(self.rules.clone(), namespaces, looked, (self.now)());
+        world.applications = self.applications(kinds).await;
+        world
+    }
+
+    /// Reads which Applications there are; where they may not be listed, no label means one.
+    async fn applications(&self, kinds: &[Listed]) -> Applications {
+        let mut all = Vec::new();
+        if let Some(listed) = kinds.iter().find(|listed| listed.name() == APPLICATIONS) {
+            let url = listed.url();
+            let read = self.each((&url, Extent::Metadata), |item| {
+                let Head { namespace, name, .. } = serde_json::from_str::<Named>(item).map_err(words)?.metadata;
+                all.push((namespace, name));
+                Ok(())
+            });
+            if let Err(cause) = read.await {
+                tracing::warn!(%cause, "Applications of Argo CD cannot be listed: none is told by its label");
+            }
+        }
+        Applications::new(&self.rules.config.audit.instance_label, all)
     }
 
     async fn namespaces(&self) -> Result<HashMap<String, Arc<NamespaceMeta>>, String> {
         let mut found = HashMap::new();
         self.each((NAMESPACES, Extent::Metadata), |item| {
-            let NamespaceHead { name, labels, annotations } =
-                serde_json::from_str::<Named>(item).map_err(words)?.metadata;
+            let Head { name, labels, annotations, .. } = serde_json::from_str::<Named>(item).map_err(words)?.metadata;
             let meta = NamespaceMeta {
                 name: name.clone(),
                 labels: labels.unwrap_or_default(),

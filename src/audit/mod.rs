@@ -6,6 +6,7 @@
 
 pub mod ahead;
 pub mod auditor;
+pub mod delivered;
 mod follow;
 pub mod judge;
 pub mod judges;

@@ -1,10 +1,11 @@
-//! Whose an object is: its top owner, and what delivers it to the cluster.
+//! Whose an object is: its top owner, and what it is made like.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::delivered::{Applications, Marks};
 use super::likeness::{Likeness, Parts};
 use crate::admission::Controllers;
 use crate::policy::GroupVersionKind;
@@ -114,53 +115,21 @@ impl Meta {
     }
 
     /// Returns what delivers the object, by the marks of Argo CD, Flux and Helm.
-    pub fn application(&self) -> Option<Application> {
+    pub fn application(&self, known: &Applications) -> Option<Application> {
         let text = |map: &Option<BTreeMap<String, Option<String>>>, key: &str| map.as_ref()?.get(key)?.clone();
-        application(&|key| text(&self.labels, key), &|key| text(&self.annotations, key))
+        let is_owned = self.owner_references.as_ref().is_some_and(|references| !references.is_empty());
+        let marks = Marks {
+            label: &|key| text(&self.labels, key),
+            annotation: &|key| text(&self.annotations, key),
+            put_in: (!is_owned).then_some(self.namespace.as_str()),
+        };
+        marks.application(known)
     }
 }
 
 /// Returns the number that stands for an object.
 pub fn digest(key: &ObjectKey) -> u128 {
     u128::from_str_radix(&key.digest(), 16).unwrap_or_default()
-}
-
-/// Returns what delivers an object of these labels and annotations, by the marks of Argo CD, Flux and Helm.
-pub fn delivered_by(labels: &BTreeMap<String, String>, annotations: &BTreeMap<String, String>) -> Option<Application> {
-    application(&|key| labels.get(key).cloned(), &|key| annotations.get(key).cloned())
-}
-
-type Lookup<'a> = dyn Fn(&str) -> Option<String> + 'a;
-
-fn application(label: &Lookup<'_>, annotation: &Lookup<'_>) -> Option<Application> {
-    let label = |key: &str| label(key).filter(|text| !text.is_empty());
-    let annotation = |key: &str| annotation(key).filter(|text| !text.is_empty());
-    let flux = |kind: &str, prefix: &str| {
-        let name = label(&format!("{prefix}.toolkit.fluxcd.io/name"))?;
-        let namespace = label(&format!("{prefix}.toolkit.fluxcd.io/namespace")).unwrap_or_default();
-        Some(Application { kind: kind.into(), namespace, name })
-    };
-    annotation("argocd.argoproj.io/tracking-id")
-        .and_then(|id| argo(&id))
-        .or_else(|| flux("Kustomization", "kustomize"))
-        .or_else(|| flux("HelmRelease", "helm"))
-        .or_else(|| {
-            let name = annotation("meta.helm.sh/release-name")?;
-            let namespace = annotation("meta.helm.sh/release-namespace").unwrap_or_default();
-            Some(Application { kind: "Release".into(), namespace, name })
-        })
-}
-
-/// Reads a tracking id: `app:group/kind:namespace/name`, the app with its namespace as `namespace_app`.
-fn argo(id: &str) -> Option<Application> {
-    let (app, rest) = id.split_once(':')?;
-    rest.contains(':').then_some(())?;
-    let (namespace, name) = app.split_once('_').unwrap_or(("", app));
-    (!name.is_empty()).then(|| Application {
-        kind: "Application".into(),
-        namespace: namespace.into(),
-        name: name.into(),
-    })
 }
 
 #[cfg(test)]
@@ -173,26 +142,17 @@ mod tests {
     }
 
     #[test]
-    fn knows_what_delivers_an_object() {
-        let argo = "argocd.argoproj.io/tracking-id";
+    fn what_an_owner_made_tells_no_release_by_its_labels() {
+        let labels = serde_json::json!({"app.kubernetes.io/instance": "redis", "app.kubernetes.io/managed-by": "Helm"});
+        let made = serde_json::json!([{"kind": "ReplicaSet", "name": "redis-1"}]);
         let table = [
-            (serde_json::json!({"annotations": {argo: "shop:apps/Deployment:shop/web"}}), "Application//shop"),
-            (serde_json::json!({"annotations": {argo: "team_shop:/Service:shop/web"}}), "Application/team/shop"),
-            (serde_json::json!({"annotations": {argo: "nonsense"}}), ""),
-            (
-                serde_json::json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "apps",
-                                              "kustomize.toolkit.fluxcd.io/namespace": "flux-system"}}),
-                "Kustomization/flux-system/apps",
-            ),
-            (serde_json::json!({"labels": {"helm.toolkit.fluxcd.io/name": "redis"}}), "HelmRelease//redis"),
-            (serde_json::json!({"annotations": {"meta.helm.sh/release-name": "redis"}}), "Release//redis"),
-            (serde_json::json!({"labels": {"app.kubernetes.io/instance": "redis"}}), ""),
-            (serde_json::json!({}), ""),
+            (serde_json::json!({"namespace": "data", "labels": labels}), Some("data/redis")),
+            (serde_json::json!({"namespace": "data", "labels": labels, "ownerReferences": made}), None),
         ];
         for (json, expected) in table {
-            let found = meta(json.clone()).application();
-            let told = found.map(|app| format!("{}/{}/{}", app.kind, app.namespace, app.name)).unwrap_or_default();
-            assert_eq!(told, expected, "{json}");
+            let found = meta(json).application(&Applications::default());
+            let told = found.map(|app| format!("{}/{}", app.namespace, app.name));
+            assert_eq!(told.as_deref(), expected);
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use super::delivered::Applications;
 use crate::config::Config;
 use crate::engine::review::Inventory;
 use crate::engine::{Bundle, Limits, ResolvedPolicy, Value};
@@ -76,6 +77,8 @@ pub struct World {
     pub rules: Rules,
     /// When the audit began.
     pub now: Timestamp,
+    /// Argo CD's Applications.
+    pub applications: Applications,
     /// None when they could not be read.
     namespaces: Option<HashMap<String, Arc<NamespaceMeta>>>,
     looked: Looked,
@@ -90,7 +93,8 @@ impl World {
         looked: Looked,
         now: Timestamp,
     ) -> Self {
-        Self { rules, now, namespaces, looked, places: Mutex::default() }
+        let applications = Applications::default();
+        Self { rules, now, applications, namespaces, looked, places: Mutex::default() }
     }
 
     /// Returns the namespaces that were read, by name; none when they could not be.

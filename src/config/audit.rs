@@ -9,17 +9,22 @@ use serde_saphyr::Spanned;
 /// The policy that everything is judged by when nobody says.
 pub const DEFAULT: &str = "strict";
 
+/// The label by which Argo CD tracks, unless its `application.instanceLabelKey` says otherwise.
+pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+
 /// What the configuration says of audits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditTerms {
     /// Policies that every object is judged by beside the grants of its namespace, recorded in no mode: so it is known
     /// what could be enforced.
     pub policies: Vec<Arc<str>>,
+    /// The label by which Argo CD tracks what it delivers, where it does so by a label.
+    pub instance_label: Arc<str>,
 }
 
 impl Default for AuditTerms {
     fn default() -> Self {
-        Self { policies: vec![DEFAULT.into()] }
+        Self { policies: vec![DEFAULT.into()], instance_label: INSTANCE_LABEL.into() }
     }
 }
 
@@ -40,18 +45,25 @@ fn place(index: usize) -> String {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
 pub(super) struct AuditText {
     policies: Option<Vec<Spanned<String>>>,
+    instance_label_key: Option<String>,
 }
 
 impl AuditText {
     /// Reads the section, and notes the line of each policy; whether they exist only the rules in force can say.
     pub(super) fn convert(self, lines: &mut BTreeMap<String, u64>) -> AuditTerms {
-        let Some(written) = self.policies else { return AuditTerms::default() };
-        let named = written.iter().enumerate();
-        lines.extend(named.map(|(index, name)| (place(index), name.referenced.line())));
-        AuditTerms { policies: written.into_iter().map(|name| name.value.into()).collect() }
+        let mut terms = AuditTerms::default();
+        if let Some(written) = self.policies {
+            let named = written.iter().enumerate();
+            lines.extend(named.map(|(index, name)| (place(index), name.referenced.line())));
+            terms.policies = written.into_iter().map(|name| name.value.into()).collect();
+        }
+        if let Some(key) = self.instance_label_key {
+            terms.instance_label = key.into();
+        }
+        terms
     }
 }
 
@@ -74,7 +86,10 @@ mod tests {
             let terms = read(text).expect(text);
             assert_eq!(terms.policies.iter().map(|name| &**name).collect::<Vec<_>>(), policies, "{text}");
             assert_eq!(terms.first(), first, "{text}");
+            assert_eq!(&*terms.instance_label, "app.kubernetes.io/instance", "{text}");
         }
+        let terms = read("audit: {instanceLabelKey: argocd.argoproj.io/instance}").expect("a label");
+        assert_eq!((&*terms.instance_label, terms.first()), ("argocd.argoproj.io/instance", "strict"));
         for (text, cause) in [
             ("\naudit: {policys: []}", "did you mean `policies`?"),
             ("\naudit: {policies: strict}", "gatepost.yaml:2: "),

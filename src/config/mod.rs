@@ -30,7 +30,7 @@ use crate::policy::modes::PolicyNames;
 use crate::policy::mutation::SLOT_LABELS;
 use crate::policy::{Exemption, ExemptionTerms, Modes, NamespaceMeta, nearest};
 
-pub use audit::AuditTerms;
+pub use audit::{AuditTerms, INSTANCE_LABEL};
 pub use layers::{Layers, Pod, Read, Value};
 pub use lifetime::Lifetime;
 pub use origin::{ConfigError, Origin};

@@ -18,7 +18,7 @@ pub(super) const SECTIONS: [(&str, &str); 9] = [
     ("controllers", "{}"),
     ("modes", "{}"),
     ("exemptions", "{}"),
-    ("audit", "{policies: [strict]}"),
+    ("audit", "{policies: [strict], instanceLabelKey: app.kubernetes.io/instance}"),
     ("notifications", "[]"),
     ("auth", "{}"),
 ];

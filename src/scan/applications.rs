@@ -14,6 +14,7 @@ use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, APPLICATION, PAGES};
 use super::problem::Problem;
+use crate::audit::delivered::Applications as Known;
 use crate::cluster::applications::sync::FailedSync;
 use crate::cluster::applications::{self, Application as Argo};
 use crate::report::finding::Application;
@@ -78,6 +79,17 @@ pub struct ToldByArgo {
     pub health: String,
     /// The last sync, where Gatepost denied something of it.
     pub failed_sync: Option<FailedSync>,
+}
+
+/// Returns which Applications of Argo CD a label may mean; none where they cannot be listed.
+pub async fn known(state: &ApiState) -> Known {
+    let label = state.app.in_force.load().config.audit.instance_label.clone();
+    let listed = match state.kept.as_ref().and_then(|kept| kept.applications.as_ref()) {
+        Some(applications) => applications.all().await.ok(),
+        None => None,
+    };
+    let all = listed.iter().flat_map(|all| all.iter());
+    Known::new(&label, all.map(|application| (application.namespace.clone(), application.name.clone())))
 }
 
 /// Every application that somebody may see, by a key that orders them; and why those of Argo CD are not among them.

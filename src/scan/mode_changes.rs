@@ -12,13 +12,14 @@ use serde_json::{Value as Text, json};
 
 use super::ApiState;
 use super::access::Caller;
+use super::applications;
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::evaluate::read;
 use super::guard::shown;
 use super::lists::{self, NAMESPACE, PAGES};
 use super::problem::{Flaw, Problem};
 use super::tokens;
-use crate::audit::owner::delivered_by;
+use crate::audit::delivered::delivered_by;
 use crate::auth::is_session;
 use crate::cluster::modes::{Found, NamespacesOf, WriteError};
 use crate::engine::Bundle;
@@ -227,7 +228,8 @@ impl<'a> Writing<'a> {
         if before == *keys {
             return Err(Problem::conflict(format!("{name} says so already: {}", keys.in_words())));
         }
-        if let Some(by) = delivered_by(&namespace.labels, &namespace.annotations) {
+        let known = applications::known(self.state).await;
+        if let Some(by) = delivered_by(&namespace.labels, &namespace.annotations, &known) {
             let detail =
                 format!("{} {} delivers Namespace {name} and would undo this: commit it there", by.kind, by.name);
             return Err(Problem::delivered(detail));

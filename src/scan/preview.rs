@@ -10,13 +10,14 @@ use serde::Serialize;
 
 use super::ApiState;
 use super::access::Caller;
+use super::applications;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::problem::{Flaw, Problem};
 use super::requests::{RequestsTold, requests};
 use super::suggestions::{Chosen, SELECTOR};
 use crate::admission::{Controllers, Reviewer, Told, What};
 use crate::audit::ahead::{Ahead, Judging, ObjectAhead, Proposal};
-use crate::audit::owner::delivered_by;
+use crate::audit::delivered::{Applications, delivered_by};
 use crate::audit::patient;
 use crate::engine::{Bundle, ResolvedPolicy};
 use crate::policy::enforcement::{EnforceKeys, Enforcement};
@@ -121,14 +122,14 @@ pub struct ChangeTold {
 
 impl ChangeTold {
     /// Tells what some keys make of a namespace.
-    pub fn of(namespace: &NamespaceMeta, keys: &EnforceKeys) -> Self {
+    pub fn of(namespace: &NamespaceMeta, keys: &EnforceKeys, applications: &Applications) -> Self {
         let now = EnforceKeys::of(namespace);
         Self {
             namespace: namespace.name.clone(),
             is_so: now == *keys,
             now: now.in_words(),
             then: keys.in_words(),
-            managed_by: delivered_by(&namespace.labels, &namespace.annotations),
+            managed_by: delivered_by(&namespace.labels, &namespace.annotations, applications),
             command: keys.command(namespace),
             manifest: keys.manifest(namespace),
         }
@@ -253,8 +254,9 @@ pub async fn preview(
     let from = enforcement.from.as_deref().and_then(|from| parse_from(from).ok());
     let at = from.map_or(now, |from| from.max(now));
     let keys = enforcement.keys();
-    let changes = chosen.namespaces.iter().map(|namespace| ChangeTold::of(namespace, &keys)).collect();
-    let objects = objects(state, in_force, &keys, chosen, at).await?;
+    let known = applications::known(state).await;
+    let changes = chosen.namespaces.iter().map(|namespace| ChangeTold::of(namespace, &keys, &known)).collect();
+    let objects = objects(state, in_force, &keys, (chosen, known), at).await?;
     let requests = match &state.kept {
         Some(kept) => Some(requests(&*kept.store, in_force, &keys, chosen, at).await?),
         None => None,
@@ -267,7 +269,7 @@ async fn objects(
     state: &ApiState,
     in_force: &Arc<InForce>,
     keys: &EnforceKeys,
-    chosen: &Chosen,
+    (chosen, known): (&Chosen, Applications),
     at: Timestamp,
 ) -> Result<Option<ObjectsTold>, Problem> {
     let Some(reader) = &state.reader else { return Ok(None) };
@@ -286,7 +288,7 @@ async fn objects(
     if policies.is_empty() {
         return Ok(Some(ObjectsTold::default()));
     }
-    let ahead = reader.look(Arc::new(Deciding(in_force.clone())), &policies, proposals, at).await;
+    let ahead = reader.look(Arc::new(Deciding(in_force.clone())), &policies, proposals, known, at).await;
     Ok(Some(told(ahead)))
 }
 
