@@ -209,14 +209,14 @@ fn a_denied_sync_says_why_and_goes_on_after_the_fix() {
 }
 
 #[test]
-fn a_new_violation_is_an_event_at_its_application() {
+fn a_new_violation_is_an_event_at_its_application_and_knows_its_sync() {
     let Some(delivered) = delivered() else { return };
     let argocd = &delivered.argocd;
     delivered.repository.commit("told", [&deployment("web")]);
     let told = application(&delivered.repository, "told");
     argocd.kubectl().accepts(create(&told.with("/spec/syncPolicy/syncOptions", json!(["CreateNamespace=true"]))));
     argocd.comes_to("told", "be synced", |application| syncs(application) == 1);
-    let mut scanner = delivered.scanner("told-scanner");
+    let mut scanner = delivered.told_scanner("told-scanner");
     scanner.with(["--audit-interval", "2s", "--events"]);
     scanner.launch();
     eventually("the first audit", || scanner.logged("what stands was audited").first().map(drop));
@@ -231,6 +231,18 @@ fn a_new_violation_is_an_event_at_its_application() {
     eventually("another one at the object", || {
         events::notes(&delivered.kubectl().in_namespace("told")).into_iter().find(is_at_object)
     });
+    let ask = |path: &str| -> Option<Value> {
+        serde_json::from_str(&http::body_of(&scanner.http()?, &format!("/api/v1/findings{path}"))?).ok()
+    };
+    let brought = eventually("the sync that brought it in", || {
+        let found = ask("?namespace=told&rule=container-image-tag")?;
+        let brought = ask(&format!("/{}", found["items"][0]["id"].as_str()?))?["broughtIn"].clone();
+        brought["revision"].is_string().then_some(brought)
+    });
+    assert_eq!(brought["application"], json!({"kind": "Application", "namespace": "argocd", "name": "told"}));
+    let history = argocd.get("told").0["status"]["history"].clone();
+    let revisions: Vec<&Value> = history.as_array().expect("a history").iter().map(|sync| &sync["revision"]).collect();
+    assert!(revisions.contains(&&brought["revision"]), "{brought} is none of {revisions:?}");
 }
 
 #[test]

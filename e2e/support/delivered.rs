@@ -24,6 +24,8 @@ pub struct Delivered {
     pub repository: Repository,
     control_plane: ControlPlane,
     serving: Serving,
+    /// Where a scanner may listen that is to be told what was decided.
+    reports: u16,
 }
 
 impl Delivered {
@@ -36,11 +38,12 @@ impl Delivered {
         let control_plane = ControlPlane::own("gitops")?;
         let argocd = ArgoCd::start(&control_plane)?;
         let repository = Repository::new(&state_directory().join("repository"));
-        let [port] = free_ports().expect("a free port");
+        let [port, reports] = free_ports().expect("free ports");
         repository.commit(manifests::NAMESPACE, &objects(port));
         argocd.kubectl().accepts(create(&application(&repository, manifests::NAMESPACE)));
 
-        let mut serving = manifests::serving("gitops-gatepost", &control_plane);
+        let scanner = format!("http://127.0.0.1:{reports}");
+        let mut serving = manifests::reporting_to(&scanner, "gitops-gatepost", &control_plane);
         for (file, text) in policies {
             fs::write(serving.directory().join("policies").join(file), text).expect("a policy");
         }
@@ -58,7 +61,7 @@ impl Delivered {
             (bundles.split_whitespace().count() == 2).then_some(())
         });
         argocd.comes_to_be_synced(manifests::NAMESPACE);
-        Some(Self { argocd, repository, control_plane, serving })
+        Some(Self { argocd, repository, control_plane, serving, reports })
     }
 
     /// Returns kubectl, in no namespace.
@@ -81,6 +84,13 @@ impl Delivered {
     /// Returns a scanner that is run as its StatefulSet would run it.
     pub fn scanner(&self, name: &str) -> Serving {
         manifests::scanner(name, &self.control_plane)
+    }
+
+    /// Returns such a scanner that is told what was decided; there is one at a time.
+    pub fn told_scanner(&self, name: &str) -> Serving {
+        let mut scanner = self.scanner(name);
+        scanner.answer(self.reports);
+        scanner
     }
 
     /// Returns what Gatepost's log says it decided, the oldest first.

@@ -26,6 +26,8 @@ pub struct Serving {
     process: Option<Guarded>,
     /// Where the webhook listens, the same again after a restart.
     webhook: String,
+    /// Where the API is to listen.
+    api: String,
     metrics: String,
 }
 
@@ -35,7 +37,8 @@ impl Serving {
         let directory = state_directory().join(name);
         fs::create_dir_all(&directory).expect("a directory for Gatepost");
         let anywhere = "127.0.0.1:0".to_owned();
-        Self { directory, arguments: Vec::new(), process: None, webhook: anywhere.clone(), metrics: anywhere }
+        let (webhook, api) = (anywhere.clone(), anywhere.clone());
+        Self { directory, arguments: Vec::new(), process: None, webhook, api, metrics: anywhere }
     }
 
     /// Returns the directory that all of its files are in.
@@ -51,6 +54,11 @@ impl Serving {
     /// Has the webhook listen here from the next start on.
     pub fn listen(&mut self, port: u16) {
         self.webhook = format!("127.0.0.1:{port}");
+    }
+
+    /// Has the API listen here from the next start on.
+    pub fn answer(&mut self, port: u16) {
+        self.api = format!("127.0.0.1:{port}");
     }
 
     /// Runs the process, on the port it had before, and waits until it is ready.
@@ -91,7 +99,7 @@ impl Serving {
         command.args(["serve", "--log-format", "json"]);
         command.arg("--data-dir").arg(self.directory.join("data"));
         command.args(["--listen-webhook", &self.webhook]);
-        command.args(["--listen-http", "127.0.0.1:0", "--listen-metrics", "127.0.0.1:0"]);
+        command.args(["--listen-http", &self.api, "--listen-metrics", "127.0.0.1:0"]);
         command.args(&self.arguments);
         // Tests share a cluster: who wants it audited says so by a flag.
         command.env("GATEPOST_AUDIT_INTERVAL", "off");

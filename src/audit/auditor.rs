@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::judges::Judges;
 use super::list::Lister;
-use super::{Memory, Pass, Progress, Rules, StoreSink};
+use super::{Memory, Pass, Progress, Rules, StoreSink, syncs};
+use crate::cluster::applications::Applications;
 use crate::policy::exemption::ExemptionName;
 use crate::store::{Audit, AuditState, Store, Stored, Trigger};
 use crate::telemetry::audit::Cost;
@@ -31,6 +32,8 @@ pub struct Auditor {
     pub cluster: String,
     /// Where findings are kept.
     pub store: Arc<dyn Store>,
+    /// What asks for Applications of Argo CD; none where no cluster can be asked.
+    pub applications: Option<Arc<Applications>>,
     /// Returns what is in force; asked once for each audit.
     pub rules: Box<dyn Fn() -> Rules + Send + Sync>,
     /// Is told which exemptions excuse something, after each audit.
@@ -286,6 +289,9 @@ impl Auditor {
         self.store.end_audit(&audit, &outcome.covered, &outcome.counts).await?;
         if let Some(enforcing) = outcome.enforcing.filter(|_| audit.state.is_through()) {
             self.store.note_enforcing(&audit, &enforcing).await?;
+        }
+        if let Some(applications) = &self.applications {
+            syncs::note(&self.store, &self.cluster, applications, Timestamp::now()).await?;
         }
         Ok(audit)
     }

@@ -22,6 +22,7 @@ pub mod said;
 pub mod scope;
 pub mod sink;
 mod sweep;
+mod syncs;
 mod unjudged;
 
 pub use auditor::{Auditor, Desk};

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use self::sync::{FailedSync, OperationState, SyncPolicy};
+use self::sync::{Deployed, FailedSync, OperationState, Sync, SyncPolicy};
 use super::inventory::find;
 
 /// How long what was listed is good enough.
@@ -43,6 +43,8 @@ pub struct Application {
     pub health: String,
     /// Its last sync, where Gatepost denied something of it.
     pub failed_sync: Option<FailedSync>,
+    /// The syncs that it knows of.
+    pub syncs: Vec<Sync>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,6 +67,7 @@ struct Status {
     sync: Word,
     health: Word,
     operation_state: Option<OperationState>,
+    history: Vec<Deployed>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -122,6 +125,17 @@ impl Applications {
     }
 }
 
+#[cfg(test)]
+impl Application {
+    /// Reads one of this metadata and status.
+    #[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+    pub(crate) fn of(metadata: &serde_json::Value, status: &serde_json::Value) -> Self {
+        let object = serde_json::json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
+            "metadata": metadata, "spec": {}, "status": status});
+        read(serde_json::from_value(object).unwrap())
+    }
+}
+
 fn read(listed: Listed) -> Application {
     let (namespace, name) = (listed.metadata.namespace.unwrap_or_default(), listed.metadata.name.unwrap_or_default());
     let status = listed.status.unwrap_or_default();
@@ -129,6 +143,7 @@ fn read(listed: Listed) -> Application {
     let failed_sync = operation.and_then(|state| state.failed(&namespace, &name, &listed.spec.sync_policy));
     Application {
         failed_sync,
+        syncs: Sync::all(operation, &status.history),
         namespace,
         name,
         project: listed.spec.project,

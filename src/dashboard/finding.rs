@@ -204,7 +204,9 @@ fn events(finding: &Finding, way_in: Option<WayIn>, visit: &Visit) -> Vec<Event>
     let event = |tone, what: String, when| Event { tone, what, when, decision: String::new() };
     let mut events = Vec::new();
     if let Some(by) = &finding.brought_in {
-        let what = format!("Brought in by {}", by.user);
+        let sync = by.application.as_ref().zip(by.revision.as_ref());
+        let sync = sync.map(|(of, revision)| format!(", as {} {} was synced to {revision}", of.kind, of.name));
+        let what = format!("Brought in by {}{}", by.user, sync.unwrap_or_default());
         events.push(Event {
             decision: super::decisions::href(&by.decision),
             ..event("warn", what, Some(visit.when(by.time)))

@@ -125,7 +125,13 @@ fn finding(rule: &str, action: Action) -> Finding {
         first_seen: now,
         last_seen: now,
         reopened: 1,
-        brought_in: Some(BroughtIn { decision: SCRIPT.into(), user: SCRIPT.into(), time: now }),
+        brought_in: Some(BroughtIn {
+            decision: SCRIPT.into(),
+            user: SCRIPT.into(),
+            time: now,
+            application: Some(Application { kind: SCRIPT.into(), namespace: SCRIPT.into(), name: SCRIPT.into() }),
+            revision: Some(SCRIPT.into()),
+        }),
     }
 }
 

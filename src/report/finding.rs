@@ -147,6 +147,12 @@ pub struct BroughtIn {
     pub user: String,
     /// When.
     pub time: Timestamp,
+    /// The Application of Argo CD that was synced then, where one that delivers the object was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub application: Option<Application>,
+    /// What was synced: a commit, or the version of a chart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
 }
 
 /// One thing that a look at an object found.

@@ -205,6 +205,7 @@ mod tests {
             sync: "Synced".into(),
             health: "Healthy".into(),
             failed_sync: (!denied_in.is_empty()).then_some(failed),
+            syncs: Vec::new(),
         }
     }
 

@@ -78,6 +78,7 @@ pub async fn start(
             client,
             cluster: settings.cluster(),
             store: store.clone(),
+            applications: applications.clone(),
             rules: Box::new(move || rules(&judging)),
             excusing: Box::new(move |names| told.in_force.uses().note(names, Timestamp::now())),
             ended,

@@ -8,7 +8,7 @@ use super::counts::{KEY, Tally};
 use super::findings::{brought_in, brought_params, gravity};
 use super::select::Select;
 use super::session::{Param, Session, json, word};
-use super::{Changes, Stored};
+use super::{Changes, Stored, syncs};
 use crate::report::finding::{BroughtIn, Finding, State};
 
 /// Rows that one statement asks for.
@@ -20,7 +20,7 @@ pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 /// How far the clocks of those who decide and those who look may be apart.
 pub(super) const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
-const WRITTEN: [&str; 32] = [
+const WRITTEN: [&str; 35] = [
     "id",
     "cluster",
     "api_group",
@@ -53,6 +53,9 @@ const WRITTEN: [&str; 32] = [
     "brought_by",
     "brought_user",
     "brought_at",
+    "brought_app_namespace",
+    "brought_application",
+    "brought_revision",
 ];
 
 /// An open finding was last seen by the last complete look over its kind, which its row does not say.
@@ -152,11 +155,11 @@ async fn close_all(
 pub(super) async fn known(session: &mut dyn Session, ids: &[&str]) -> Stored<BTreeMap<String, Known>> {
     let mut found = BTreeMap::new();
     for some in ids.chunks(AT_ONCE) {
-        let mut select = Select::new(format!("id, opened_at, brought_by, brought_user, brought_at, {KEY}"), "finding");
+        let mut select = Select::new(format!("id, opened_at, {}, {KEY}", syncs::COLUMNS), "finding");
         within(&mut select, "id", some);
         for row in select.rows(session, "").await? {
             let mut cells = row.cells();
-            let (id, opened, brought_in) = (cells.text()?, cells.time()?, brought_in(&mut cells)?);
+            let (id, opened, brought_in) = (cells.text()?, cells.time()?, syncs::brought_in(&mut cells)?);
             let key = cells.rest();
             let is_open = key.iter().rev().nth(1) == Some(&Param::from("open"));
             found.insert(id, Known { key, is_open, opened, brought_in });
@@ -248,6 +251,7 @@ fn columns(finding: &Finding, known: &Known) -> Stored<Vec<Param>> {
         i64::from(finding.reopened).into(),
     ];
     row.extend(brought_params(known.brought_in.as_ref()));
+    row.extend(syncs::params(known.brought_in.as_ref()));
     Ok(row)
 }
 

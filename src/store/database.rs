@@ -14,11 +14,13 @@ use super::prune::{self, Step};
 use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
-    ApplicationCount, Audit, Batch, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet, Filter,
-    FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store,
-    StoreError, Stored, Taken, Token, Trigger, Turn,
+    ApplicationCount, Audit, Batch, BroughtBySync, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet,
+    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store,
+    StoreError, Stored, Taken, Token, Trigger, Turn, Unsynced,
 };
-use super::{audits, change, counts, enforced, findings, history, mode_changes, notified, reports, tokens, turns};
+use super::{
+    audits, change, counts, enforced, findings, history, mode_changes, notified, reports, syncs, tokens, turns,
+};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
 /// What is done in one transaction.
@@ -251,6 +253,18 @@ impl Store for Database {
         let (cluster, namespace) = (cluster.to_owned(), namespace.to_owned());
         self.read(Box::new(move |session| Box::pin(async move { enforced::of(session, &cluster, &namespace).await })))
             .await
+    }
+
+    async fn unsynced(&self, cluster: &str, since: Timestamp, limit: usize) -> Stored<Vec<Unsynced>> {
+        let cluster = cluster.to_owned();
+        self.read(Box::new(move |session| {
+            Box::pin(async move { syncs::unsynced(session, &cluster, since, limit).await })
+        }))
+        .await
+    }
+
+    async fn note_syncs(&self, found: Vec<(Unsynced, Option<BroughtBySync>)>) -> Stored<()> {
+        self.write(Box::new(move |session| Box::pin(async move { syncs::note(session, &found).await }))).await
     }
 
     async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, unreadable};
-use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, Stored};
+use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, Stored, syncs};
 use crate::policy::{RuleId, Severity};
 use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, ObjectKey, State};
 
@@ -12,7 +12,7 @@ use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, Objec
 const COLUMNS: &str = "id, cluster, api_group, kind, namespace, name, api_version, uid, owner, app_kind, \
     app_namespace, application, content, rule, place, result, gravity, category, policies, action, path, message, \
     state, closed_because, closed_at, first_seen, seen, reopened, brought_by, brought_user, brought_at, \
-    (SELECT MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group \
+    brought_app_namespace, brought_application, brought_revision, (SELECT MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group \
     AND c.kind = finding.kind AND c.namespace IN ('*', finding.namespace))";
 
 const OBJECT: &str = "cluster, api_group, kind, namespace, name";
@@ -68,7 +68,7 @@ fn read(cells: &mut Cells) -> Stored<Finding> {
         first_seen: cells.time()?,
         last_seen: cells.time()?,
         reopened: u32::try_from(cells.int()?).unwrap_or(u32::MAX),
-        brought_in: brought_in(cells)?,
+        brought_in: syncs::brought_in(cells)?,
     };
     let covered = cells.time_if_any()?;
     if finding.state == State::Open {
@@ -98,9 +98,11 @@ fn reason<T: serde::de::DeserializeOwned>(cells: &mut Cells) -> Stored<Option<T>
     (!word.is_empty()).then(|| serde_json::from_value(value).map_err(unreadable)).transpose()
 }
 
+/// Reads who brought something in.
 pub(super) fn brought_in(cells: &mut Cells) -> Stored<Option<BroughtIn>> {
     let (decision, user, time) = (cells.text_if_any()?, cells.text_if_any()?, cells.time_if_any()?);
-    Ok(decision.zip(user).zip(time).map(|((decision, user), time)| BroughtIn { decision, user, time }))
+    let brought = decision.zip(user).zip(time);
+    Ok(brought.map(|((decision, user), time)| BroughtIn { decision, user, time, application: None, revision: None }))
 }
 
 pub(super) async fn one(session: &mut dyn Session, id: &str) -> Stored<Option<Finding>> {

@@ -23,6 +23,7 @@ mod schema;
 mod select;
 mod session;
 mod sqlite;
+mod syncs;
 #[cfg(test)]
 #[allow(
     clippy::unwrap_used,
@@ -48,8 +49,8 @@ pub use query::{
     Retention,
 };
 pub use record::{
-    Audit, AuditState, Batch, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince, Enforcing, RuleCount,
-    SlotChange, Taken, Token, Trigger, Turn,
+    Audit, AuditState, Batch, BroughtBySync, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince,
+    Enforcing, RuleCount, SlotChange, Taken, Token, Trigger, Turn, Unsynced,
 };
 pub use url::DatabaseUrl;
 
@@ -188,6 +189,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns since when a namespace, or what is in none, enforces what it enforces.
     async fn enforced_since(&self, cluster: &str, namespace: &str) -> Stored<Vec<EnforcedSince>>;
+
+    /// Returns findings of what an Application of Argo CD delivers that somebody brought in since a time, where nobody has
+    /// looked by which sync; the oldest first, at most `limit`.
+    async fn unsynced(&self, cluster: &str, since: Timestamp, limit: usize) -> Stored<Vec<Unsynced>>;
+
+    /// Notes by which sync findings were brought in, or that it was by none.
+    async fn note_syncs(&self, found: Vec<(Unsynced, Option<BroughtBySync>)>) -> Stored<()>;
 
     /// Returns up to when a target of notifications has been told, by event.
     async fn notified(&self, target: &str) -> Stored<BTreeMap<String, Timestamp>>;

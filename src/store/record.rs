@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::report::finding::{CloseReason, Content, Finding, Fingerprint, ObjectKey};
+use crate::report::finding::{Application, CloseReason, Content, Finding, Fingerprint, ObjectKey};
 
 /// What began an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +94,26 @@ pub struct RuleCount {
     pub skipped: u64,
     /// Objects that an exemption excuses.
     pub exempt: u64,
+}
+
+/// A finding of what an Application of Argo CD delivers, of which nobody has looked by which sync it was brought in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsynced {
+    /// The finding.
+    pub finding: Fingerprint,
+    /// What delivers its object.
+    pub application: Application,
+    /// When somebody brought it in.
+    pub time: Timestamp,
+}
+
+/// The sync that brought a finding in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BroughtBySync {
+    /// Whose it was.
+    pub application: Application,
+    /// What was synced: a commit, or the version of a chart.
+    pub revision: String,
 }
 
 /// A policy that a namespace enforces.

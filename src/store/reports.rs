@@ -90,7 +90,8 @@ async fn bring_in(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
             namespace: decision.namespace.clone(),
             name: decision.name.clone(),
         };
-        let by = BroughtIn { decision: decision.uid.clone(), user: decision.user.clone(), time: decision.time };
+        let (user, time) = (decision.user.clone(), decision.time);
+        let by = BroughtIn { decision: decision.uid.clone(), user, time, application: None, revision: None };
         for result in decision.results.iter().filter(|result| result.result == "fail") {
             let id = Fingerprint::new(&object, &RuleId::from(result.rule.as_str()), &result.place);
             let mut row: Vec<Param> = vec![id.0.into()];

@@ -121,6 +121,7 @@ on_both! {
     a_batch_is_taken_in_once_and_decisions_are_found,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
+    the_sync_that_brought_a_finding_in_is_noted_once,
     what_is_enforced_is_known_by_when_audits_saw_it,
     targets_are_told_from_where_they_were_told_last,
     checks_are_a_history_by_source,
@@ -613,6 +614,44 @@ async fn who_brought_a_finding_in_is_known_whichever_comes_first(kept: Kept) {
     assert_eq!(user(&after.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&before.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&never.id).await, None);
+}
+
+async fn the_sync_that_brought_a_finding_in_is_noted_once(kept: Kept) {
+    let store = &kept.store;
+    let of = |kind: &str| Some(Application { kind: kind.into(), namespace: String::new(), name: "front".into() });
+    let made = |rule: &str, kind: &str| Finding {
+        application: of(kind),
+        ..finding(&object("shop", "web"), rule, Severity::High, at(1))
+    };
+    let (synced, by_hand, helm) = (made("a", "Application"), made("b", "Application"), made("c", "Release"));
+    let came = decision("came", 0, ["a", "b", "c"].map(result).to_vec());
+    store.take_in(&batch("k", vec![came])).await.unwrap();
+    store.change("main", put(&[synced.clone(), by_hand.clone(), helm]), at(1)).await.unwrap();
+    let unsynced = async |since| -> Vec<Unsynced> { store.unsynced("main", at(since), 9).await.unwrap() };
+    assert!(unsynced(1).await.is_empty(), "it came before");
+    assert!(store.unsynced("other", at(0), 9).await.unwrap().is_empty());
+    let open = unsynced(0).await;
+    let mut ids: Vec<&Fingerprint> = open.iter().map(|of| &of.finding).collect();
+    ids.sort();
+    let mut expected = [&synced.id, &by_hand.id];
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert!(open.iter().all(|one| one.application == of("Application").unwrap() && one.time == at(0)));
+    let argo = Application { namespace: "argocd".into(), ..of("Application").unwrap() };
+    let by = BroughtBySync { application: argo.clone(), revision: "abc".into() };
+    let told = open.into_iter().map(|of| (of.clone(), (of.finding == synced.id).then(|| by.clone())));
+    store.note_syncs(told.collect()).await.unwrap();
+    assert!(unsynced(0).await.is_empty(), "what no sync brought in is not looked at again");
+    let brought = async |id: &Fingerprint| {
+        let by = store.finding(id).await.unwrap().unwrap().brought_in.unwrap();
+        (by.user, by.application, by.revision)
+    };
+    let (user, ..) = brought(&by_hand.id).await;
+    assert_eq!(brought(&synced.id).await, (user.clone(), Some(argo.clone()), Some("abc".into())));
+    assert_eq!(brought(&by_hand.id).await, (user.clone(), None, None));
+    let other = Finding { message: "otherwise".into(), ..store.finding(&synced.id).await.unwrap().unwrap() };
+    store.change("main", put(&[other]), at(2)).await.unwrap();
+    assert_eq!(brought(&synced.id).await, (user, Some(argo), Some("abc".into())), "another look keeps it");
 }
 
 async fn what_is_enforced_is_known_by_when_audits_saw_it(kept: Kept) {

@@ -41,6 +41,7 @@ fn start(store: Arc<dyn Store>, client: Client) -> watch::Sender<bool> {
         client,
         cluster: String::new(),
         store,
+        applications: None,
         rules: Box::new(move || rules.clone()),
         excusing: Box::new(|_| ()),
         ended: tokio::sync::broadcast::channel(8).0,

@@ -2,13 +2,15 @@
 //!
 //! Argo CD does not try the same commit again once it has given up, not even with `selfHeal`.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 /// What the API server puts before the name of a webhook that denies, and after it.
 const WEBHOOK: &str = "admission webhook \"";
 const DENIED: &str = "\" denied the request: ";
+/// How far clocks may differ; Argo CD's times are in whole seconds.
+const CLOCKS: SignedDuration = SignedDuration::from_secs(2);
 /// What the names of our webhooks end in.
 const OURS: &str = ".gatepost.dev";
 
@@ -99,6 +101,58 @@ struct ResourceResult {
     message: String,
 }
 
+/// A sync that went through, as an Application remembers it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Deployed {
+    revision: String,
+    revisions: Vec<String>,
+    deploy_started_at: Option<Timestamp>,
+    deployed_at: Option<Timestamp>,
+}
+
+/// A sync, and when it was under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sync {
+    /// What was synced, empty where that is not known yet.
+    pub revision: String,
+    begun: Timestamp,
+    ended: Option<Timestamp>,
+}
+
+impl Sync {
+    /// Returns the syncs that an Application knows of.
+    pub(super) fn all(last: Option<&OperationState>, history: &[Deployed]) -> Vec<Self> {
+        let last = last.and_then(|state| {
+            let revision = state.sync_result.as_ref().map(SyncResult::revision).unwrap_or_default();
+            Some(Self { revision, begun: state.started_at?, ended: state.finished_at })
+        });
+        let before = history.iter().filter_map(|deployed| {
+            let revision = joined(&deployed.revision, &deployed.revisions);
+            Some(Self { revision, begun: deployed.deploy_started_at?, ended: Some(deployed.deployed_at?) })
+        });
+        last.into_iter().chain(before).collect()
+    }
+
+    /// Returns whether it was under way then.
+    pub fn was_under_way(&self, time: Timestamp) -> bool {
+        let since = self.begun.checked_sub(CLOCKS).unwrap_or(self.begun);
+        let until = self.ended.map(|ended| ended.checked_add(CLOCKS).unwrap_or(ended));
+        since <= time && until.is_none_or(|until| time <= until)
+    }
+}
+
+impl SyncResult {
+    fn revision(&self) -> String {
+        joined(&self.revision, &self.revisions)
+    }
+}
+
+/// Returns the revision of an Application of one source, or those of several.
+fn joined(one: &str, several: &[String]) -> String {
+    if one.is_empty() { several.join(",") } else { one.to_owned() }
+}
+
 impl OperationState {
     /// Returns the operation of an Application if it failed, or is about to, because Gatepost denied something.
     pub(super) fn failed(&self, namespace: &str, name: &str, policy: &SyncPolicy) -> Option<FailedSync> {
@@ -115,13 +169,9 @@ impl OperationState {
         if denied.is_empty() {
             return None;
         }
-        let revisions =
-            result.map(
-                |result| if result.revision.is_empty() { result.revisions.join(",") } else { result.revision.clone() },
-            );
         Some(FailedSync {
             since: self.finished_at.or(self.started_at),
-            revision: revisions.unwrap_or_default(),
+            revision: result.map(SyncResult::revision).unwrap_or_default(),
             retrying,
             denied,
             commands: commands(namespace, name, policy),
@@ -199,6 +249,31 @@ mod tests {
 
     const SAID: &str = "admission webhook \"namespaced.validate.gatepost.dev\" denied the request: \
         Deployment/web: container-privileged (critical) in container app: set privileged to false";
+
+    #[test]
+    fn a_sync_is_known_by_when_it_was_under_way() {
+        let last = state(json!({"phase": "Running", "startedAt": "2026-05-01T12:00:00Z",
+            "syncResult": {"revisions": ["a", "b"]}}));
+        let history: Vec<Deployed> = serde_json::from_value(json!([
+            {"revision": "one", "deployStartedAt": "2026-05-01T11:00:00Z", "deployedAt": "2026-05-01T11:00:30Z"},
+            {"revision": "old", "deployedAt": "2026-05-01T10:00:00Z"},
+        ]))
+        .unwrap();
+        let syncs = Sync::all(Some(&last), &history);
+        for (time, expected) in [
+            ("12:30:00", Some("a,b")),
+            ("11:59:58", Some("a,b")),
+            ("11:59:57", None),
+            ("11:00:32", Some("one")),
+            ("11:00:33", None),
+            ("10:00:00", None),
+        ] {
+            let at: Timestamp = format!("2026-05-01T{time}Z").parse().unwrap();
+            let found = syncs.iter().find(|sync| sync.was_under_way(at));
+            assert_eq!(found.map(|sync| sync.revision.as_str()), expected, "{time}");
+        }
+        assert_eq!(Sync::all(None, &[]), []);
+    }
 
     #[test]
     fn what_gatepost_denied_is_told_with_object_rule_and_cause() {
