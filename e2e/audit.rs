@@ -1,14 +1,15 @@
 //! The audit on a real cluster: what stands is found, and what was mended or deleted is told apart.
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::kubectl::create;
-use crate::support::objects::{deployment, namespace, untagged};
+use crate::support::objects::{deployment, exemption, namespace, untagged};
 use crate::support::wait::eventually;
-use crate::support::{Gatepost, Options, apply, http, kubectl};
+use crate::support::{Gatepost, Options, apply, http, kubectl, manifests};
 
 /// Asks the API, and returns the items of a list.
 fn items(gatepost: &Gatepost, path: &str) -> Option<Vec<Value>> {
@@ -158,4 +159,56 @@ fn a_cluster_is_audited_once_from_a_laptop() {
     assert_eq!(code, Some(0), "{text}");
     assert_eq!(run(&["--policy", "recomended"]).0, Some(2));
     assert_eq!(run(&["--kubeconfig", "/dev/null"]).0, Some(5));
+}
+
+#[test]
+fn what_the_cluster_exempts_is_exempt_from_a_laptop_too() {
+    let Some(control_plane) = ControlPlane::own("laptop-exempt") else { return };
+    let there = control_plane.kubectl();
+    let definitions = manifests::objects().into_iter().filter(|it| it.text("/kind") == "CustomResourceDefinition");
+    for definition in definitions {
+        there.accepts(apply(&definition));
+    }
+    for (namespace_of, kind) in [("own", "Exemption"), ("whole", "ClusterExemption")] {
+        there.accepts(create(&namespace(namespace_of)));
+        let inside = there.in_namespace(namespace_of);
+        inside.accepts(apply(&untagged("web")));
+        let excuse = exemption(kind, "legacy", namespace_of, "2099-01-01");
+        eventually("the definitions to be served", || inside.run(apply(&excuse)).succeeded().then_some(()));
+    }
+    let refused = exemption("ClusterExemption", "refused", "refused", "2099-01-01").without("/spec/expires");
+    there.accepts(create(&namespace("refused")));
+    there.in_namespace("refused").accepts(apply(&untagged("web")));
+    there.accepts(apply(&refused));
+    let run = |kubeconfig: &Path| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["audit", "run", "-o", "json", "--kubeconfig"]).arg(kubeconfig);
+        let output = command.output().expect("gatepost runs");
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        (output.status.code(), answer)
+    };
+    let (code, answer) = run(control_plane.kubeconfig());
+    let of = |namespace: &str| {
+        let is_it = |result: &&Value| {
+            result["rule"] == "container-image-tag" && result["resource"]["namespace"].as_str() == Some(namespace)
+        };
+        let found: Vec<&Value> = answer["results"].as_array().expect("results").iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{namespace}: {answer}");
+        (found[0]["result"].clone(), found[0]["exemption"]["kind"].clone(), found[0]["exemption"]["name"].clone())
+    };
+    assert_eq!(of("own"), ("exempt".into(), "Exemption".into(), "legacy".into()));
+    assert_eq!(of("whole"), ("exempt".into(), "ClusterExemption".into(), "legacy".into()));
+    assert_eq!(of("refused"), ("fail".into(), Value::Null, Value::Null), "the configuration does not allow it");
+    assert_eq!(code, Some(1), "{answer}");
+    there.accepts(kubectl("delete namespace refused --wait=false"));
+    there.in_namespace("refused").accepts(kubectl("delete deployment web"));
+    eventually("what is exempt to fail no audit", || (run(control_plane.kubeconfig()).0 == Some(0)).then_some(()));
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let stranger = directory.path().join("kubeconfig");
+    control_plane.kubeconfig_for("controllers-token", &stranger);
+    let (code, answer) = run(&stranger);
+    let faults = answer["faults"].to_string();
+    assert!(faults.contains("gatepost.dev/ClusterExemption") && faults.contains("told as a violation"), "{answer}");
+    assert_eq!(code, Some(3), "{answer}");
 }

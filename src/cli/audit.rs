@@ -24,9 +24,10 @@ use crate::audit::said::Said;
 use crate::audit::sink::{Present, Tally as Changes};
 use crate::audit::{Memory, Pass, Progress, Rules, Sink, patient};
 use crate::cluster;
+use crate::cluster::exemptions::Once;
 use crate::config::Config;
 use crate::engine::Bundle;
-use crate::policy::{Exemptions, KubernetesVersion};
+use crate::policy::KubernetesVersion;
 use crate::report::{EngineVersion, Fault, FileReport, JsonReport, Tally, TextReport};
 use crate::store::Stored;
 use crate::telemetry::audit::Cost;
@@ -110,7 +111,8 @@ impl Run {
         let client = client.ok_or_else(|| UsageError("name the cluster with --kubeconfig FILE".to_owned()))?;
         // Whatever is out of reach from the start is one error, and not one for each kind.
         let version = client.apiserver_version().await?;
-        let exemptions = Exemptions::new(bundle.catalogue().exemptions().iter().cloned(), &config.exemptions);
+        let Once { written, unread } = cluster::exemptions::list(&client).await;
+        let exemptions = bundle.catalogue().exemptions_beside(&written, &config.exemptions);
         let threads = thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let mut found = Screen::default();
         let pass = Pass {
@@ -134,7 +136,8 @@ impl Run {
             now: Timestamp::now,
             cancel: CancellationToken::new(),
         };
-        let outcome = pass.run().await?;
+        let mut outcome = pass.run().await?;
+        outcome.unread.extend(unread);
         let reports = found.reports(outcome.unread);
         let (text, tally) = self.told(&reports, &bundle);
         output::write(&text)?;

@@ -2,6 +2,7 @@
 //! status how they stand.
 
 pub mod definitions;
+mod once;
 mod status;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use super::inventory::find;
 use crate::policy::Source;
 use crate::policy::exemption::{ExemptionKind, ExemptionName, ExemptionSpec, Written};
 
+pub use once::{Once, list};
 pub use status::Standing;
 
 /// API group of Gatepost's own objects.

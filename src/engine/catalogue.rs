@@ -7,11 +7,13 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::rego;
-use crate::policy::exemption::{self, ExemptionName, Written};
+use crate::policy::exemption::{self, ExemptionName, Refused, Written};
 use crate::policy::metadata::MetadataError;
 use crate::policy::rule::RuleError;
 use crate::policy::set::{API_VERSION, PolicyError, PolicySet};
-use crate::policy::{Exemption, Fixture, Provenance, Rule, RuleId, Source, embedded, nearest};
+use crate::policy::{
+    Exemption, ExemptionTerms, Exemptions, Fixture, Provenance, Rule, RuleId, Source, embedded, nearest,
+};
 
 /// The generated list of built-in rules that run on the VM, and of what they were when that was shown.
 const VM_LIST: &str = "vm.json";
@@ -168,6 +170,18 @@ impl Catalogue {
     /// Looks up the rules that an exemption names.
     pub fn exemption(&self, written: &Arc<Written>) -> Result<Exemption, PolicyError> {
         written.resolve(&self.rules, &|name| self.rule(name))
+    }
+
+    /// Returns what is in force of the exemptions that stand among the files, and of those that stand elsewhere.
+    pub fn exemptions_beside(&self, others: &[Arc<Written>], terms: &ExemptionTerms) -> Exemptions {
+        let (mut all, mut refused) = (self.exemptions.clone(), Vec::new());
+        for written in others {
+            match self.exemption(written) {
+                Ok(exemption) => all.push(Arc::new(exemption)),
+                Err(error) => refused.push(Refused { written: written.clone(), cause: error.cause }),
+            }
+        }
+        Exemptions::with_refused(all, refused, terms)
     }
 
     /// Returns every exemption that stands among the files, ended ones included.

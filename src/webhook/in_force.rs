@@ -11,7 +11,7 @@ use crate::admission::Reviewer;
 use crate::config::{Config, Settings};
 use crate::engine::{Bundle, Limits};
 use crate::input::Surroundings;
-use crate::policy::exemption::{ExemptionKind, ExemptionName, Refused, Written};
+use crate::policy::exemption::{ExemptionKind, ExemptionName, Written};
 use crate::policy::{Exemptions, KubernetesVersion, NamespaceMeta, RuleId};
 
 /// Everything that judges and can be exchanged while requests are answered; a request reads one of it, once.
@@ -56,15 +56,8 @@ impl InForce {
 
     /// Puts exemptions of the cluster in force beside those that stand among the files.
     fn exempt(&mut self, watched: &[Arc<Written>]) {
-        let catalogue = self.bundle.catalogue();
-        let (mut all, mut refused) = (catalogue.exemptions().to_vec(), Vec::new());
-        for written in watched {
-            match catalogue.exemption(written) {
-                Ok(exemption) => all.push(Arc::new(exemption)),
-                Err(error) => refused.push(Refused { written: written.clone(), cause: error.cause }),
-            }
-        }
-        self.exemptions = Arc::new(Exemptions::with_refused(all, refused, &self.config.exemptions));
+        let exemptions = self.bundle.catalogue().exemptions_beside(watched, &self.config.exemptions);
+        self.exemptions = Arc::new(exemptions);
     }
 
     /// Returns the rules by which the audit judges a namespace's objects.
