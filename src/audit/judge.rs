@@ -240,7 +240,8 @@ impl Desk {
         };
         let (entries, summary) = results(judged, |_| None);
         let found: Vec<Observation> = entries.iter().filter_map(|entry| observed(entry, &review.object)).collect();
-        let content = (!found.is_empty()).then(|| content(&review.object));
+        let exempt = excused(&entries, &review.object);
+        let content = (!found.is_empty() || !exempt.is_empty()).then(|| content(&review.object));
         let look = Look {
             api_version,
             uid: meta.uid.clone(),
@@ -250,7 +251,7 @@ impl Desk {
             evaluated: answered(&entries),
             skipped: self.skipped(&entries, place),
             found,
-            exempt: excused(&entries, &review.object),
+            exempt,
             object: key,
         };
         let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();

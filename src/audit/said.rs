@@ -8,7 +8,7 @@ use super::memory::Counted;
 use crate::engine::review::{LAST_APPLIED, masked};
 use crate::engine::value::ObjectBuilder;
 use crate::engine::{Fields as _, Path, Value};
-use crate::policy::RuleId;
+use crate::policy::{ExemptionNote, RuleId};
 use crate::report::finding::{Content, Look, Observation, place};
 use crate::report::redact::Redactor;
 use crate::report::{ScanEntry, Summary, Verdict};
@@ -22,7 +22,7 @@ const CHANGING: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
 pub struct Said {
     /// What findings follow from.
     pub look: Look,
-    /// The object as it was judged, where something was found.
+    /// The object as it was judged, where something was found, excused or not.
     pub content: Option<Content>,
     /// Rules that were asked.
     pub asked: BTreeSet<RuleId>,
@@ -38,24 +38,32 @@ pub struct Said {
 
 /// Returns what a result says is wrong; passes and skips say nothing.
 pub(super) fn observed(entry: &ScanEntry, object: &Value) -> Option<Observation> {
-    matches!(entry.result, Verdict::Fail | Verdict::Error).then(|| Observation {
+    matches!(entry.result, Verdict::Fail | Verdict::Error).then(|| observation(entry, object, entry.result))
+}
+
+/// Returns what exemptions excuse, each with what is told of the exemption.
+pub(super) fn excused(entries: &[ScanEntry], object: &Value) -> Vec<(Observation, ExemptionNote)> {
+    let excused = entries.iter().filter_map(|entry| Some((entry, entry.exemption.as_ref()?)));
+    let observed = excused.map(|(entry, by)| {
+        // Only a rule that could not be evaluated names no place.
+        let result = if entry.path.is_some() { Verdict::Fail } else { Verdict::Error };
+        (observation(entry, object, result), by.clone())
+    });
+    observed.collect()
+}
+
+fn observation(entry: &ScanEntry, object: &Value, result: Verdict) -> Observation {
+    Observation {
         rule: entry.rule.clone(),
         place: entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default(),
-        result: entry.result,
+        result,
         severity: entry.severity,
         category: entry.category.clone(),
         policies: entry.policies.iter().map(ToString::to_string).collect(),
         action: entry.action.unwrap_or(crate::admission::decide::Action::Record),
         path: entry.path.as_ref().map(Path::to_string).unwrap_or_default(),
         message: entry.message.clone().unwrap_or_default(),
-    })
-}
-
-/// Returns what exemptions excuse, each with the exemption's name.
-pub(super) fn excused(entries: &[ScanEntry], object: &Value) -> Vec<(RuleId, String, String)> {
-    let excused = entries.iter().filter_map(|entry| Some((entry, entry.exemption.as_ref()?)));
-    let at = |entry: &ScanEntry| entry.path.as_ref().map(|path| place(path, object)).unwrap_or_default();
-    excused.map(|(entry, note)| (entry.rule.clone(), at(entry), note.name.to_string())).collect()
+    }
 }
 
 /// Returns the rules that said pass or fail and nothing else.

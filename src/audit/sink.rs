@@ -104,8 +104,7 @@ impl Sink for StoreSink {
                 () => Standing::Off,
             };
             let after = changed(&said.look, known, standing, now);
-            let (fixed, closed) = (after.fixed(), count(after.close.len()));
-            tally += Tally { opened: after.opened, fixed, closed: closed.saturating_sub(fixed) };
+            tally += Tally { opened: after.opened, fixed: after.fixed, closed: after.closed };
             changes.contents.extend(said.content.filter(|_| !after.put.is_empty()));
             changes.put.extend(after.put);
             changes.close.extend(after.close);
@@ -141,7 +140,7 @@ impl Sink for StoreSink {
 }
 
 impl StoreSink {
-    /// Closes everything that stands open: nothing is audited under this cluster's name any more.
+    /// Closes everything that stands: nothing is audited under this cluster's name any more.
     pub async fn retire(&mut self) -> Stored<Tally> {
         let mut tally = Tally::default();
         for (group, kind) in self.store.kinds_with_findings(&self.cluster).await? {
@@ -150,7 +149,7 @@ impl StoreSink {
         Ok(tally)
     }
 
-    /// Closes what stands open of those objects of a kind that are chosen.
+    /// Closes what stands, excused or not, of those objects of a kind that are chosen.
     async fn close(
         &self,
         group: &str,
@@ -165,9 +164,11 @@ impl StoreSink {
             let chosen: Vec<ObjectKey> = page.into_iter().filter(|object| is_chosen(object)).collect();
             if !chosen.is_empty() {
                 let findings = self.store.findings_of(&chosen).await?;
+                let standing = findings.iter().filter(|finding| finding.stands());
+                let close: Vec<_> = standing.map(|finding| (finding.id.clone(), reason(finding))).collect();
+                // What was excused was counted when it was.
                 let open = findings.iter().filter(|finding| finding.state == State::Open);
-                let close: Vec<_> = open.map(|finding| (finding.id.clone(), reason(finding))).collect();
-                tally.closed = tally.closed.saturating_add(count(close.len()));
+                tally.closed = tally.closed.saturating_add(count(open.count()));
                 self.write(Changes { close, ..Changes::default() }, (self.now)()).await?;
             }
             after = Some(last);

@@ -13,7 +13,8 @@ use super::facets::{self, Chip, Choice};
 use super::links::Place;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::{When, number};
-use crate::policy::exemption::{Exemption, ExemptionState, MatchSpec};
+use crate::policy::ExemptionNote;
+use crate::policy::exemption::{Exemption, ExemptionKind, ExemptionState, MatchSpec};
 use crate::report::finding::Finding;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
@@ -166,7 +167,7 @@ fn tabs(place: &Place, seen: &[Item]) -> Vec<Choice> {
 pub struct Beside {
     /// Its name.
     pub name: String,
-    /// Its page.
+    /// Its page; empty where it has none.
     pub href: String,
     /// Why.
     pub reason: String,
@@ -186,11 +187,27 @@ impl Beside {
             ends: exemption.expires.map(|end| visit.when(end)),
         }
     }
+
+    /// Returns what is kept of one that excused a finding, whether or not it is still there.
+    pub fn of_note(note: &ExemptionNote, visit: &Visit) -> Self {
+        let href = match note.name.kind {
+            ExemptionKind::Annotation => String::new(),
+            _ => Place::at("/exemptions").with("text", &note.name.name).href(),
+        };
+        Self {
+            name: note.name.to_string(),
+            href,
+            reason: note.reason.to_string(),
+            owner: note.owner.to_string(),
+            ends: note.expires.map(|end| visit.when(end)),
+        }
+    }
 }
 
-/// Returns the exemptions in force that are about a finding, as its object was judged.
+/// Returns the exemptions in force that are about a finding, as its object was judged, but for the one that excuses it.
 pub fn beside(state: &ApiState, finding: &Finding, object: Option<&Value>, visit: &Visit) -> Vec<Beside> {
     let in_force = state.app.in_force.load();
     let covering = covering(&in_force, finding, object, Timestamp::now());
-    covering.into_iter().map(|exemption| Beside::of(exemption, visit)).collect()
+    let is_other = |other: &&&Arc<Exemption>| finding.exemption.as_ref().is_none_or(|by| by.name != other.name);
+    covering.iter().filter(is_other).map(|exemption| Beside::of(exemption, visit)).collect()
 }

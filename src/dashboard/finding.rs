@@ -64,6 +64,9 @@ struct FindingPage {
     namespace_href: String,
     object_href: String,
     kubectl: String,
+    /// What excuses it, or did when it was last seen.
+    excused: Option<Beside>,
+    /// Others that are about it.
     exemptions: Vec<Beside>,
     resource_href: String,
     application_href: String,
@@ -175,6 +178,7 @@ async fn finding(
         namespace_href: format!("/findings?namespace={}", encoded(&finding.object.namespace)),
         object_href: object_href(&finding),
         kubectl: kubectl(&finding),
+        excused: finding.exemption.as_ref().map(|note| Beside::of_note(note, &visit)),
         exemptions,
         resource_href: super::resources::href(&finding.object),
         application_href: finding.application.as_ref().map(super::applications::href).unwrap_or_default(),
@@ -220,12 +224,17 @@ fn events(finding: &Finding, way_in: Option<WayIn>, visit: &Visit) -> Vec<Event>
         let times = if finding.reopened == 1 { "once".to_owned() } else { format!("{} times", finding.reopened) };
         events.push(event("warn", format!("Came back {times} after it was closed"), None));
     }
-    match finding.closed_because {
-        Some(reason) => {
-            let closed_at = finding.closed_at.map(|moment| visit.when(moment));
+    let closed_at = finding.closed_at.map(|moment| visit.when(moment));
+    match (finding.closed_because, &finding.exemption) {
+        (Some(CloseReason::Exempt), Some(by)) => {
+            events.push(event("good", format!("Excused by {}; it opens again at its end", by.name), closed_at));
+        }
+        (Some(reason), _) => {
             events.push(event("good", format!("Closed: {}", closed(reason)), closed_at));
         }
-        None => events.push(event("", "Still there at the last audit".to_owned(), Some(visit.when(finding.last_seen)))),
+        (None, _) => {
+            events.push(event("", "Still there at the last audit".to_owned(), Some(visit.when(finding.last_seen))));
+        }
     }
     events
 }

@@ -48,6 +48,7 @@ use crate::webhook::memory::RequestMemory;
 use crate::webhook::workers::Workers;
 
 mod closed;
+mod exempt;
 mod limited;
 mod listed;
 mod oidc;
@@ -132,6 +133,7 @@ fn finding(rule: &str, action: Action) -> Finding {
             application: Some(Application { kind: SCRIPT.into(), namespace: SCRIPT.into(), name: SCRIPT.into() }),
             revision: Some(SCRIPT.into()),
         }),
+        exemption: None,
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::modes::{Grant, GrantOrigin, Mode};
 use super::rule::RuleId;
@@ -30,7 +30,7 @@ pub use written::{ExemptionSpec, MatchSpec, Written, documents, is_exemption};
 pub const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// Where an exemption counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum ExemptionKind {
     /// In its namespace, and in others if the configuration trusts its own.
     Exemption,
@@ -52,13 +52,13 @@ impl ExemptionKind {
 }
 
 /// Tells an exemption from every other.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExemptionName {
     /// Its kind.
     pub kind: ExemptionKind,
     /// The namespace it is in; empty for a ClusterExemption.
-    #[serde(skip_serializing_if = "is_empty")]
+    #[serde(default, skip_serializing_if = "is_empty")]
     pub namespace: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -167,7 +167,7 @@ impl ExemptionState {
 }
 
 /// Why a violation is excused, and until when.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExemptionNote {
     /// The exemption.
@@ -178,7 +178,7 @@ pub struct ExemptionNote {
     /// Who answers for it.
     pub owner: Arc<str>,
     /// The instant from which the violation counts again.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires: Option<Timestamp>,
 }
 

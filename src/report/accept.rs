@@ -201,6 +201,7 @@ pub(super) mod tests {
             last_seen: now,
             reopened: 0,
             brought_in: None,
+            exemption: None,
         }
     }
 

@@ -3,7 +3,7 @@
 use super::finding::Finding;
 
 /// The columns, in their order.
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "id",
     "state",
     "severity",
@@ -27,6 +27,7 @@ const COLUMNS: [&str; 23] = [
     "closedBecause",
     "reopened",
     "broughtInBy",
+    "exemption",
 ];
 
 /// What a spreadsheet takes for the beginning of a formula; the last four are the first ones at full width.
@@ -65,6 +66,7 @@ pub fn line(finding: &Finding) -> String {
         finding.closed_because.as_ref().map(word).unwrap_or_default(),
         finding.reopened.to_string(),
         finding.brought_in.as_ref().map(|by| by.user.clone()).unwrap_or_default(),
+        finding.exemption.as_ref().map(|by| by.name.to_string()).unwrap_or_default(),
     ];
     cells.map(|cell| cell_text(&cell)).join(",") + "\r\n"
 }

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::result::Verdict;
 use crate::admission::decide::Action;
 use crate::engine::{Fields as _, Path, Segment, Value};
-use crate::policy::{RuleId, Severity};
+use crate::policy::{ExemptionNote, RuleId, Severity};
 
 /// Tells a finding from every other: 32 hexadecimal digits over cluster, group, kind, namespace, name, rule and place.
 ///
@@ -117,7 +117,7 @@ pub enum CloseReason {
     Fixed,
     /// The object is gone.
     Deleted,
-    /// An exemption excuses it.
+    /// An exemption excuses it; see [`Finding::is_excused`].
     Exempt,
     /// No rule of this name is in force.
     RuleOff,
@@ -199,8 +199,8 @@ pub struct Look {
     pub skipped: Vec<RuleId>,
     /// What they found.
     pub found: Vec<Observation>,
-    /// Rules whose findings at these places an exemption excuses: rule, place, and the exemption's name.
-    pub exempt: Vec<(RuleId, String, String)>,
+    /// What they found besides, each with the exemption that excuses it.
+    pub exempt: Vec<(Observation, ExemptionNote)>,
 }
 
 /// An object as it was judged, redacted; kept once however many findings show it.
@@ -263,4 +263,19 @@ pub struct Finding {
     pub reopened: u32,
     /// Who brought it in, where a decision tells.
     pub brought_in: Option<BroughtIn>,
+    /// What excused it when it was last seen; none of what is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exemption: Option<ExemptionNote>,
+}
+
+impl Finding {
+    /// Returns whether it stands, but for an exemption: closed now, and open from the exemption's end.
+    pub fn is_excused(&self) -> bool {
+        self.closed_because == Some(CloseReason::Exempt) && self.exemption.is_some()
+    }
+
+    /// Returns whether what it says is still so, excused or not.
+    pub fn stands(&self) -> bool {
+        self.state == State::Open || self.is_excused()
+    }
 }

@@ -60,6 +60,7 @@ fn result(finding: &Finding) -> Value {
             "severity": finding.severity,
             "state": if finding.state == State::Open { "open" } else { "closed" },
             "closedBecause": finding.closed_because,
+            "exemption": finding.exemption,
             "action": finding.action,
             "policies": finding.policies,
             "apiVersion": finding.api_version,

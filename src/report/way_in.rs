@@ -59,6 +59,8 @@ pub struct Evidence<'e> {
     pub denied: Option<Denied>,
     /// An exemption that excused it until shortly before it was found.
     pub exemption: Option<&'e str>,
+    /// An exemption that excused it when it was found, and has ended since.
+    pub ended: Option<&'e str>,
     /// When the process that answers requests started in between.
     pub started: Option<Timestamp>,
 }
@@ -69,6 +71,10 @@ impl Evidence<'_> {
         let of = |way, why: String| WayIn { way, why };
         if let Some(why) = self.unasked {
             return of(Way::NotRegistered, why.to_owned());
+        }
+        if let Some(exemption) = self.ended {
+            let why = format!("{exemption} excused it when it was found, on {}, and has ended since", day(self.found));
+            return of(Way::Exempt, why);
         }
         if self.came_back {
             return of(Way::Unknown, "it came back after it was closed, and nothing says how".into());
@@ -145,6 +151,11 @@ mod tests {
                 Evidence { exemption: Some("Exemption shop/x"), ..found.clone() },
                 Way::Exempt,
                 "Exemption shop/x excused it",
+            ),
+            (
+                Evidence { ended: Some("Exemption shop/x"), came_back: true, ..found.clone() },
+                Way::Exempt,
+                "excused it when it was found, on 2026-11-20 10:00 UTC, and has ended since",
             ),
             (
                 Evidence { denied: denied(None, 8), started: Some(at(9)), ..found.clone() },

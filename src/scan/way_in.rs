@@ -39,6 +39,10 @@ pub async fn way_in(
     let then = after.map(|after| covering(in_force, finding, object, after)).unwrap_or_default();
     let exemption =
         then.into_iter().find(|exemption| !exemption.holds(found)).map(|exemption| exemption.name.to_string());
+    // What comes back when an exemption ends was there all the time.
+    let once = if finding.reopened > 0 { covering(in_force, finding, object, found) } else { Vec::new() };
+    let now = Timestamp::now();
+    let ended = once.into_iter().find(|exemption| !exemption.holds(now)).map(|exemption| exemption.name.to_string());
     let enforced = kept.store.enforced_since(&finding.object.cluster, place).await?;
     let evidence = Evidence {
         found,
@@ -49,6 +53,7 @@ pub async fn way_in(
         from: from(state, in_force, finding, place),
         denied: denied(&enforced, finding),
         exemption: exemption.as_deref(),
+        ended: ended.as_deref(),
         started: after.filter(|_| kept.answers_requests).and_then(|after| looks.started_after(after)),
     };
     Ok(Some(evidence.way_in()))
@@ -162,6 +167,7 @@ mod tests {
             last_seen: at(10),
             reopened: 0,
             brought_in: None,
+            exemption: None,
         }
     }
 

@@ -20,7 +20,7 @@ pub(super) const REMEMBERED: SignedDuration = SignedDuration::from_hours(1);
 /// How far the clocks of those who decide and those who look may be apart.
 pub(super) const CLOCKS: SignedDuration = SignedDuration::from_mins(1);
 
-const WRITTEN: [&str; 35] = [
+const WRITTEN: [&str; 36] = [
     "id",
     "cluster",
     "api_group",
@@ -56,13 +56,17 @@ const WRITTEN: [&str; 35] = [
     "brought_app_namespace",
     "brought_application",
     "brought_revision",
+    "exemption",
 ];
 
-/// An open finding was last seen by the last complete look over its kind, which its row does not say.
+/// Keeps what stands, but for an exemption.
+pub(super) const EXCUSED: &str = "closed_because = 'exempt' AND exemption IS NOT NULL";
+
+/// A finding that stands was last seen by the last complete look over its kind, which its row does not say.
 const CLOSE: &str = "UPDATE finding SET state = 'closed', closed_because = $2, closed_at = $3, seen = COALESCE((SELECT \
     MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group AND \
     c.kind = finding.kind AND c.namespace IN ('*', finding.namespace) AND c.seen > finding.seen), finding.seen) \
-    WHERE id = $1 AND state = 'open'";
+    WHERE id = $1 AND (state = 'open' OR (closed_because = 'exempt' AND exemption IS NOT NULL))";
 
 /// What a change must know of a finding that is there.
 #[derive(Debug, Clone)]
@@ -70,8 +74,15 @@ pub(super) struct Known {
     /// Its columns of [`KEY`].
     pub(super) key: Vec<Param>,
     is_open: bool,
+    is_excused: bool,
     opened: Timestamp,
     brought_in: Option<BroughtIn>,
+}
+
+impl Known {
+    const fn stands(&self) -> bool {
+        self.is_open || self.is_excused
+    }
 }
 
 /// Writes changes; the caller's transaction makes them one.
@@ -99,13 +110,13 @@ async fn put_all(
     tally: &mut Tally,
     now: Timestamp,
 ) -> Stored<()> {
-    let is_open = |id: &str| known.get(id).is_some_and(|known| known.is_open);
-    let opened: Vec<&str> = put.keys().copied().filter(|id| !is_open(id)).collect();
-    let brought = remembered(session, &opened, now).await?;
+    let stands = |id: &str| known.get(id).is_some_and(Known::stands);
+    let come: Vec<&str> = put.keys().copied().filter(|id| !stands(id)).collect();
+    let brought = remembered(session, &come, now).await?;
     let mut rows = Vec::with_capacity(put.len());
     for (id, finding) in put {
         let before = known.get(*id);
-        let standing = before.filter(|before| before.is_open);
+        let standing = before.filter(|before| before.stands());
         let brought_in = match standing {
             Some(standing) => finding.brought_in.as_ref().or(standing.brought_in.as_ref()),
             // Whoever brought it in the last time did not bring it back.
@@ -115,7 +126,9 @@ async fn put_all(
         let after = Known {
             key: key(finding)?,
             is_open: finding.state == State::Open,
-            opened: standing.map_or(now, |standing| standing.opened),
+            is_excused: finding.is_excused(),
+            // What was excused opens when the exemption ends.
+            opened: before.filter(|before| before.is_open).map_or(now, |before| before.opened),
             brought_in: brought_in.cloned(),
         };
         rows.push(columns(finding, &after)?);
@@ -137,10 +150,10 @@ async fn close_all(
 ) -> Stored<()> {
     let mut rows = Vec::new();
     for (id, reason) in &changes.close {
-        let Some(known) = known.get_mut(&id.0).filter(|known| known.is_open) else { continue };
+        let Some(known) = known.get_mut(&id.0).filter(|known| known.stands()) else { continue };
         let reason = word(reason)?;
         tally.add(known.key.clone(), -1);
-        known.is_open = false;
+        (known.is_open, known.is_excused) = (false, false);
         // The key ends with state and reason.
         known.key.truncate(known.key.len().saturating_sub(2));
         known.key.extend(["closed".into(), reason.as_str().into()]);
@@ -155,14 +168,17 @@ async fn close_all(
 pub(super) async fn known(session: &mut dyn Session, ids: &[&str]) -> Stored<BTreeMap<String, Known>> {
     let mut found = BTreeMap::new();
     for some in ids.chunks(AT_ONCE) {
-        let mut select = Select::new(format!("id, opened_at, {}, {KEY}", syncs::COLUMNS), "finding");
+        let columns = format!("id, opened_at, {}, exemption, {KEY}", syncs::COLUMNS);
+        let mut select = Select::new(columns, "finding");
         within(&mut select, "id", some);
         for row in select.rows(session, "").await? {
             let mut cells = row.cells();
             let (id, opened, brought_in) = (cells.text()?, cells.time()?, syncs::brought_in(&mut cells)?);
+            let has_exemption = cells.text_if_any()?.is_some();
             let key = cells.rest();
             let is_open = key.iter().rev().nth(1) == Some(&Param::from("open"));
-            found.insert(id, Known { key, is_open, opened, brought_in });
+            let is_excused = has_exemption && key.last() == Some(&Param::from("exempt"));
+            found.insert(id, Known { key, is_open, is_excused, opened, brought_in });
         }
     }
     Ok(found)
@@ -252,6 +268,7 @@ fn columns(finding: &Finding, known: &Known) -> Stored<Vec<Param>> {
     ];
     row.extend(brought_params(known.brought_in.as_ref()));
     row.extend(syncs::params(known.brought_in.as_ref()));
+    row.push(finding.exemption.as_ref().map(json).transpose()?.into());
     Ok(row)
 }
 

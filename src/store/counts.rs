@@ -192,11 +192,11 @@ pub(super) async fn open(session: &mut dyn Session, filter: &Filter) -> Stored<V
     rows.collect()
 }
 
-/// Returns the `(group, kind)` pairs of a cluster that have open findings.
+/// Returns the `(group, kind)` pairs of a cluster that have findings which stand, excused or not.
 pub(super) async fn kinds(session: &mut dyn Session, cluster: &str) -> Stored<Vec<(String, String)>> {
     let mut select = Select::new("DISTINCT api_group, kind", "finding_count");
     select.is("cluster", cluster);
-    select.only("state = 'open' AND findings > 0");
+    select.only("(state = 'open' OR closed_because = 'exempt') AND findings > 0");
     let pairs = select.rows(session, "ORDER BY api_group, kind").await?.into_iter().map(|row| {
         let mut cells = row.cells();
         Ok((cells.text()?, cells.text()?))

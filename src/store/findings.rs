@@ -1,18 +1,20 @@
 //! Findings: how they are read, listed and narrowed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::change::EXCUSED;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, unreadable};
 use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, Stored, syncs};
 use crate::policy::{RuleId, Severity};
-use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, ObjectKey, State};
+use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, ObjectKey};
 
 /// What [`read`] reads, in its order.
 const COLUMNS: &str = "id, cluster, api_group, kind, namespace, name, api_version, uid, owner, app_kind, \
     app_namespace, application, content, rule, place, result, gravity, category, policies, action, path, message, \
     state, closed_because, closed_at, first_seen, seen, reopened, brought_by, brought_user, brought_at, \
-    brought_app_namespace, brought_application, brought_revision, (SELECT MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group \
+    brought_app_namespace, brought_application, brought_revision, exemption, \
+    (SELECT MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group \
     AND c.kind = finding.kind AND c.namespace IN ('*', finding.namespace))";
 
 const OBJECT: &str = "cluster, api_group, kind, namespace, name";
@@ -69,9 +71,10 @@ fn read(cells: &mut Cells) -> Stored<Finding> {
         last_seen: cells.time()?,
         reopened: u32::try_from(cells.int()?).unwrap_or(u32::MAX),
         brought_in: syncs::brought_in(cells)?,
+        exemption: cells.json_if_any()?,
     };
     let covered = cells.time_if_any()?;
-    if finding.state == State::Open {
+    if finding.stands() {
         finding.last_seen = covered.map_or(finding.last_seen, |covered| covered.max(finding.last_seen));
     }
     Ok(finding)
@@ -138,17 +141,23 @@ pub(super) async fn objects(
     after: Option<&ObjectKey>,
     limit: usize,
 ) -> Stored<Vec<ObjectKey>> {
-    let mut select = Select::new(format!("DISTINCT {OBJECT}"), "finding");
-    select.is("cluster", cluster);
-    select.is("api_group", group);
-    select.is("kind", kind);
-    select.is("state", "open");
-    if let Some(key) = after {
-        let parts = [&key.namespace, &key.name].map(|part| select.bind(part));
-        select.only(format!("(namespace, name) > ({})", parts.join(", ")));
+    let mut found = BTreeSet::new();
+    // One after the other: each has its index, and both together have none.
+    for stands in ["state = 'open'", EXCUSED] {
+        let mut select = Select::new(format!("DISTINCT {OBJECT}"), "finding");
+        select.is("cluster", cluster);
+        select.is("api_group", group);
+        select.is("kind", kind);
+        select.only(stands.to_owned());
+        if let Some(key) = after {
+            let parts = [&key.namespace, &key.name].map(|part| select.bind(part));
+            select.only(format!("(namespace, name) > ({})", parts.join(", ")));
+        }
+        for row in select.rows(session, &format!("ORDER BY {OBJECT} LIMIT {limit}")).await? {
+            found.insert(object(&mut row.cells())?);
+        }
     }
-    let rows = select.rows(session, &format!("ORDER BY {OBJECT} LIMIT {limit}")).await?;
-    rows.into_iter().map(|row| object(&mut row.cells())).collect()
+    Ok(found.into_iter().take(limit).collect())
 }
 
 pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<FindingSort>) -> Stored<Page<Finding>> {

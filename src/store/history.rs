@@ -31,7 +31,9 @@ pub(super) async fn record(session: &mut dyn Session, audit: &Audit) -> Stored<(
     for (key, findings) in counted(changed(audit, ("opened_at", since), "state || '' = 'open'"), session).await? {
         now.entry(key).or_default().opened = findings;
     }
-    for (key, findings) in counted(changed(audit, ("closed_at", since), "closed_because = 'fixed'"), session).await? {
+    for (key, findings) in
+        counted(changed(audit, ("closed_at", since), "closed_because = 'fixed' AND exemption IS NULL"), session).await?
+    {
         now.entry(key).or_default().fixed = findings;
     }
     let is_other = |key: &Key, at: &Counted| {

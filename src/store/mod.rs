@@ -107,7 +107,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Writes what looks at objects change, in one transaction.
     async fn change(&self, cluster: &str, changes: Changes, now: Timestamp) -> Stored<()>;
 
-    /// Returns objects of a kind with open findings in ascending order, after one of them, at most `limit`.
+    /// Returns objects of a kind with findings that stand, excused or not, in ascending order, after one of them, at most `limit`.
     async fn objects_with_findings(
         &self,
         cluster: &str,
@@ -117,7 +117,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Stored<Vec<ObjectKey>>;
 
-    /// Returns the `(group, kind)` pairs of a cluster that have open findings.
+    /// Returns the `(group, kind)` pairs of a cluster that have findings which stand, excused or not.
     async fn kinds_with_findings(&self, cluster: &str) -> Stored<Vec<(String, String)>>;
 
     /// Ends an audit: its figures, what it covered (from which `last_seen` of open findings follows), and its counts.

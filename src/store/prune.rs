@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::change::{REMEMBERED, earlier, known};
+use super::change::{EXCUSED, REMEMBERED, earlier, known};
 use super::counts::Tally;
 use super::history;
 use super::select::Select;
@@ -73,7 +73,8 @@ async fn delete(session: &mut dyn Session, (table, id, time): (&str, &str, &str)
 async fn findings(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
     let mut select = Select::new("id", "finding");
     let before = select.bind(before);
-    select.only(format!("closed_at IS NOT NULL AND state = 'closed' AND closed_at < {before}"));
+    // What is excused stands, however long it has been.
+    select.only(format!("closed_at IS NOT NULL AND state = 'closed' AND closed_at < {before} AND NOT ({EXCUSED})"));
     let rows = select.rows(session, &format!("ORDER BY closed_at LIMIT {AT_ONCE}")).await?;
     let ids = rows.into_iter().map(|row| row.cells().text()).collect::<Stored<Vec<_>>>()?;
     let mut tally = Tally::default();

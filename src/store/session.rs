@@ -93,6 +93,10 @@ impl Cells {
         serde_json::from_str(&self.text()?).map_err(unreadable)
     }
 
+    pub(super) fn json_if_any<T: DeserializeOwned>(&mut self) -> Stored<Option<T>> {
+        self.text_if_any()?.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
+    }
+
     /// Returns a value that is written as one word.
     pub(super) fn word<T: DeserializeOwned>(&mut self) -> Stored<T> {
         let text = self.text()?;

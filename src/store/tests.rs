@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::admission::Action;
-use crate::policy::{RuleId, Severity};
+use crate::policy::exemption::{ExemptionKind, ExemptionName};
+use crate::policy::{ExemptionNote, RuleId, Severity};
 use crate::report::Verdict;
 use crate::report::finding::{Application, CloseReason, Content, State};
 
@@ -116,6 +117,7 @@ on_both! {
     facets_count_what_the_list_would_hold,
     what_delivers_objects_is_counted_by_kind_namespace_and_name,
     an_unchanged_finding_is_seen_again_without_a_write,
+    what_is_excused_stands_and_is_counted_neither_as_open_nor_as_fixed,
     an_audit_that_never_ended_is_abandoned_by_the_next,
     what_was_open_after_each_audit_is_remembered,
     a_batch_is_taken_in_once_and_decisions_are_found,
@@ -175,7 +177,20 @@ fn finding(object: &ObjectKey, rule: &str, severity: Severity, seen: Timestamp) 
         last_seen: seen,
         reopened: 0,
         brought_in: None,
+        exemption: None,
     }
+}
+
+/// Returns a finding as it is kept from a time on at which an exemption excuses it.
+fn excused(finding: Finding, since: Timestamp) -> Finding {
+    let note = ExemptionNote {
+        name: ExemptionName { kind: ExemptionKind::Exemption, namespace: "shop".into(), name: "old".into() },
+        reason: "it's \"old\"".into(),
+        owner: "team-a".into(),
+        expires: Some(at(90)),
+    };
+    let (closed_because, closed_at) = (Some(CloseReason::Exempt), Some(since));
+    Finding { state: State::Closed, closed_because, closed_at, exemption: Some(note), ..finding }
 }
 
 fn put(findings: &[Finding]) -> Changes {
@@ -461,6 +476,46 @@ async fn ended(store: &dyn Store, changes: Changes, minute: i64) -> i64 {
     };
     store.end_audit(&audit, &[], &[judged("shop"), judged("bank")]).await.unwrap();
     audit.id
+}
+
+async fn what_is_excused_stands_and_is_counted_neither_as_open_nor_as_fixed(kept: Kept) {
+    let store = &kept.store;
+    let (shop, bank) = (object("shop", "a"), object("bank", "b"));
+    let open = finding(&shop, "r", Severity::High, at(0));
+    let excused = excused(open.clone(), at(1));
+    // One that was closed before it was kept what excused it.
+    let earlier = Finding { exemption: None, ..finding(&bank, "r", Severity::High, at(0)) };
+    let earlier = Finding { closed_at: Some(at(1)), closed_because: Some(CloseReason::Exempt), ..earlier };
+    let earlier = Finding { state: State::Closed, ..earlier };
+    let first = ended(&**store, put(&[excused.clone(), earlier.clone()]), 0).await;
+    assert_eq!(store.finding(&excused.id).await.unwrap(), Some(excused.clone()));
+    let listed = async |state: &str| {
+        let filter = Filter { state: words(&[state]), ..Filter::default() };
+        store.findings(&query(filter)).await.unwrap().items.len()
+    };
+    assert_eq!((listed("open").await, listed("exempt").await), (0, 2));
+    assert_eq!(store.kinds_with_findings("main").await.unwrap().len(), 1);
+    let standing = async || store.objects_with_findings("main", "apps", "Deployment", None, 10).await.unwrap();
+    assert_eq!(standing().await, std::slice::from_ref(&shop));
+    store.prune(Retention { decisions_before: at(5), history_before: at(5) }).await.unwrap();
+    assert_eq!(listed("exempt").await, 1, "only what stands stays");
+
+    let second = ended(&**store, put(std::slice::from_ref(&open)), 10).await;
+    let came = Filter { came: Some((at(10), at(12))), ..Filter::default() };
+    assert_eq!(store.findings(&query(came)).await.unwrap().items.len(), 1, "it opens at the exemption's end");
+    ended(&**store, put(std::slice::from_ref(&excused)), 20).await;
+    let close = |reason| Changes { close: vec![(excused.id.clone(), reason)], ..Changes::default() };
+    let fourth = ended(&**store, close(CloseReason::Fixed), 30).await;
+    let found = store.finding(&excused.id).await.unwrap().unwrap();
+    assert_eq!((found.closed_because, found.closed_at), (Some(CloseReason::Fixed), Some(at(31))));
+    assert_eq!((found.exemption.is_some(), standing().await.len()), (true, 0));
+    let changes = store.history(&Filter::default(), first, fourth).await.unwrap().changes;
+    let told: Vec<_> = changes.iter().map(|at| (at.audit, at.open, at.opened, at.fixed)).collect();
+    assert_eq!(told, [(second, 1, 1, 0), (second + 1, 0, 0, 0)]);
+    let counted = store.facet(&Filter::default(), Facet::State, 9).await.unwrap();
+    assert_eq!(counted, [("closed".to_owned(), 1)]);
+    store.change("main", close(CloseReason::Deleted), at(40)).await.unwrap();
+    assert_eq!(store.finding(&excused.id).await.unwrap().unwrap().closed_at, Some(at(31)), "it is closed already");
 }
 
 async fn what_was_open_after_each_audit_is_remembered(kept: Kept) {

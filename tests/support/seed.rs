@@ -65,6 +65,7 @@ fn finding(object: &ObjectKey, rule: &str, severity: Severity, seen: Timestamp) 
         last_seen: seen,
         reopened: 0,
         brought_in: None,
+        exemption: None,
     }
 }
 

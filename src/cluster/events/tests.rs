@@ -94,6 +94,7 @@ fn finding(name: &str, rule: &str, action: Action) -> Finding {
         last_seen: now,
         reopened: 0,
         brought_in: None,
+        exemption: None,
     }
 }
 

@@ -201,6 +201,7 @@ impl Scene {
             last_seen: begun,
             reopened: 0,
             brought_in: None,
+            exemption: None,
         });
         let changes = Changes { put: put.collect(), ..Changes::default() };
         self.store.change("", changes, Timestamp::now()).await.unwrap();

@@ -3,7 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::admission::decide::Action;
 use crate::policy::Severity;
-use crate::report::finding::ObjectKey;
+use crate::policy::exemption::{ExemptionKind, ExemptionName};
+use crate::report::finding::{BroughtIn, ObjectKey};
 
 fn rule(name: &str) -> RuleId {
     serde_json::from_value(name.into()).unwrap()
@@ -38,6 +39,17 @@ fn look(evaluated: &[&str], found: Vec<Observation>) -> Look {
     }
 }
 
+/// What is told of an exemption of this name.
+fn note(name: &str) -> ExemptionNote {
+    let name = ExemptionName { kind: ExemptionKind::Exemption, namespace: "shop".into(), name: name.into() };
+    ExemptionNote { name, reason: "r".into(), owner: "o".into(), expires: None }
+}
+
+/// A look that finds only what an exemption excuses.
+fn excused(place: &str, by: &str) -> Look {
+    Look { exempt: vec![(seen("a", place, Verdict::Fail), note(by))], ..look(&["a"], vec![]) }
+}
+
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
@@ -64,7 +76,6 @@ fn stored(places: &[(&str, &str)]) -> Vec<Finding> {
 #[test]
 fn closes_for_the_reason_that_holds() {
     let asked = Standing::Asked;
-    let exempt = (rule("a"), "/x".to_owned(), "why".to_owned());
     let table = [
         ("fixed", look(&["a"], vec![]), asked, Some(CloseReason::Fixed)),
         ("no answer", look(&[], vec![]), asked, None),
@@ -85,7 +96,13 @@ fn closes_for_the_reason_that_holds() {
         ("one of two checks failed", look(&["a"], vec![seen("a", "", Verdict::Error)]), asked, None),
         ("off", look(&["a"], vec![]), Standing::Off, Some(CloseReason::RuleOff)),
         ("not asked", look(&[], vec![]), Standing::NotAsked, Some(CloseReason::OutOfScope)),
-        ("exempt", Look { exempt: vec![exempt], ..look(&["a"], vec![]) }, asked, Some(CloseReason::Exempt)),
+        ("excused there", excused("/y", "why"), asked, Some(CloseReason::Fixed)),
+        (
+            "failed and excused",
+            Look { exempt: vec![(seen("a", "", Verdict::Error), note("why"))], ..look(&[], vec![]) },
+            asked,
+            None,
+        ),
         ("still there", look(&["a"], vec![seen("a", "/x", Verdict::Fail)]), asked, None),
         ("elsewhere", look(&["a"], vec![seen("a", "/y", Verdict::Fail)]), asked, Some(CloseReason::Fixed)),
     ];
@@ -104,13 +121,53 @@ fn what_comes_back_is_the_same_finding_reopened() {
         [(1, found(), 1, 0), (2, look(&["a"], vec![]), 0, 1), (3, look(&["a"], vec![]), 0, 0), (4, found(), 1, 0)]
     {
         let changed = changed(&look, &known, asked, at(second));
-        assert_eq!((changed.opened, changed.fixed()), (opened, fixed), "at {second}");
+        assert_eq!((changed.opened, changed.fixed), (opened, fixed), "at {second}");
         apply(&mut known, &changed, at(second));
     }
     assert_eq!(known.len(), 1);
     let finding = &known[0];
     assert_eq!((finding.state, finding.reopened, finding.closed_because), (State::Open, 1, None));
     assert_eq!((finding.first_seen, finding.last_seen), (at(1), at(4)));
+}
+
+#[test]
+fn what_is_excused_is_kept_with_what_excuses_it_and_opens_when_that_ends() {
+    let found = || look(&["a"], vec![seen("a", "/x", Verdict::Fail)]);
+    let mended = || look(&["a"], vec![]);
+    let (open, exempt, fixed) = (None, Some(CloseReason::Exempt), Some(CloseReason::Fixed));
+    let mut known = Vec::new();
+    // Opened, fixed, otherwise closed; what is written and closed; why it is closed then, since when, and excused by what.
+    let steps = [
+        (excused("/x", "one"), (0, 0, 0), (1, 0), exempt, Some(1), Some("one")),
+        (excused("/x", "one"), (0, 0, 0), (0, 0), exempt, Some(1), Some("one")),
+        (excused("/x", "two"), (0, 0, 0), (1, 0), exempt, Some(1), Some("two")),
+        (found(), (1, 0, 0), (1, 0), open, None, None),
+        (excused("/x", "two"), (0, 0, 1), (1, 0), exempt, Some(5), Some("two")),
+        (mended(), (0, 0, 0), (0, 1), fixed, Some(6), Some("two")),
+        (mended(), (0, 0, 0), (0, 0), fixed, Some(6), Some("two")),
+        (found(), (1, 0, 0), (1, 0), open, None, None),
+        (mended(), (0, 1, 0), (0, 1), fixed, Some(9), None),
+    ];
+    for (second, (look, counts, changes, because, since, by)) in (1..).zip(steps) {
+        let changed = changed(&look, &known, |_| Standing::Asked, at(second));
+        assert_eq!((changed.opened, changed.fixed, changed.closed), counts, "at {second}");
+        assert_eq!((changed.put.len(), changed.close.len()), changes, "at {second}");
+        apply(&mut known, &changed, at(second));
+        let finding = &known[0];
+        let excuse = finding.exemption.as_ref().map(|by| &*by.name.name);
+        assert_eq!((finding.closed_because, finding.closed_at, excuse), (because, since.map(at), by), "at {second}");
+        assert_eq!((known.len(), finding.first_seen), (1, at(1)));
+    }
+    assert_eq!(known[0].reopened, 2);
+}
+
+#[test]
+fn whoever_brought_in_what_is_excused_has_brought_it_in_when_it_opens() {
+    let mut known = changed(&excused("/x", "one"), &[], |_| Standing::Asked, at(1)).put;
+    let jane = BroughtIn { decision: "d".into(), user: "jane".into(), time: at(0) };
+    known[0].brought_in = Some(jane.clone());
+    let opened = changed(&look(&["a"], vec![seen("a", "/x", Verdict::Fail)]), &known, |_| Standing::Asked, at(2));
+    assert_eq!(opened.put[0].brought_in, Some(jane));
 }
 
 #[test]
@@ -148,8 +205,14 @@ fn any_look() -> impl Strategy<Value = Look> {
     let result = prop::sample::select(vec![Verdict::Fail, Verdict::Fail, Verdict::Error]);
     let observation = (rules(), prop::sample::select(vec!["", "/x", "/y"]), result)
         .prop_map(|(rule, place, result)| seen(rule, place, result));
-    let parts = (prop::collection::vec(rules(), 0..3), prop::collection::vec(observation, 0..5));
-    parts.prop_map(|(evaluated, found)| look(&evaluated, found))
+    let exempt =
+        (observation.clone(), prop::sample::select(vec!["one", "two"])).prop_map(|(seen, by)| (seen, note(by)));
+    let parts = (
+        prop::collection::vec(rules(), 0..3),
+        prop::collection::vec(observation, 0..5),
+        prop::collection::vec(exempt, 0..3),
+    );
+    parts.prop_map(|(evaluated, found, exempt)| Look { exempt, ..look(&evaluated, found) })
 }
 
 proptest! {
@@ -173,7 +236,8 @@ proptest! {
                 let closed = known.iter().find(|finding: &&Finding| finding.id == *id).unwrap();
                 prop_assert_eq!(*reason, CloseReason::Fixed);
                 prop_assert!(look.evaluated.contains(&closed.rule));
-                let failed = look.found.iter().any(|seen| seen.rule == closed.rule && seen.result == Verdict::Error);
+                let errors = look.found.iter().chain(look.exempt.iter().map(|(seen, _)| seen));
+                let failed = errors.into_iter().any(|seen| seen.rule == closed.rule && seen.result == Verdict::Error);
                 prop_assert!(!failed);
             }
             apply(&mut known, &changed, at(second));

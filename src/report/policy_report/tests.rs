@@ -45,6 +45,7 @@ fn finding(name: &str) -> Finding {
         last_seen: Timestamp::UNIX_EPOCH,
         reopened: 0,
         brought_in: None,
+        exemption: None,
     }
 }
 
