@@ -157,6 +157,7 @@ impl Made {
             path,
             place,
             message,
+            exemption: String::new(),
         }
     }
 }

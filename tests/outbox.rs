@@ -108,6 +108,29 @@ fn decisions_that_matter_are_kept_with_what_was_told_and_what_only_records() {
     assert_eq!((&kept[2]["results"], &kept[2]["allowed"]), (&json!([]), &json!(true)));
 }
 
+const OLD: &str = "apiVersion: gatepost.dev/v1alpha1\nkind: ClusterExemption\nmetadata: {name: old}\n\
+    spec: {rules: [container-image-tag], match: {names: [web]}, reason: r, owner: o, expires: 2099-01-01}\n";
+
+#[test]
+fn what_is_exempt_is_kept_with_what_excuses_it() {
+    let files = [FILES[0], FILES[1], ("policies/old.yaml", OLD)];
+    let server = Server::start(&files, &ARGUMENTS, &[]);
+    assert_eq!(server.review(&pod("excused", "calm", "nginx"))["allowed"], true);
+    assert_eq!(server.review(&pod("clean", "calm", "nginx:1.27.3"))["allowed"], true);
+    let kept = eventually("both to be kept", || Some(kept(&server)).filter(|kept| kept.len() == 2));
+    assert_eq!(kept[1]["results"], json!([]));
+    let results = kept[0]["results"].as_array().expect("results");
+    let expected = json!({
+        "rule": "container-image-tag", "policy": "tags", "severity": "high", "result": "exempt", "action": "record",
+        "path": "/spec/containers/0/image", "place": "/spec/containers/[app]/image",
+        "exemption": "ClusterExemption old",
+    });
+    for (field, value) in expected.as_object().expect("fields") {
+        assert_eq!(&results[0][field], value, "{field}: {}", kept[0]);
+    }
+    assert_eq!((results.len(), results[0]["message"].as_str().map(str::is_empty)), (1, Some(false)));
+}
+
 #[test]
 fn a_webhook_that_is_killed_loses_what_it_decided_within_the_last_moment_at_most() {
     let address = free_address();

@@ -117,10 +117,7 @@ pub struct Told {
 impl Told {
     /// Returns the place; none where the rule could not be evaluated.
     pub const fn path(&self) -> Option<&Path> {
-        match &self.what {
-            What::Violation(violation) => Some(&violation.path),
-            What::Error(_) => None,
-        }
+        self.what.path()
     }
 }
 
@@ -131,6 +128,27 @@ pub enum What {
     Violation(Violation),
     /// The rule gave no answer.
     Error(EvalError),
+}
+
+impl What {
+    const fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Violation(violation) => Some(&violation.path),
+            Self::Error(_) => None,
+        }
+    }
+
+    /// Returns the place by names, as a finding has it; empty for what is about the whole.
+    fn place(&self, review: &Review) -> String {
+        self.path().map(|path| finding::place(path, &review.object)).unwrap_or_default()
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Violation(violation) => violation.message.clone(),
+            Self::Error(error) => error.to_string(),
+        }
+    }
 }
 
 /// Circumstances of a decision.
@@ -201,7 +219,7 @@ pub fn decide(
         key(b).cmp(&key(a)).then_with(|| a.rule.cmp(&b.rule))
     });
     let told = once_per_place(told);
-    let mut exempted: Vec<Exempted> = found.iter().filter_map(Found::exempted).collect();
+    let mut exempted: Vec<Exempted> = found.iter().filter_map(|found| found.exempted(review, &redactor)).collect();
     exempted.retain(|exempt| !told.iter().any(|told| told.rule == exempt.rule && told.path() == exempt.path.as_ref()));
     Decided { told, exempted }
 }
@@ -210,6 +228,7 @@ pub fn decide(
 struct Found<'a, 'c> {
     check: &'a Arc<Check>,
     what: FoundWhat<'a>,
+    claims: &'a [Claim<'c>],
     excused: Excused<'a, 'c>,
 }
 
@@ -227,7 +246,7 @@ impl<'a, 'c> Found<'a, 'c> {
                 FoundWhat::Violation(violation) => Some(violation),
                 FoundWhat::Error(_) => None,
             };
-            Self { check, what, excused: excuses.apply(check, violation, claims) }
+            Self { check, what, claims, excused: excuses.apply(check, violation, claims) }
         };
         match &judgement.outcome {
             Outcome::Failed(error) => vec![one(FoundWhat::Error(error))],
@@ -235,13 +254,32 @@ impl<'a, 'c> Found<'a, 'c> {
         }
     }
 
-    fn exempted(&self) -> Option<Exempted> {
-        let path = match self.what {
-            FoundWhat::Violation(violation) => Some(violation.path.clone()),
-            FoundWhat::Error(_) => None,
-        };
+    fn exempted(&self, review: &Review, redactor: &Redactor) -> Option<Exempted> {
         let by = self.excused.by.clone()?;
-        Some(Exempted { rule: self.check.rule_id().clone(), path, by })
+        let strongest = self.claims.first()?;
+        let what = self.said(strongest.entry, review, redactor);
+        Some(Exempted {
+            rule: self.check.rule_id().clone(),
+            policy: strongest.grant.policy.clone(),
+            severity: strongest.entry.severity,
+            place: what.place(review),
+            message: what.message(),
+            path: what.path().cloned(),
+            by,
+        })
+    }
+
+    /// Returns what is wrong, as it may be told.
+    fn said(&self, entry: &Entry, review: &Review, redactor: &Redactor) -> What {
+        match self.what {
+            FoundWhat::Violation(violation) => What::Violation(Violation {
+                message: redactor.redact(render_message(entry, violation, review)),
+                path: redactor.redact_path(&violation.path),
+                ..violation.clone()
+            }),
+            FoundWhat::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause.clone()))),
+            FoundWhat::Error(error) => What::Error(error.clone()),
+        }
     }
 }
 
@@ -276,22 +314,10 @@ fn tell(found: &Found<'_, '_>, past: &Past, circumstances: Circumstances<'_>, re
     // Only now: what would be denied is found out as if the glass were whole.
     let under_break_glass = is_glass_broken && action == Action::Deny && claim.grant.yields_to_break_glass;
     let action = if under_break_glass { Action::Warn } else { action };
-    let what = match found.what {
-        FoundWhat::Violation(violation) => What::Violation(Violation {
-            message: redactor.redact(render_message(claim.entry, violation, review)),
-            path: redactor.redact_path(&violation.path),
-            ..violation.clone()
-        }),
-        FoundWhat::Error(EvalError::Rego(cause)) => What::Error(EvalError::Rego(redactor.redact(cause.clone()))),
-        FoundWhat::Error(error) => What::Error(error.clone()),
-    };
-    let place = match &what {
-        What::Violation(violation) => finding::place(&violation.path, &review.object),
-        What::Error(_) => String::new(),
-    };
+    let what = found.said(claim.entry, review, redactor);
     Some(Told {
         rule: found.check.rule_id().clone(),
-        place,
+        place: what.place(review),
         policy: claim.grant.policy.clone(),
         severity: claim.entry.severity,
         action,

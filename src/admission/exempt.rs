@@ -13,7 +13,7 @@ use crate::engine::judge::container_depth;
 use crate::engine::template::templates;
 use crate::engine::{Check, Fields as _, Path, Review, Value, Violation};
 use crate::policy::exemption::{Container, Subject, lifting, skip};
-use crate::policy::{Exemption, Exemptions, RuleId};
+use crate::policy::{Exemption, Exemptions, RuleId, Severity};
 
 /// What excuses what is found in one object.
 pub struct Excuses<'a> {
@@ -37,8 +37,16 @@ pub struct Excused<'a, 'c> {
 pub struct Exempted {
     /// The rule.
     pub rule: RuleId,
+    /// The policy whose grant would be the strongest.
+    pub policy: Arc<str>,
+    /// Severity in that policy.
+    pub severity: Severity,
     /// The place; none where the rule could not be evaluated.
     pub path: Option<Path>,
+    /// The place by names, as a finding has it; empty for what is about the whole.
+    pub place: String,
+    /// What is wrong, redacted.
+    pub message: String,
     /// What excuses it.
     pub by: Arc<Exemption>,
 }

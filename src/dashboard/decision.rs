@@ -59,6 +59,8 @@ struct Told {
     place: String,
     message: String,
     is_error: bool,
+    /// What excuses it; empty where nothing does.
+    exemption: String,
     /// The finding that an audit made of it; empty where there is none.
     finding: String,
 }
@@ -110,6 +112,7 @@ impl Told {
         Self {
             severity: severities.into_iter().find(|word| *word == result.severity).unwrap_or("info"),
             action: match result.action.as_str() {
+                _ if result.result == "exempt" => ("good", "exempt"),
                 "deny" => ("deny", "denied"),
                 "warn" => ("warn", "warned"),
                 _ => ("record", "recorded"),
@@ -120,6 +123,7 @@ impl Told {
             place: place(if result.place.is_empty() { &result.path } else { &result.place }),
             message: result.message.clone(),
             is_error: result.result == "error",
+            exemption: result.exemption.clone(),
             finding,
         }
     }

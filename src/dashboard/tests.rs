@@ -241,6 +241,7 @@ fn report() -> Batch {
         path: format!("/{SCRIPT}"),
         place: String::new(),
         message: SCRIPT.into(),
+        exemption: SCRIPT.into(),
     };
     let decision = Decision {
         uid: SCRIPT.into(),

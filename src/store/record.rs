@@ -172,7 +172,7 @@ pub struct DecisionResult {
     pub policy: String,
     /// Severity.
     pub severity: String,
-    /// `fail` or `error`.
+    /// `fail`, `error`, or `exempt`.
     pub result: String,
     /// `deny`, `warn` or `record`.
     pub action: String,
@@ -185,6 +185,9 @@ pub struct DecisionResult {
     /// What is wrong, redacted.
     #[serde(default)]
     pub message: String,
+    /// What excuses it: an exemption's kind and name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub exemption: String,
 }
 
 /// What admission answered to one AdmissionReview.

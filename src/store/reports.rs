@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use jiff::Timestamp;
 
-use super::change::{AT_ONCE, CLOCKS, REMEMBERED, earlier, within};
+use super::change::{AT_ONCE, CLOCKS, EXCUSED, REMEMBERED, earlier, within};
 use super::findings::brought_params;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json};
@@ -92,7 +92,9 @@ async fn bring_in(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
         };
         let (user, time) = (decision.user.clone(), decision.time);
         let by = BroughtIn { decision: decision.uid.clone(), user, time, application: None, revision: None };
-        for result in decision.results.iter().filter(|result| result.result == "fail") {
+        // What is excused was brought in, too: it opens when the exemption ends.
+        let was_found = |result: &&DecisionResult| matches!(result.result.as_str(), "fail" | "exempt");
+        for result in decision.results.iter().filter(was_found) {
             let id = Fingerprint::new(&object, &RuleId::from(result.rule.as_str()), &result.place);
             let mut row: Vec<Param> = vec![id.0.into()];
             row.extend(brought_params(Some(&by)));
@@ -103,9 +105,11 @@ async fn bring_in(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
         }
     }
     // What was open long before did not come with this request, which only told it again.
-    let update = "UPDATE finding SET brought_by = $2, brought_user = $3, brought_at = $4 WHERE id = $1 \
-        AND state = 'open' AND brought_by IS NULL AND opened_at BETWEEN $5 AND $6";
-    session.run_each(update, found).await?;
+    let update = format!(
+        "UPDATE finding SET brought_by = $2, brought_user = $3, brought_at = $4 WHERE id = $1 \
+         AND (state = 'open' OR ({EXCUSED})) AND brought_by IS NULL AND opened_at BETWEEN $5 AND $6"
+    );
+    session.run_each(&update, found).await?;
     // The first of several requests in a row is who brought it in.
     let remember = "INSERT INTO brought_in (id, brought_by, brought_user, brought_at) VALUES ($1, $2, $3, $4) \
         ON CONFLICT (id) DO UPDATE SET brought_by = excluded.brought_by, brought_user = excluded.brought_user, \

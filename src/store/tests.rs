@@ -601,6 +601,7 @@ fn result(rule: &str) -> DecisionResult {
         path: "/spec".into(),
         place: "/spec".into(),
         message: "m".into(),
+        exemption: String::new(),
     }
 }
 
@@ -655,20 +656,28 @@ async fn who_brought_a_finding_in_is_known_whichever_comes_first(kept: Kept) {
         finding(&web, "after", Severity::High, at(0)),
         finding(&web, "never", Severity::High, at(2)),
     );
+    let excused = excused(finding(&web, "excused", Severity::High, at(2)), at(2));
     store.change("main", put(std::slice::from_ref(&after)), at(0)).await.unwrap();
     let mut trial = decision("trial", 0, vec![result("never")]);
     trial.dry_run = true;
     let mut denied = decision("denied", 0, vec![result("never")]);
     denied.allowed = false;
-    let mut came = decision("came", 0, vec![result("before"), result("after")]);
+    let exempt =
+        DecisionResult { result: "exempt".into(), exemption: "Exemption shop/old".into(), ..result("excused") };
+    let mut came = decision("came", 0, vec![result("before"), result("after"), exempt.clone()]);
     came.user = "bob".into();
     store.take_in(&batch("k", vec![trial, denied, came])).await.unwrap();
-    store.change("main", put(&[before.clone(), never.clone()]), at(2)).await.unwrap();
+    assert_eq!(store.decision("came").await.unwrap().unwrap().results[2], exempt);
+    store.change("main", put(&[before.clone(), never.clone(), excused.clone()]), at(2)).await.unwrap();
     let user =
         async |id: &Fingerprint| store.finding(id).await.unwrap().unwrap().brought_in.map(|brought| brought.user);
     assert_eq!(user(&after.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&before.id).await.as_deref(), Some("bob"));
     assert_eq!(user(&never.id).await, None);
+    assert_eq!(user(&excused.id).await.as_deref(), Some("bob"));
+    let opened = finding(&web, "excused", Severity::High, at(3));
+    store.change("main", put(std::slice::from_ref(&opened)), at(3)).await.unwrap();
+    assert_eq!(user(&excused.id).await.as_deref(), Some("bob"), "it was there all the time");
 }
 
 async fn the_sync_that_brought_a_finding_in_is_noted_once(kept: Kept) {

@@ -111,7 +111,7 @@ impl Later {
             tracing::info!(%uid, object = %self.object, namespace = %self.namespace, verified, %rules, "audit record");
         }
         let Some((entry, outbox)) = self.entry.zip(outbox) else { return };
-        match entry.with_found(told) {
+        match entry.with_found(decided) {
             Some(found) => outbox.keep(found),
             None => keep_clean(entry, outbox),
         }

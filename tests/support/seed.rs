@@ -139,6 +139,7 @@ fn decision(uid: &str, namespace: &str, allowed: bool, time: Timestamp) -> Decis
         path: "/spec".into(),
         place: "/spec".into(),
         message: "m".into(),
+        exemption: String::new(),
     };
     Decision {
         uid: uid.into(),

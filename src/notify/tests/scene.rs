@@ -238,6 +238,7 @@ impl Scene {
                 path: "/spec".into(),
                 place: "/spec".into(),
                 message: "no tag".into(),
+                exemption: String::new(),
             }],
         };
         let batch = Batch {

@@ -110,9 +110,14 @@ impl Flaws {
         self.name(&format!("{at}/rule"), &result.rule);
         self.at_most(&format!("{at}/policy"), &result.policy, NAME_BYTES);
         self.one_of(&format!("{at}/severity"), &result.severity, SEVERITIES);
-        self.one_of(&format!("{at}/result"), &result.result, &["fail", "error"]);
+        self.one_of(&format!("{at}/result"), &result.result, &["fail", "error", "exempt"]);
         self.one_of(&format!("{at}/action"), &result.action, &["deny", "warn", "record"]);
-        for (field, text) in [("path", &result.path), ("place", &result.place), ("message", &result.message)] {
+        for (field, text) in [
+            ("path", &result.path),
+            ("place", &result.place),
+            ("message", &result.message),
+            ("exemption", &result.exemption),
+        ] {
             self.at_most(&format!("{at}/{field}"), text, TEXT_BYTES);
         }
     }

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::admission::decide::Told;
+use crate::admission::decide::{Decided, Told};
 use crate::admission::speak::clip;
-use crate::admission::{Decision, Envelope, Reason, What};
+use crate::admission::{Action, Decision, Envelope, Exempted, Reason, What};
 use crate::policy::ModeChange;
 use crate::store;
 use crate::webhook::record::Record;
@@ -24,7 +24,7 @@ const LONGEST_PLACE: usize = 2000;
 pub enum Weight {
     /// It was allowed, and there was nothing to say: it goes first.
     Clean,
-    /// Something was found, denied, changed, or let in under broken glass.
+    /// Something was found, excused or not, denied, changed, or let in under broken glass.
     Violation,
 }
 
@@ -59,7 +59,7 @@ impl Entry {
         }
         let matters = matters(decision);
         let mut kept = kept(envelope, decision, *verified, *took);
-        kept.results = results(&decision.told);
+        kept.results = results(&decision.told, &decision.exempted);
         Some(Self { weight: if matters { Weight::Violation } else { Weight::Clean }, decision: kept })
     }
 
@@ -74,8 +74,9 @@ impl Entry {
     }
 
     /// Returns the same decision with what was found after the answer, and only that; none where that is nothing.
-    pub fn with_found(&self, told: &[Told]) -> Option<Self> {
-        let decision = store::Decision { results: results(told), changes: Vec::new(), ..self.decision.clone() };
+    pub fn with_found(&self, Decided { told, exempted }: &Decided) -> Option<Self> {
+        let decision =
+            store::Decision { results: results(told, exempted), changes: Vec::new(), ..self.decision.clone() };
         (!decision.results.is_empty()).then_some(Self { weight: Weight::Violation, decision })
     }
 
@@ -88,7 +89,7 @@ impl Entry {
 
 fn matters(decision: &Decision) -> bool {
     let changes = decision.write.as_ref().is_some_and(|write| !write.changes.is_empty() || write.break_glass.is_some());
-    !decision.allowed || !decision.told.is_empty() || changes
+    !decision.allowed || !decision.told.is_empty() || !decision.exempted.is_empty() || changes
 }
 
 fn kept(envelope: &Envelope, decision: &Decision, verified: bool, took: Duration) -> store::Decision {
@@ -123,8 +124,28 @@ fn changed(change: &ModeChange) -> store::SlotChange {
     }
 }
 
-fn results(told: &[Told]) -> Vec<store::DecisionResult> {
-    told.iter().take(RESULTS).map(result).collect()
+fn results(told: &[Told], exempted: &[Exempted]) -> Vec<store::DecisionResult> {
+    told.iter().map(result).chain(exempted.iter().map(exempt)).take(RESULTS).collect()
+}
+
+fn exempt(exempted: &Exempted) -> store::DecisionResult {
+    let path = exempted.path.as_ref().map(ToString::to_string).unwrap_or_default();
+    store::DecisionResult {
+        rule: exempted.rule.to_string(),
+        policy: exempted.policy.to_string(),
+        severity: exempted.severity.as_str().to_owned(),
+        result: "exempt".to_owned(),
+        action: Action::Record.as_str().to_owned(),
+        path: clip(&path, TEXT),
+        place: place(&exempted.place),
+        message: clip(&exempted.message, TEXT),
+        exemption: clip(&exempted.by.name.to_string(), TEXT),
+    }
+}
+
+/// Returns a place that is not too long: cut short it would be another place.
+fn place(place: &str) -> String {
+    if place.len() <= LONGEST_PLACE { place.to_owned() } else { String::new() }
 }
 
 fn result(told: &Told) -> store::DecisionResult {
@@ -139,9 +160,9 @@ fn result(told: &Told) -> store::DecisionResult {
         result: result.to_owned(),
         action: told.action.as_str().to_owned(),
         path: clip(&path, TEXT),
-        // Cut short it would be another place.
-        place: if told.place.len() <= LONGEST_PLACE { told.place.clone() } else { String::new() },
+        place: place(&told.place),
         message: clip(&message, TEXT),
+        exemption: String::new(),
     }
 }
 
