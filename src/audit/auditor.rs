@@ -1,4 +1,5 @@
-//! When a cluster is audited: at the start, then in its turn, and when somebody asks; one audit at a time.
+//! When a cluster is audited: at the start, then in its turn, when an exemption ends or a date comes, and when somebody
+//! asks; one audit at a time.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +41,7 @@ pub struct Auditor {
     pub excusing: Excusing,
     /// Where it is told what each audit came to.
     pub ended: broadcast::Sender<Arc<Audit>>,
-    /// From the end of an audit to the beginning of the next.
+    /// From the end of an audit to the beginning of the next, unless something ends or begins to count before.
     pub interval: Duration,
     /// List requests in a second, at most.
     pub qps: u32,
@@ -212,6 +213,7 @@ impl Auditor {
             }
             running.store(true, Ordering::Release);
             progress.send_replace(Progress::default());
+            let begun = Timestamp::now();
             let audited = tokio::select! {
                 _ = stopped.wait_for(|stopped| *stopped) => return,
                 () = is_lost(&mut turn) => {
@@ -240,6 +242,8 @@ impl Auditor {
                 }
                 Some(ask) = asked.recv() => ask,
                 () = tokio::time::sleep(jittered(pause)) => Ask::of(Trigger::Schedule),
+                // What was to change before the audit began and did not, it could not read.
+                () = come(memory.next_change(begun)) => Ask::of(Trigger::Schedule),
             };
         }
     }
@@ -295,6 +299,12 @@ impl Auditor {
         }
         Ok(audit)
     }
+}
+
+/// Waits until a time has come; for ever where there is none.
+async fn come(time: Option<Timestamp>) {
+    let Some(time) = time else { return std::future::pending().await };
+    tokio::time::sleep(time.duration_since(Timestamp::now()).try_into().unwrap_or_default()).await;
 }
 
 /// Waits until it is another's turn.

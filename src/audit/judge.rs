@@ -37,7 +37,7 @@ pub struct Seen {
     pub version: u64,
     /// What judges its namespace's objects; none where it could not be judged.
     pub place: Option<u64>,
-    /// What is to be judged by when an exemption ends.
+    /// What is to be judged by when an exemption ends, or a date comes.
     pub held: Option<Arc<Held>>,
     /// What is said of it.
     pub answer: Answer,
@@ -187,7 +187,7 @@ impl Desk {
         })
     }
 
-    /// Judges an object; what its rules said before is not asked again, only what has become of exemptions.
+    /// Judges an object; what its rules said before is not asked again, only what has become of exemptions and dates.
     #[allow(clippy::too_many_arguments, reason = "all of it is what one object is judged by")]
     fn say(
         &self,
@@ -256,7 +256,7 @@ impl Desk {
         };
         let asked = judgements.iter().map(|judgement| judgement.check.rule_id().clone()).collect();
         let outcome = outcome(&entries);
-        let held = self.held(meta, &entries, judgements);
+        let held = self.held(meta, place, &entries, judgements);
         // Passes are counted, and nobody is shown them.
         let entries = entries.into_iter().filter(|entry| entry.result != Verdict::Pass).collect();
         Ok((Said { look, content, asked, entries, summary, outcome, is_evaluated }, held))
@@ -272,14 +272,17 @@ impl Desk {
         skipped.filter(has_read).cloned().collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Returns what an object is judged by when an exemption ends; none where nothing was found, or none is about it.
-    fn held(&self, meta: &Meta, entries: &[ScanEntry], judgements: Vec<Judgement>) -> Option<Arc<Held>> {
-        let rules = &self.world.rules;
+    /// Returns what an object is judged by when an exemption ends or a date comes; none where nothing was found, or none
+    /// is about it.
+    fn held(&self, meta: &Meta, place: &Place, entries: &[ScanEntry], judgements: Vec<Judgement>) -> Option<Arc<Held>> {
+        let (rules, now) = (&self.world.rules, self.world.now);
+        let date = place.next_date(now);
         let finds = |entry: &ScanEntry| matches!(entry.result, Verdict::Fail | Verdict::Error | Verdict::Exempt);
-        if !entries.iter().any(|entry| finds(entry) && rules.exemptions.name_rule(&entry.rule)) {
+        let may_change = |entry: &ScanEntry| date.is_some() || rules.exemptions.name_rule(&entry.rule);
+        if !entries.iter().any(|entry| finds(entry) && may_change(entry)) {
             return None;
         }
-        let until = rules.exemptions.next_end(&meta.subject(&self.kind), self.world.now);
+        let until = rules.exemptions.next_end(&meta.subject(&self.kind), now).into_iter().chain(date).min();
         let mut by: Vec<_> = entries.iter().filter_map(|entry| Some(entry.exemption.as_ref()?.name.clone())).collect();
         by.sort_unstable();
         by.dedup();

@@ -36,12 +36,13 @@ pub struct Remembered {
     pub namespace: NamespaceId,
 }
 
-/// What rules found in an object of which exemptions excuse something: when one ends, it is judged by that again.
+/// What rules found in an object of which exemptions excuse something, or on which a mode has a date: when one ends or
+/// the other comes, it is judged by that again.
 #[derive(Debug)]
 pub struct Held {
     /// The object's namespace and name.
     pub name: (String, String),
-    /// The first instant at which something may count again; none where nothing ends.
+    /// The first instant at which something may count again, or more; none where nothing ends or has a date.
     pub until: Option<Timestamp>,
     /// What excuses something.
     pub by: Vec<ExemptionName>,
@@ -54,7 +55,7 @@ pub struct Held {
 pub struct OfKind {
     /// All of them.
     pub objects: HashMap<u128, Remembered>,
-    /// The few of which exemptions excuse something.
+    /// The few that are judged otherwise when a time has come.
     pub held: HashMap<u128, Arc<Held>>,
     /// The few that could not be judged.
     pub unjudged: HashMap<u128, Unjudged>,
@@ -75,6 +76,8 @@ pub struct Memory {
     policies: String,
     /// Workloads, for what belongs to them.
     pub owners: Arc<Owners>,
+    /// The first date from which some namespace will enforce something, as the last pass saw it.
+    pub next_date: Option<Timestamp>,
     /// Watches of kinds; none are kept where there is no next audit.
     followed: HashMap<(String, String), Followed>,
     keeps_watches: bool,
@@ -108,6 +111,12 @@ impl Memory {
         if self.keeps_watches {
             self.followed.insert((group.to_owned(), kind.to_owned()), followed);
         }
+    }
+
+    /// Returns the first instant after another at which something will be judged otherwise, though nothing changes.
+    pub fn next_change(&self, after: Timestamp) -> Option<Timestamp> {
+        let ends = self.kinds.values().flat_map(|kind| kind.held.values()).filter_map(|held| held.until);
+        ends.chain(self.next_date).filter(|at| *at > after).min()
     }
 
     /// Has every kind be listed as a whole; what is as it was is not judged again.

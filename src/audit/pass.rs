@@ -155,6 +155,7 @@ impl<S: Sink> Pass<'_, S> {
         let world = Arc::new(self.world(&served.kinds, &mut gathered.outcome.unread).await);
         let policies = world.policies();
         gathered.outcome.enforcing = world.enforcing();
+        self.memory.next_date = world.next_date();
         let kinds = served.wanted(&self.rules.bundle, &policies, self.secrets);
         self.progress.send_modify(|progress| progress.kinds = kinds.len());
         for listed in &kinds {

@@ -63,8 +63,15 @@ pub struct Place {
     pub policies: Vec<Arc<ResolvedPolicy>>,
     /// Objects that rules look up.
     pub inventory: Inventory,
-    /// Changes when an object that is the same might be judged otherwise.
+    /// Changes when an object that is the same might be judged otherwise, but for dates.
     pub digest: u64,
+}
+
+impl Place {
+    /// Returns the first date after an instant from which something is enforced.
+    pub fn next_date(&self, after: Timestamp) -> Option<Timestamp> {
+        self.grants.iter().filter_map(|grant| grant.from).filter(|from| *from > after).min()
+    }
 }
 
 /// Objects that rules look up, by `apiGroup/Kind` and then by namespace.
@@ -106,14 +113,22 @@ impl World {
 
     /// Returns every policy that judges something.
     pub fn policies(&self) -> Vec<Arc<ResolvedPolicy>> {
-        let named = self.namespaces.iter().flat_map(HashMap::keys).cloned().map(Where::Namespace);
-        // A namespace that nobody has read yet is judged as its name says.
-        let places = named.chain([Where::Cluster, Where::Unsaid]).map(|place| self.place(&place));
         let mut found: BTreeMap<Arc<str>, Arc<ResolvedPolicy>> = BTreeMap::new();
-        for place in places {
+        for place in self.places() {
             found.extend(place.policies.iter().map(|policy| (policy.name.clone(), policy.clone())));
         }
         found.into_values().collect()
+    }
+
+    /// Returns the first date that is still to come from which something is enforced.
+    pub fn next_date(&self) -> Option<Timestamp> {
+        self.places().filter_map(|place| place.next_date(self.now)).min()
+    }
+
+    fn places(&self) -> impl Iterator<Item = Arc<Place>> {
+        let named = self.namespaces.iter().flat_map(HashMap::keys).cloned().map(Where::Namespace);
+        // A namespace that nobody has read yet is judged as its name says.
+        named.chain([Where::Cluster, Where::Unsaid]).map(move |place| self.place(&place))
     }
 
     /// Returns what is enforced, by namespace and policy; none where namespaces could not be read.
@@ -195,9 +210,8 @@ impl World {
             (&namespace.name, &namespace.labels, &namespace.annotations).hash(&mut hash);
         }
         for grant in grants {
-            // Of a date counts on which side of it we are, so that it takes effect on its day.
-            let is_in_force = grant.from.is_none_or(|from| from <= self.now);
-            (grant.mode, &grant.policy, grant.severity, grant.scope, is_in_force).hash(&mut hash);
+            // On which side of a date we are changes what is made of what was found, and not what is found.
+            (grant.mode, &grant.policy, grant.severity, grant.scope, grant.from).hash(&mut hash);
         }
         for (kind, objects) in inventory {
             kind.hash(&mut hash);

@@ -19,11 +19,11 @@ use super::pass::{Outcome, Pass, Progress};
 use super::said::Said;
 use super::scope::Rules;
 use super::sink::{Present, Sink, Tally};
-use super::{Memory, sink};
+use super::{Auditor, Memory, sink};
 use crate::config::Config;
 use crate::engine::{BackendChoice, Bundle, Catalogue, Limits, ProgramCache};
 use crate::policy::{Exemption, ExemptionTerms, Exemptions, KubernetesVersion, Source};
-use crate::store::{AuditState, Stored};
+use crate::store::{AuditState, Store, Stored};
 use crate::telemetry::audit::Cost;
 
 const RULE: &str = "# METADATA\n# title: T\n# custom:\n#   id: no-latest\n#   severity: high\n\
@@ -495,9 +495,32 @@ fn what_is_present_in_some_namespaces_says_nothing_of_others() {
     }
 }
 
+/// Begins to audit every hour; it goes on until what is returned says otherwise.
+fn start(rules: Rules, store: Arc<dyn Store>, client: Client) -> watch::Sender<bool> {
+    let (stop, stopped) = watch::channel(false);
+    let auditor = Auditor {
+        client,
+        cluster: String::new(),
+        store,
+        applications: None,
+        rules: Box::new(move || rules.clone()),
+        excusing: Box::new(|_| ()),
+        ended: tokio::sync::broadcast::channel(8).0,
+        interval: Duration::from_hours(1),
+        qps: 1000,
+        secrets: false,
+        threads: 1,
+        cost: Cost::default(),
+        turn: watch::channel(true).1,
+    };
+    auditor.start(stopped);
+    stop
+}
+
 mod delivered;
 mod following;
 mod heavy;
 mod killed;
 mod kinds;
+mod times;
 mod unjudged;

@@ -8,11 +8,11 @@ use super::unjudged::deep;
 use super::*;
 
 /// An API server with Pods in one namespace, whose watch says what it is told.
-struct Server {
+pub(super) struct Server {
     pods: Arc<Mutex<BTreeMap<String, Json>>>,
     asked: Arc<Mutex<Vec<String>>>,
     watches: Arc<Mutex<Vec<UnboundedSender<String>>>>,
-    client: Client,
+    pub(super) client: Client,
 }
 
 fn lines(receiver: UnboundedReceiver<String>) -> Answer {
@@ -23,7 +23,7 @@ fn lines(receiver: UnboundedReceiver<String>) -> Answer {
 }
 
 impl Server {
-    fn new(pods: &[Json]) -> Self {
+    pub(super) fn new(pods: &[Json]) -> Self {
         let named = pods.iter().map(|pod| (pod["metadata"]["name"].as_str().unwrap().to_owned(), pod.clone()));
         let pods = Arc::new(Mutex::new(named.collect::<BTreeMap<_, _>>()));
         let (asked, watches) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::*;
-use crate::audit::Auditor;
 use crate::report::finding::{CloseReason, Finding, State};
-use crate::store::{self, Facet, Filter, PageQuery, Store};
+use crate::store::{self, Facet, Filter, PageQuery};
 
 /// Where the process that is killed keeps what it finds, and which of its Pods are faulty.
 const DIRECTORY: &str = "GATEPOST_TEST_STORE";
@@ -34,32 +33,10 @@ fn pods(is_faulty: impl Fn(usize) -> bool, with_gone: bool) -> Answers {
     cluster(pages.iter().map(|(key, answer)| (key.as_str(), answer.clone())).collect())
 }
 
-fn start(store: Arc<dyn Store>, client: Client) -> watch::Sender<bool> {
-    let (stop, stopped) = watch::channel(false);
-    let rules = rules();
-    let auditor = Auditor {
-        client,
-        cluster: String::new(),
-        store,
-        applications: None,
-        rules: Box::new(move || rules.clone()),
-        excusing: Box::new(|_| ()),
-        ended: tokio::sync::broadcast::channel(8).0,
-        interval: Duration::from_hours(1),
-        qps: 1000,
-        secrets: false,
-        threads: 1,
-        cost: Cost::default(),
-        turn: watch::channel(true).1,
-    };
-    auditor.start(stopped);
-    stop
-}
-
 /// Audits to the end.
 async fn audited(store: &Arc<dyn Store>, answers: Answers) {
     let before = states(&**store).await.len();
-    let stop = start(store.clone(), client(answers).0);
+    let stop = start(rules(), store.clone(), client(answers).0);
     let ended = async {
         while states(&**store).await.get(before) != Some(&AuditState::Partial) {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -111,7 +88,7 @@ async fn an_audit_of_its_own() {
             Ok::<_, Infallible>(Response::builder().status(code).body(body).unwrap())
         }
     };
-    let _stop = start(store, Client::new(service_fn(answer), "default"));
+    let _stop = start(rules(), store, Client::new(service_fn(answer), "default"));
     tokio::time::sleep(Duration::from_mins(2)).await;
 }
 
