@@ -1,6 +1,6 @@
 //! What there is to tell a target of since it was told last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -36,6 +36,8 @@ pub(super) struct Source {
 pub(super) struct Due {
     pub(super) notices: Vec<Notice>,
     pub(super) through: Option<Timestamp>,
+    /// Exemptions that are told of before their end, in words, each with its end.
+    pub(super) telling: Vec<(String, Timestamp)>,
 }
 
 /// The last audit that ended, and whether another one ended before.
@@ -46,8 +48,14 @@ pub(super) struct Ended {
 }
 
 impl Source {
-    /// Returns what is due after a time.
-    pub(super) async fn due(&self, target: &Target, event: Event, after: Timestamp, now: Timestamp) -> Stored<Due> {
+    /// Returns what is due after a time; `told` are exemptions that were told of before their end.
+    pub(super) async fn due(
+        &self,
+        target: &Target,
+        event: Event,
+        (after, now): (Timestamp, Timestamp),
+        told: &BTreeSet<String>,
+    ) -> Stored<Due> {
         match event {
             Event::Findings => self.findings(target, after, now).await,
             Event::Audits => self.audits(after, now).await,
@@ -55,7 +63,7 @@ impl Source {
                 let until = now.checked_sub(SETTLED).unwrap_or(now);
                 denials::due(self, target, (after, until), now).await
             }
-            Event::Exemptions => Ok(endings::due(self, target, (after, now))),
+            Event::Exemptions => Ok(endings::due(self, target, (after, now), told)),
             Event::Enforcement => dates::due(self, target, (after, now)).await,
             Event::Digest => digest::due(self, target, after, now).await,
             // What fails is not kept: whoever tells remembers it.
@@ -115,7 +123,7 @@ impl Source {
             notice.namespaces = share.namespaces.into_iter().take(NAMED).collect();
             notices.push(notice);
         }
-        Ok(Due { notices, through: Some(last.at) })
+        Ok(Due { notices, through: Some(last.at), ..Due::default() })
     }
 
     /// Returns the rules with most findings.
@@ -159,7 +167,7 @@ impl Source {
         notice.items = unread.take(SHOWN).collect();
         notice.more = u64::try_from(audit.unread.len().saturating_sub(SHOWN)).unwrap_or(u64::MAX);
         notice.url = self.links.audit(audit.id);
-        Ok(Due { notices: vec![notice], through: Some(last.at) })
+        Ok(Due { notices: vec![notice], through: Some(last.at), ..Due::default() })
     }
 
     /// Puts counts by namespace and severity together by who is told of them.

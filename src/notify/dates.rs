@@ -52,7 +52,7 @@ pub(super) async fn due(source: &Source, target: &Target, (after, until): (Times
     for (recipient, dates) in shares {
         notices.push(notice(source, recipient, &dates, until).await?);
     }
-    Ok(Due { notices, through: Some(until) })
+    Ok(Due { notices, through: Some(until), ..Due::default() })
 }
 
 fn is_due(dated: &Dated, (after, until): (Timestamp, Timestamp)) -> bool {

@@ -33,7 +33,7 @@ pub(super) async fn due(source: &Source, target: &Target, came: (Timestamp, Time
     let (decisions, is_more) = read(source, came).await?;
     let through = Some(came.1);
     if decisions.is_empty() {
-        return Ok(Due { notices: Vec::new(), through });
+        return Ok(Due { through, ..Due::default() });
     }
     let namespaces = source.around.namespaces();
     let router = Router::new(target, &namespaces);
@@ -44,7 +44,7 @@ pub(super) async fn due(source: &Source, target: &Target, came: (Timestamp, Time
         }
     }
     let notices = shares.into_iter().map(|(recipient, share)| share.notice(source, recipient, is_more, now)).collect();
-    Ok(Due { notices, through })
+    Ok(Due { notices, through, ..Due::default() })
 }
 
 /// Reads the denials of a time, the newest first; returns whether there are more than that.

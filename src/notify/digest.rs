@@ -49,7 +49,7 @@ pub(super) async fn due(source: &Source, target: &Target, after: Timestamp, now:
         notice.recipient = recipient;
         notice
     });
-    Ok(Due { notices: notices.collect(), through: Some(until) })
+    Ok(Due { notices: notices.collect(), through: Some(until), ..Due::default() })
 }
 
 /// Returns whose a namespace is.

@@ -1,6 +1,6 @@
 //! Tells one target: what there is, when it may, and again until it is taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +36,8 @@ struct Waiting {
     notices: Vec<(Notice, String)>,
     /// Up to when they tell; none for what is not kept.
     through: Option<Timestamp>,
+    /// Exemptions that they tell of before their end.
+    telling: Vec<(String, Timestamp)>,
     since: Instant,
 }
 
@@ -57,6 +59,8 @@ pub(super) struct Teller {
     marks: BTreeMap<Event, Mark>,
     waiting: BTreeMap<Event, Waiting>,
     told: BTreeMap<Event, Instant>,
+    /// Exemptions that were told of before their end: see [`super::endings`].
+    endings: BTreeSet<String>,
     faults: Faults,
     failures: u32,
     retry: Option<Instant>,
@@ -72,6 +76,7 @@ impl Teller {
             marks: BTreeMap::new(),
             waiting: BTreeMap::new(),
             told: BTreeMap::new(),
+            endings: BTreeSet::new(),
             faults: Faults::default(),
             failures: 0,
             retry: None,
@@ -106,7 +111,7 @@ impl Teller {
             self.look_for_faults(now).await;
         }
         if self.marks.is_empty() {
-            self.marks = self.begin().await?;
+            (self.marks, self.endings) = self.begin().await?;
         }
         for event in events.iter().copied().filter(|event| *event != Event::Components) {
             let Some(mark) = self.marks.get(&event).copied() else { continue };
@@ -115,7 +120,7 @@ impl Teller {
             if is_early || self.waiting.contains_key(&event) {
                 continue;
             }
-            let due = self.source.due(&target.target, event, mark.through, now).await?;
+            let due = self.source.due(&target.target, event, (mark.through, now), &self.endings).await?;
             let Some(through) = due.through else { continue };
             if due.notices.is_empty() {
                 let written = if through.duration_since(mark.written) > WRITTEN {
@@ -126,14 +131,18 @@ impl Teller {
                 };
                 self.marks.insert(event, Mark { through, written });
             } else {
-                self.put(event, due.notices, Some(through));
+                let notices = self.parcels(event, due.notices, through);
+                let through = Some(through);
+                let waiting = Waiting { notices, through, telling: due.telling, since: Instant::now() };
+                self.waiting.insert(event, waiting);
             }
         }
         Ok(())
     }
 
-    /// Reads up to when the target has been told; who was never told is told from now on, which is written down.
-    async fn begin(&self) -> Stored<BTreeMap<Event, Mark>> {
+    /// Reads up to when, and of which endings, the target has been told; who was never told is told from now on, which is
+    /// written down.
+    async fn begin(&self) -> Stored<(BTreeMap<Event, Mark>, BTreeSet<String>)> {
         let target = &self.entry.target;
         let known = self.source.store.notified(&target.name).await?;
         let mut marks = BTreeMap::new();
@@ -145,7 +154,7 @@ impl Teller {
             let through = through.unwrap_or(self.born);
             marks.insert(event, Mark { through, written: through });
         }
-        Ok(marks)
+        Ok((marks, known.into_keys().collect()))
     }
 
     async fn look_for_faults(&mut self, now: Timestamp) {
@@ -166,17 +175,11 @@ impl Teller {
         let more = self.parcels(Event::Components, notices, now);
         match self.waiting.get_mut(&Event::Components) {
             Some(waiting) => waiting.notices.extend(more),
-            None => self.wait(Event::Components, more, None),
+            None => {
+                let waiting = Waiting { notices: more, through: None, telling: Vec::new(), since: Instant::now() };
+                self.waiting.insert(Event::Components, waiting);
+            }
         }
-    }
-
-    fn put(&mut self, event: Event, notices: Vec<Notice>, through: Option<Timestamp>) {
-        let parcels = self.parcels(event, notices, through.unwrap_or_default());
-        self.wait(event, parcels, through);
-    }
-
-    fn wait(&mut self, event: Event, notices: Vec<(Notice, String)>, through: Option<Timestamp>) {
-        self.waiting.insert(event, Waiting { notices, through, since: Instant::now() });
     }
 
     /// Gives each notice its id: the same one for the same news, so that a receiver can tell what it has.
@@ -222,7 +225,7 @@ impl Teller {
                 }
             }
             if left.is_empty() {
-                self.settle(event, waiting.through).await;
+                self.settle(event, waiting.through, waiting.telling).await;
             } else {
                 self.waiting.insert(event, Waiting { notices: left, ..waiting });
             }
@@ -252,8 +255,14 @@ impl Teller {
     }
 
     /// Everything up to a time has been told.
-    async fn settle(&mut self, event: Event, through: Option<Timestamp>) {
+    async fn settle(&mut self, event: Event, through: Option<Timestamp>, telling: Vec<(String, Timestamp)>) {
         let Some(through) = through else { return };
+        for (ending, end) in telling {
+            if let Err(error) = self.source.store.set_notified(&self.entry.target.name, &ending, end).await {
+                tracing::warn!(%error, %ending, "it cannot be written down that a target was told of the end to come");
+            }
+            self.endings.insert(ending);
+        }
         let target = &self.entry.target.name;
         let written = match self.source.store.set_notified(target, event.as_str(), through).await {
             Ok(()) => through,

@@ -221,6 +221,7 @@ async fn exemptions_are_told_of_before_their_end_and_after_it() {
     scene.annotate("shop", "notify.gatepost.dev/soc", "team");
     let target = Scene::target("- {name: soc, kind: webhook, url: 'http://h', namespaces: annotated}");
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut told = BTreeSet::new();
     for (after, now, expected) in [
         ("2026-06-01T00:00:00Z", "2026-06-05T00:00:00Z", None),
         ("2026-06-05T00:00:00Z", "2026-06-07T00:00:00Z", Some("1 exemption will end within two weeks")),
@@ -228,11 +229,38 @@ async fn exemptions_are_told_of_before_their_end_and_after_it() {
         ("2026-06-19T00:00:00Z", "2026-06-22T00:00:00Z", Some("1 exemption ended; what they excused counts again")),
         ("2026-06-22T00:00:00Z", "2026-07-22T00:00:00Z", None),
     ] {
-        let due = scene.source().due(&target, Event::Exemptions, at(after), at(now)).await.unwrap();
+        let due = scene.source().due(&target, Event::Exemptions, (at(after), at(now)), &told).await.unwrap();
+        told.extend(due.telling.into_iter().map(|(ending, _)| ending));
         let titles: Vec<&str> = due.notices.iter().map(|notice| notice.title.as_str()).collect();
         assert_eq!(titles.first().copied(), expected, "{after}");
         assert!(due.notices.iter().all(|notice| notice.recipient.as_deref() == Some("team")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_made_shortly_before_its_end_is_told_of_once() {
+    let post = Post::open().await;
+    let scene = Scene::new().await;
+    let text = format!("- {{name: soc, kind: webhook, url: '{}/', every: 1s, events: [exemptions]}}", post.address);
+    let desk = scene.notify(&text);
+    let in_days = |days: i64| (Timestamp::now() + SignedDuration::from_hours(24 * days)).to_string();
+    let end = in_days(3);
+    scene.exempt(&end);
+    let got = post.next().await;
+    assert_eq!(got.text("/title"), "1 exemption will end within two weeks");
+    assert_eq!(got.text("/url"), "https://gate.example/exemptions");
+    assert!(got.text("/items/0/text").contains(&format!("old-images ends {end}")), "{}", got.body);
+    scene.until(|| (serde_json::to_value(desk.status()).unwrap()[0]["delivered"] == 1).then_some(())).await;
+
+    // Another process goes on where this one stood.
+    drop(desk);
+    scene.stop();
+    scene.notify(&text);
+    post.nothing().await;
+    scene.exempt(&in_days(5));
+    assert_eq!(post.next().await.text("/title"), "1 exemption will end within two weeks", "it has another end");
+    scene.exempt(&in_days(30));
+    post.nothing().await;
 }
 
 #[tokio::test]
@@ -244,6 +272,7 @@ async fn a_date_is_told_when_it_is_announced_a_week_and_a_day_before_and_when_it
     scene.announce("shop", "2026-11-02T10:00:00Z", "2026-12-01").await;
     let target = Scene::target("- {name: soc, kind: webhook, url: 'http://h', namespaces: annotated}");
     let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let none = BTreeSet::new();
     for (after, now, expected) in [
         ("2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z", None),
         (
@@ -265,7 +294,7 @@ async fn a_date_is_told_when_it_is_announced_a_week_and_a_day_before_and_when_it
         ("2026-11-30T01:00:00Z", "2026-12-01T00:00:00Z", Some("shop denies what baseline finds since 2026-12-01")),
         ("2026-12-01T00:00:00Z", "2026-12-31T00:00:00Z", None),
     ] {
-        let due = scene.source().due(&target, Event::Enforcement, at(after), at(now)).await.unwrap();
+        let due = scene.source().due(&target, Event::Enforcement, (at(after), at(now)), &none).await.unwrap();
         let titles: Vec<&str> = due.notices.iter().map(|notice| notice.title.as_str()).collect();
         assert_eq!(titles, Vec::from_iter(expected), "{after}");
         assert!(due.notices.iter().all(|notice| notice.recipient.as_deref() == Some("team")));
@@ -288,9 +317,10 @@ async fn a_digest_tells_each_owner_of_their_own() {
         ])
         .await;
     let target = Scene::target("- {name: post, kind: webhook, url: 'http://h', events: [digest]}");
+    let none = BTreeSet::new();
     let now = Timestamp::now();
     let week = SignedDuration::from_hours(7 * 24);
-    let due = scene.source().due(&target, Event::Digest, now - week, now).await.unwrap();
+    let due = scene.source().due(&target, Event::Digest, (now - week, now), &none).await.unwrap();
     let told: Vec<(Option<&str>, &str, u64)> =
         due.notices.iter().map(|notice| (notice.owner.as_deref(), notice.title.as_str(), notice.count)).collect();
     assert_eq!(
@@ -302,7 +332,7 @@ async fn a_digest_tells_each_owner_of_their_own() {
         ]
     );
     assert_eq!(due.notices[1].url.as_deref(), Some("https://gate.example/findings?namespace=cart,shop"));
-    let again = scene.source().due(&target, Event::Digest, due.through.unwrap(), now).await.unwrap();
+    let again = scene.source().due(&target, Event::Digest, (due.through.unwrap(), now), &none).await.unwrap();
     assert!(again.notices.is_empty() && again.through.is_none(), "{again:?}");
 }
 

@@ -19,6 +19,12 @@ pub(super) async fn of_target(session: &mut dyn Session, target: &str) -> Stored
     rows.collect()
 }
 
+/// Forgets that targets were told of single things that ended before a time; they stand under words, and not under one.
+pub(super) async fn prune(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
+    let sql = "DELETE FROM notified WHERE event LIKE '% %' AND through < $1";
+    session.run(sql, vec![before.into()]).await.map(|_| false)
+}
+
 /// Remembers that a target has been told.
 pub(super) async fn put(session: &mut dyn Session, (target, event): (&str, &str), through: Timestamp) -> Stored<()> {
     let sql = "INSERT INTO notified (target, event, through) VALUES ($1, $2, $3) \

@@ -4,10 +4,9 @@ use jiff::Timestamp;
 
 use super::change::{EXCUSED, REMEMBERED, earlier, known};
 use super::counts::Tally;
-use super::history;
 use super::select::Select;
 use super::session::{Param, Session};
-use super::{Retention, Stored};
+use super::{Retention, Stored, history, notified};
 
 /// Rows that go in one transaction.
 const AT_ONCE: u64 = 2_000;
@@ -24,11 +23,12 @@ pub(super) enum Step {
     History,
     Audits,
     Modes,
+    Endings,
 }
 
 impl Step {
     /// In the order in which they are taken.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Decisions,
         Self::Batches,
         Self::Memories,
@@ -38,6 +38,7 @@ impl Step {
         Self::History,
         Self::Audits,
         Self::Modes,
+        Self::Endings,
     ];
 
     /// Takes one step; returns whether more of the kind may be left.
@@ -59,6 +60,7 @@ impl Step {
             Self::History => history::prune(session, before.into(), AT_ONCE).await.map(|gone| gone == AT_ONCE),
             Self::Audits => delete(session, ("audit", "id", "finished"), before).await,
             Self::Modes => delete(session, ("mode_change", "id", "changed"), before).await,
+            Self::Endings => notified::prune(session, before).await,
         }
     }
 }

@@ -875,6 +875,12 @@ async fn targets_are_told_from_where_they_were_told_last(kept: Kept) {
     {
         store.set_notified(target, event, at(minute)).await.unwrap();
     }
+    for (what, minute) in [("exemptions Exemption shop/a", 3), ("exemptions Exemption shop/b", 7)] {
+        store.set_notified("soc", what, at(minute)).await.unwrap();
+    }
+    store.prune(Retention { decisions_before: at(5), history_before: at(5) }).await.unwrap();
+    let left: Vec<String> = store.notified("soc").await.unwrap().into_keys().collect();
+    assert_eq!(left, ["exemptions Exemption shop/b", "x"], "single things go when they have ended");
     let told = store.notified("chat").await.unwrap();
     assert_eq!(told, BTreeMap::from([("denials".to_owned(), at(2)), ("findings".to_owned(), at(3))]));
 
