@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::kubectl::{apply, create, kubectl, replace};
-use crate::support::objects::{namespace, untagged};
+use crate::support::objects::{exemption, namespace, untagged};
 use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::wait::eventually;
 use crate::support::{http, manifests};
@@ -71,6 +71,26 @@ fn the_webhook_reports_to_it_with_a_token_of_its_service_account() {
         there.in_namespace("reported").accepts(create(&names.next()?));
         (scanner.metric(reported)? > 0.0).then_some(())
     });
+    // One by users counts at admission only: that it is used the scanner reads in its status.
+    let inside = there.in_namespace("reported");
+    let by_user =
+        exemption("Exemption", "by-user", "reported", "2099-01-01").with("/spec/match", json!({"users": ["*"]}));
+    inside.accepts(apply(&by_user));
+    let exemptions = |query: &str| -> Option<Vec<Value>> {
+        let answer: Value =
+            serde_json::from_str(&http::body_of(&address, &format!("/api/v1/exemptions{query}"))?).ok()?;
+        answer["items"].as_array().cloned()
+    };
+    eventually("it to be in force", || inside.accepts(create(&names.next()?)).warnings().is_empty().then_some(()));
+    eventually("the scanner to know of its use", || exemptions("")?.first()?["lastUsed"].as_str().map(drop));
+    assert_eq!(exemptions("?state=unused"), Some(Vec::new()));
+    let told = eventually("a decision that tells what was exempt", || {
+        let answer = http::body_of(&address, "/api/v1/decisions?namespace=reported&rule=container-image-tag&limit=1")?;
+        let answer: Value = serde_json::from_str(&answer).ok()?;
+        let result = answer["items"][0]["results"].as_array()?.iter().find(|result| result["result"] == "exempt")?;
+        Some((result["exemption"].clone(), result["action"].clone()))
+    });
+    assert_eq!(told, ("Exemption reported/by-user".into(), "record".into()));
     // A token that is shown counts, on loopback too: the API server said whose it is, and that it may report, no more.
     let token = fs::read_to_string(webhook.directory().join("token")).expect("a token");
     assert_eq!(http::shown_to(&address, "/api/v1/findings", &token).map(|answer| answer.0), Some(403));

@@ -37,8 +37,7 @@ Examples:
   gatepost exemptions list --state ending,unused
   gatepost exemptions list --url https://gatepost.example --token-file token --namespace shop -o json")]
 struct List {
-    /// Only those in these states: active, ending, expired, unused (in force, but they excused nothing since the server
-    /// began), refused
+    /// Only those in these states: active, ending, expired, unused (in force, but no use of them is known), refused
     #[arg(long, value_name = "STATE", value_delimiter = ',')]
     state: Vec<String>,
     /// Only those of these namespaces

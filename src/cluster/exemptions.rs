@@ -43,6 +43,9 @@ pub trait Follower: Send + Sync {
     /// Says how one stands at an instant.
     fn standing(&self, written: &Arc<Written>, now: Timestamp) -> Standing;
 
+    /// Is told when one last excused something, in whatever process that was.
+    fn note_use(&self, name: &ExemptionName, last: Timestamp);
+
     /// Says when one last excused something.
     fn last_used(&self, name: &ExemptionName) -> Option<Timestamp>;
 }
@@ -130,6 +133,9 @@ impl ExemptionWatch {
         let before: Vec<Arc<Written>> = known.values().map(|known| known.written.clone()).collect();
         change(&mut known);
         let after: Vec<Arc<Written>> = known.values().map(|known| known.written.clone()).collect();
+        for (name, used) in known.iter().filter_map(|(name, known)| Some((name, known.status.last_used()?))) {
+            self.follower.note_use(name, used);
+        }
         // A status is no change of what is in force.
         if before != after {
             self.follower.put_in_force(after);
@@ -162,3 +168,7 @@ fn read(kind: ExemptionKind, mut object: DynamicObject) -> Option<(ExemptionName
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
+mod tests;

@@ -29,8 +29,8 @@ pub const FILTERS: &[Parameter] = &[
     Parameter::new(
         "state",
         Values::Some(&["active", "ending", "expired", "unused", "refused"]),
-        "active ones, those of them that end within 14 days, expired ones, those in force that excused nothing since \
-         this process began, and those that are at fault or not allowed",
+        "active ones, those of them that end within 14 days, expired ones, those in force of which no use is known, \
+         and those that are at fault or not allowed",
     ),
     Parameter::new("text", Values::Text, "Words in name, reason or owner"),
 ];
@@ -63,7 +63,7 @@ pub struct Item {
     /// The instant from which it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ends: Option<Timestamp>,
-    /// When it last excused something, since this process began.
+    /// When it last excused something: since this process began, or as its status tells.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_used: Option<Timestamp>,
     /// Ids of the rules that it excuses.

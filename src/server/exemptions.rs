@@ -40,6 +40,10 @@ impl Follower for Judged {
         }
     }
 
+    fn note_use(&self, name: &ExemptionName, last: Timestamp) {
+        self.0.in_force.uses().note([name], last);
+    }
+
     fn last_used(&self, name: &ExemptionName) -> Option<Timestamp> {
         self.0.in_force.uses().last(name)
     }

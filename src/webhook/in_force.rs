@@ -150,7 +150,8 @@ impl Live {
     }
 }
 
-/// When each exemption last excused something, as far as this process knows.
+/// When each exemption last excused something, as far as this process knows: by what it judged, and by the status of what
+/// stands in the cluster, where all processes tell it.
 #[derive(Debug, Default)]
 pub struct ExemptionUses {
     last: Mutex<HashMap<ExemptionName, Timestamp>>,

@@ -43,6 +43,13 @@ pub struct Status {
     conditions: Vec<Condition>,
 }
 
+impl Status {
+    /// Returns when the exemption last excused something, as far as the status tells.
+    pub const fn last_used(&self) -> Option<Timestamp> {
+        self.last_used
+    }
+}
+
 /// As `meta/v1` has it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
