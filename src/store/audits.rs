@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::history;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json, unreadable, word};
-use super::{Audit, AuditState, Covered, Page, PageQuery, RuleCount, Stored, Trigger};
+use super::{Audit, AuditState, Covered, Filter, Page, PageQuery, RuleCount, RuleSum, Stored, Trigger};
 
 const COLUMNS: &str =
     "id, cluster, cause, state, started, finished, policies, objects, evaluated, opened, fixed, closed, unread";
@@ -126,9 +126,37 @@ pub(super) async fn counts(session: &mut dyn Session, audit: i64) -> Stored<Vec<
     }
 }
 
-/// Returns the last count of each rule, policy and namespace up to an audit.
-async fn counts_until(session: &mut dyn Session, cluster: &str, audit: i64) -> Stored<Vec<RuleCount>> {
-    let mut select = Select::new("policy, rule, namespace, passed, failed, skipped, exempt", "rule_count");
+/// Returns what an audit counted of each rule; of several policies that ask for it in a namespace, the most of each answer.
+pub(super) async fn sums(session: &mut dyn Session, filter: &Filter, audit: i64) -> Stored<Vec<RuleSum>> {
+    let Some(audit) = one(session, audit).await? else { return Ok(Vec::new()) };
+    let most = "rule, MAX(passed) AS passes, MAX(failed) AS fails, MAX(skipped) AS skips, MAX(exempt) AS excused";
+    let mut select = Select::new(most, "rule_count");
+    keep_until(&mut select, &audit.cluster, audit.id);
+    select.any_of("namespace", &filter.namespace);
+    if let Some(visible) = &filter.visible {
+        select.within("namespace", visible);
+    }
+    select.any_of("rule", &filter.rule);
+    select.group_by("rule, namespace");
+    let (counted, params) = select.build("");
+    let sum = |column: &str| format!("CAST(SUM({column}) AS BIGINT)");
+    let columns = ["passes", "fails", "skips", "excused"].map(sum).join(", ");
+    let sql = format!("SELECT rule, {columns} FROM ({counted}) AS counted GROUP BY rule ORDER BY rule");
+    let sums = session.rows(&sql, params).await?.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok(RuleSum {
+            rule: cells.text()?,
+            passed: cells.count()?,
+            failed: cells.count()?,
+            skipped: cells.count()?,
+            exempt: cells.count()?,
+        })
+    });
+    sums.collect()
+}
+
+/// Keeps the last count of each rule, policy and namespace up to an audit.
+fn keep_until(select: &mut Select, cluster: &str, audit: i64) {
     select.is("cluster", cluster);
     let audit = select.bind(audit);
     select.only(format!(
@@ -136,6 +164,12 @@ async fn counts_until(session: &mut dyn Session, cluster: &str, audit: i64) -> S
          rule_count.policy AND l.rule = rule_count.rule AND l.namespace = rule_count.namespace AND l.audit <= {audit})"
     ));
     select.only("passed + failed + skipped + exempt > 0");
+}
+
+/// Returns the last count of each rule, policy and namespace up to an audit.
+async fn counts_until(session: &mut dyn Session, cluster: &str, audit: i64) -> Stored<Vec<RuleCount>> {
+    let mut select = Select::new("policy, rule, namespace, passed, failed, skipped, exempt", "rule_count");
+    keep_until(&mut select, cluster, audit);
     let rows = select.rows(session, "ORDER BY policy, rule, namespace").await?;
     let counts = rows.into_iter().map(|row| {
         let mut cells = row.cells();

@@ -15,7 +15,7 @@ use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
     ApplicationCount, Audit, Batch, BroughtBySync, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet,
-    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, Store,
+    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, RuleSum, Store,
     StoreError, Stored, Taken, Token, Trigger, Turn, Unsynced,
 };
 use super::{
@@ -144,6 +144,11 @@ impl Store for Database {
 
     async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>> {
         self.read(Box::new(move |session| Box::pin(async move { audits::counts(session, audit).await }))).await
+    }
+
+    async fn rule_sums(&self, filter: &Filter, audit: i64) -> Stored<Vec<RuleSum>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { audits::sums(session, &filter, audit).await }))).await
     }
 
     async fn audit(&self, id: i64) -> Stored<Option<Audit>> {

@@ -50,7 +50,7 @@ pub use query::{
 };
 pub use record::{
     Audit, AuditState, Batch, BroughtBySync, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince,
-    Enforcing, RuleCount, SlotChange, Taken, Token, Trigger, Turn, Unsynced,
+    Enforcing, RuleCount, RuleSum, SlotChange, Taken, Token, Trigger, Turn, Unsynced,
 };
 pub use url::DatabaseUrl;
 
@@ -128,6 +128,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns the counts of an audit.
     async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>>;
+
+    /// Returns what an audit counted of each rule, each object once whatever policies ask for the rule; of a filter,
+    /// namespaces and rules count.
+    async fn rule_sums(&self, filter: &Filter, audit: i64) -> Stored<Vec<RuleSum>>;
 
     /// Returns one audit.
     async fn audit(&self, id: i64) -> Stored<Option<Audit>>;

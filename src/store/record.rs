@@ -116,6 +116,21 @@ pub struct BroughtBySync {
     pub revision: String,
 }
 
+/// How often a rule gave which answer in an audit, in all namespaces that are looked at.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RuleSum {
+    /// The rule.
+    pub rule: String,
+    /// Objects without a violation.
+    pub passed: u64,
+    /// Objects with one or more.
+    pub failed: u64,
+    /// Objects that could not be judged, errors included.
+    pub skipped: u64,
+    /// Objects that an exemption excuses.
+    pub exempt: u64,
+}
+
 /// A policy that a namespace enforces.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Enforcing {

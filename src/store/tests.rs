@@ -119,6 +119,7 @@ on_both! {
     an_unchanged_finding_is_seen_again_without_a_write,
     what_is_excused_stands_and_is_counted_neither_as_open_nor_as_fixed,
     an_audit_that_never_ended_is_abandoned_by_the_next,
+    what_an_audit_counted_of_a_rule_is_summed_up_each_object_once,
     what_was_open_after_each_audit_is_remembered,
     a_batch_is_taken_in_once_and_decisions_are_found,
     what_was_found_after_an_answer_joins_its_decision,
@@ -459,6 +460,42 @@ async fn an_audit_that_never_ended_is_abandoned_by_the_next(kept: Kept) {
     store.end_audit(&fourth, &[], &[]).await.unwrap();
     assert_eq!(store.audit(fourth.id).await.unwrap().unwrap().state, AuditState::Cancelled);
     assert_eq!(store.counts(fourth.id).await.unwrap(), [count(0)], "what was counted before says more");
+}
+
+async fn what_an_audit_counted_of_a_rule_is_summed_up_each_object_once(kept: Kept) {
+    let store = &kept.store;
+    let count = |policy: &str, rule: &str, namespace: &str, [passed, failed, exempt]: [u64; 3]| {
+        let [policy, rule, namespace] = [policy, rule, namespace].map(str::to_owned);
+        RuleCount { policy, rule, namespace, passed, failed, skipped: 0, exempt }
+    };
+    let sum = |rule: &str, [passed, failed, exempt]: [u64; 3]| RuleSum {
+        rule: rule.into(),
+        passed,
+        failed,
+        skipped: 0,
+        exempt,
+    };
+    let counts = [
+        count("baseline", "x", "shop", [3, 1, 0]),
+        count("strict", "x", "shop", [4, 1, 0]),
+        count("baseline", "x", "bank", [2, 0, 1]),
+        count("baseline", "y", "", [1, 0, 0]),
+    ];
+    let mut audit = store.begin_audit("main", Trigger::Start, "p", at(0)).await.unwrap();
+    (audit.state, audit.finished) = (AuditState::Complete, Some(at(1)));
+    store.end_audit(&audit, &[], &counts).await.unwrap();
+    let mut next = store.begin_audit("main", Trigger::Start, "p", at(2)).await.unwrap();
+    (next.state, next.finished) = (AuditState::Complete, Some(at(3)));
+    store.end_audit(&next, &[], &counts[..2]).await.unwrap();
+    let all = Filter::default();
+    let sums = store.rule_sums(&all, audit.id).await.unwrap();
+    assert_eq!(sums, [sum("x", [6, 1, 1]), sum("y", [1, 0, 0])]);
+    assert_eq!(store.rule_sums(&all, next.id).await.unwrap(), [sum("x", [4, 1, 0])], "what is gone counts no more");
+    let seen = Filter { visible: Some(words(&["bank"])), ..Filter::default() };
+    assert_eq!(store.rule_sums(&seen, audit.id).await.unwrap(), [sum("x", [2, 0, 1])]);
+    let nothing = Filter { visible: Some(Vec::new()), ..Filter::default() };
+    assert_eq!(store.rule_sums(&nothing, audit.id).await.unwrap(), []);
+    assert_eq!(store.rule_sums(&all, 99).await.unwrap(), []);
 }
 
 async fn ended(store: &dyn Store, changes: Changes, minute: i64) -> i64 {
