@@ -70,11 +70,13 @@ use crate::auth::{Person, SignIn, is_session};
 use crate::cluster::applications::Applications;
 use crate::cluster::identity::Identities;
 use crate::cluster::modes::ModeWriter;
+use crate::cluster::registration::live::Registered;
 use crate::config::auth::{Oidc, Sight};
 use crate::input::document::STACK_BYTES;
 use crate::notify;
 use crate::store::Store;
 use crate::webhook::handlers::App;
+use crate::webhook::health::Readiness;
 use crate::webhook::workers::Workers;
 
 /// Reports that are taken in at a time; the store writes one after the other.
@@ -126,6 +128,10 @@ pub struct ApiState {
     pub previews: Arc<Semaphore>,
     /// How people reach the pages.
     pub reached: Reached,
+    /// What is wrong with parts of this process.
+    pub readiness: Arc<Readiness>,
+    /// What tells whether the API server asks, where there is a cluster.
+    pub registered: Option<Registered>,
     /// The folder of manifests that stands in for a cluster, where one does.
     pub manifests: Option<PathBuf>,
 }
@@ -182,6 +188,8 @@ impl ApiState {
             writer,
             previews,
             reached,
+            readiness: Arc::default(),
+            registered: None,
             manifests,
         })
     }

@@ -24,6 +24,7 @@ use crate::audit::ahead::Reader;
 use crate::cluster::identity::Identities;
 use crate::cluster::modes::ModeWriter;
 use crate::cluster::registration::deletions;
+use crate::cluster::registration::live::Registered;
 use crate::cluster::{self, Access, Installation, InventoryWatch, Namespaces};
 use crate::config::{Role, Settings};
 use crate::dashboard;
@@ -92,6 +93,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let identities = audited.clone().map(Identities::new);
     let (qps, secrets) = (settings.audit_qps.get(), settings.audit_secrets);
     let reader = audited.clone().map(|client| Reader { client, qps, secrets });
+    let registered = audited.clone().map(Registered::new);
     // The first audit should judge by it; requests are answered meanwhile.
     let _ = tokio::time::timeout(PATIENCE, know_version(audited.as_ref(), &app)).await;
     let kept = audit::start(&settings, audited, &app, &readiness, &stopped).await?;
@@ -102,7 +104,9 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let writer = ModeWriter::new(settings.kubeconfig.as_deref()).await?;
     let reached = settings.external_url.as_ref().map(Reached::at).unwrap_or_default();
     let manifests = settings.manifests.clone().filter(|_| !has_cluster);
-    let api = Arc::new(ApiState { reader, writer, reached, manifests, ..api.map_err(ServeError::System)? });
+    let api = api.map_err(ServeError::System)?;
+    let api = ApiState { reader, writer, reached, manifests, registered, readiness: readiness.clone(), ..api };
+    let api = Arc::new(api);
     let pages = scan::routes(api.clone(), dashboard::routes(api));
     let http_options = Options { tls: (door == Door::Tokens).then_some(tls_for_tokens), ..options(shares.api) };
     let serving_http = tokio::spawn(listener::serve(http.0, pages, http_options, stopped.clone()));

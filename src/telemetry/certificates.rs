@@ -50,6 +50,12 @@ impl CertificateMetrics {
         }
     }
 
+    /// Returns when the serving certificate ends, as far as that was shown.
+    pub fn leaf_ends(&self) -> Option<Timestamp> {
+        let second = self.not_after.get(&CertificateLabels { certificate: "leaf" })?.get();
+        Timestamp::from_second(second).ok()
+    }
+
     /// Counts something new that was taken into force.
     pub fn succeeded(&self) {
         self.reloads.get_or_create(&ResultLabels { result: "success" }).inc();

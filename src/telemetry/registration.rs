@@ -121,6 +121,13 @@ impl RegistrationMetrics {
         self.paused.set(i64::from(standing == Standing::Paused));
     }
 
+    /// Returns how far the API server was last shown to ask.
+    pub fn standing(&self) -> Standing {
+        let is_shown =
+            |standing: &Standing| self.state.get_or_create(&StateLabels { state: standing.as_str() }).get() == 1;
+        Standing::ALL.into_iter().find(is_shown).unwrap_or_default()
+    }
+
     /// Shows whether the live configuration holds every authority in use, and how many kinds it lacks on DELETE.
     pub fn show_live(&self, ca_matches: bool, missing_delete_kinds: usize) {
         self.ca_matches.set(i64::from(ca_matches));

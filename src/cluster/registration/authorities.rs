@@ -46,6 +46,11 @@ impl Authorities {
         })
     }
 
+    /// Returns when the last of them ends.
+    pub fn end(&self) -> Option<Timestamp> {
+        self.0.iter().filter_map(expiry).max()
+    }
+
     /// Writes them as PEM.
     pub fn to_pem(&self) -> String {
         self.0.iter().fold(String::new(), |text, certificate| text + &encode(certificate))

@@ -9,6 +9,7 @@ pub mod deletions;
 pub mod entry;
 pub mod keeper;
 mod kept;
+pub mod live;
 mod manifest;
 mod obstacle;
 mod own;
