@@ -4,6 +4,7 @@
 //! of them would cost more than all who look.
 
 pub mod holding;
+pub mod source;
 pub mod sync;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use self::source::{Source, WrittenSources};
 use self::sync::{Deployed, FailedSync, OperationState, Sync, SyncPolicy};
 use super::inventory::find;
 
@@ -41,6 +43,8 @@ pub struct Application {
     pub sync: String,
     /// `Healthy`, `Degraded`, …; empty where nobody knows.
     pub health: String,
+    /// Where it comes from.
+    pub sources: Vec<Source>,
     /// Its last sync, where Gatepost denied something of it.
     pub failed_sync: Option<FailedSync>,
     /// The syncs that it knows of.
@@ -50,6 +54,8 @@ pub struct Application {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Spec {
+    #[serde(flatten)]
+    written: WrittenSources,
     project: String,
     destination: Destination,
     sync_policy: SyncPolicy,
@@ -64,7 +70,7 @@ struct Destination {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Status {
-    sync: Word,
+    sync: Compared,
     health: Word,
     operation_state: Option<OperationState>,
     history: Vec<Deployed>,
@@ -74,6 +80,15 @@ struct Status {
 #[serde(default)]
 struct Word {
     status: String,
+}
+
+/// How the cluster compared with what was read, and which commits that was.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Compared {
+    status: String,
+    revision: String,
+    revisions: Vec<String>,
 }
 
 type Listed = Object<Spec, Status>;
@@ -141,14 +156,16 @@ fn read(listed: Listed) -> Application {
     let status = listed.status.unwrap_or_default();
     let operation = status.operation_state.as_ref();
     let failed_sync = operation.and_then(|state| state.failed(&namespace, &name, &listed.spec.sync_policy));
+    let Compared { status: sync, revision, revisions } = status.sync;
     Application {
+        sources: listed.spec.written.told(&if revisions.is_empty() { vec![revision] } else { revisions }),
         failed_sync,
         syncs: Sync::all(operation, &status.history),
         namespace,
         name,
         project: listed.spec.project,
         destination: listed.spec.destination.namespace,
-        sync: status.sync.status,
+        sync,
         health: status.health.status,
     }
 }
@@ -161,5 +178,78 @@ pub fn named<'a>(all: &'a [Application], namespace: &str, name: &str) -> Option<
         of_name.clone().find(|application| application.namespace == HOME).or_else(|| of_name.next())
     } else {
         of_name.find(|application| application.namespace == namespace)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a failing test is what it is for")]
+mod tests {
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn sources(spec: Json, sync: Json) -> Vec<String> {
+        let application = json!({
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Application",
+            "metadata": {"name": "shop", "namespace": "argocd"},
+            "spec": spec,
+            "status": {"sync": sync, "health": {"status": "Healthy"}},
+        });
+        let read = read(serde_json::from_value(application).unwrap());
+        let line = |source: &Source| {
+            let Source { repository, path, chart, wanted, revision } = source;
+            format!("{repository} path={path} chart={chart} wanted={wanted} is={revision}")
+        };
+        read.sources.iter().map(line).collect()
+    }
+
+    #[test]
+    fn an_application_tells_of_the_repository_path_and_revision_that_it_comes_from() {
+        let spec = json!({
+            "project": "default",
+            "source": {"repoURL": "https://git.example/shop.git", "path": "deploy/prod", "targetRevision": "main"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": "shop"},
+        });
+        let sync = json!({"status": "Synced", "revision": "0f5cc2e7aa10", "comparedTo": {"source": {}}});
+        assert_eq!(
+            sources(spec, sync),
+            ["https://git.example/shop.git path=deploy/prod chart= wanted=main is=0f5cc2e7aa10"]
+        );
+    }
+
+    #[test]
+    fn a_chart_and_each_of_several_sources_has_its_own_revision() {
+        let chart = json!({"source": {"repoURL": "https://charts.example", "chart": "redis", "targetRevision": "18.x"}});
+        let sync = json!({"status": "Synced", "revision": "18.1.6"});
+        assert_eq!(sources(chart, sync), ["https://charts.example path= chart=redis wanted=18.x is=18.1.6"]);
+        let several = json!({"sources": [
+            {"repoURL": "https://charts.example", "chart": "redis", "targetRevision": "18.1.6",
+             "helm": {"valueFiles": ["$values/redis/values.yaml"]}},
+            {"repoURL": "git@git.example:team/values.git", "targetRevision": "HEAD", "ref": "values"},
+        ]});
+        let sync = json!({"status": "OutOfSync", "revisions": ["18.1.6", "aa10cc2e7f50"]});
+        assert_eq!(
+            sources(several, sync),
+            [
+                "https://charts.example path= chart=redis wanted=18.1.6 is=18.1.6",
+                "git@git.example:team/values.git path= chart= wanted=HEAD is=aa10cc2e7f50",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_not_synced_yet_has_no_revision_and_nobody_reads_a_password() {
+        let spec = json!({"source": {"repoURL": "https://bot:s3cret@git.example/shop.git", "path": "."}});
+        assert_eq!(
+            sources(spec, json!({})),
+            ["https://git.example/shop.git path=. chart= wanted= is="],
+            "whoever reads findings need not read the repository"
+        );
+        let hydrated = json!({"sourceHydrator": {
+            "drySource": {"repoURL": "https://git.example/shop.git", "path": "apps/shop", "targetRevision": "main"},
+            "syncSource": {"targetBranch": "env/prod", "path": "shop"},
+        }});
+        assert_eq!(sources(hydrated, json!({})), ["https://git.example/shop.git path=apps/shop chart= wanted=main is="]);
     }
 }

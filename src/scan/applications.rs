@@ -15,6 +15,7 @@ use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, APPLICATION, PAGES};
 use super::problem::Problem;
 use crate::audit::delivered::Applications as Known;
+use crate::cluster::applications::source::Source;
 use crate::cluster::applications::sync::FailedSync;
 use crate::cluster::applications::{self, Application as Argo};
 use crate::report::finding::Application;
@@ -77,6 +78,8 @@ pub struct ToldByArgo {
     pub sync: String,
     /// How its objects are, in Argo CD's words.
     pub health: String,
+    /// The repositories, paths and revisions that it comes from.
+    pub sources: Vec<Source>,
     /// The last sync, where Gatepost denied something of it.
     pub failed_sync: Option<FailedSync>,
 }
@@ -121,6 +124,15 @@ pub async fn all(state: &ApiState, caller: &Caller) -> Result<All, Problem> {
     Ok((told(&argo, counts, |namespace| caller.sees(namespace)), unread))
 }
 
+/// Returns where an Application of Argo CD comes from; nothing of what something else delivers, and where nobody knows.
+pub async fn sources(state: &ApiState, application: &Application) -> Vec<Source> {
+    let argo = state.kept.as_ref().and_then(|kept| kept.applications.as_ref());
+    let Some(argo) = argo.filter(|_| application.kind == ARGO) else { return Vec::new() };
+    let Ok(all) = argo.all().await else { return Vec::new() };
+    let found = applications::named(&all, &application.namespace, &application.name);
+    found.map(|found| found.sources.clone()).unwrap_or_default()
+}
+
 /// Puts together what is found and what Argo CD says, as far as somebody sees the namespaces; by a key that orders them.
 fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> bool) -> BTreeMap<String, Told> {
     let mut found: BTreeMap<Application, Found> = BTreeMap::new();
@@ -152,7 +164,8 @@ fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> boo
         }
         let key = key(failed_sync.is_some(), &application);
         let (project, sync, health) = (argo.project.clone(), argo.sync.clone(), argo.health.clone());
-        all.insert(key, Told { application, argo: Some(ToldByArgo { project, sync, health, failed_sync }), found });
+        let argo = ToldByArgo { project, sync, health, sources: argo.sources.clone(), failed_sync };
+        all.insert(key, Told { application, argo: Some(argo), found });
     }
     for (application, found) in found {
         all.insert(key(false, &application), Told { application, argo: None, found });
@@ -204,6 +217,7 @@ mod tests {
             destination: name.into(),
             sync: "Synced".into(),
             health: "Healthy".into(),
+            sources: Vec::new(),
             failed_sync: (!denied_in.is_empty()).then_some(failed),
             syncs: Vec::new(),
         }
