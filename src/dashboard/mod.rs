@@ -39,6 +39,7 @@ mod sign_in;
 mod status;
 mod stopped;
 mod styleguide;
+mod targets;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
 mod tests;
@@ -81,6 +82,7 @@ pub fn routes(state: Arc<ApiState>) -> Router {
     let routes = playground::routes(routes);
     let routes = status::routes(routes);
     let routes = settings::routes(routes);
+    let routes = targets::routes(routes);
     let routes = styleguide::routes(routes);
     let routes = shell::routes(routes);
     let routes = sign_in::routes(routes);

@@ -1,4 +1,4 @@
-//! `/settings`: the configuration that is in force with where each value comes from, and who has a token.
+//! `/settings`: the configuration that is in force with where each value comes from, who has a token, and who is notified.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use axum::response::Response;
 use super::code::Code;
 use super::dress::page_of;
 use super::shell::{Crumb, Shell, Visit};
+use super::targets;
 use super::words::When;
 use crate::scan::ApiState;
 use crate::scan::access::{Caller, Scope};
@@ -36,6 +37,7 @@ struct SettingsPage {
     configuration: Option<Code>,
     is_kept: bool,
     tokens: Vec<Row>,
+    targets: Vec<targets::Row>,
 }
 
 /// A token in words; its value is nowhere but with its bearer.
@@ -75,6 +77,10 @@ async fn settings(State(state): State<Arc<ApiState>>, caller: Caller, visit: Vis
         Some(kept) => kept.store.tokens().await?,
         None => Vec::new(),
     };
+    let targets = match state.kept.as_ref().filter(|_| may_see) {
+        Some(kept) => kept.notifier.status(),
+        None => Vec::new(),
+    };
     let in_force = state.app.in_force.load();
     let is_written = may_see && !in_force.written.is_empty();
     page_of(&SettingsPage {
@@ -83,5 +89,6 @@ async fn settings(State(state): State<Arc<ApiState>>, caller: Caller, visit: Vis
         configuration: is_written.then(|| Code::plain("The configuration in force", &in_force.written)),
         is_kept: state.kept.is_some(),
         tokens: tokens.iter().map(|token| Row::of(token, &visit)).collect(),
+        targets: targets.iter().map(|status| targets::Row::of(status, &visit)).collect(),
     })
 }

@@ -41,7 +41,7 @@ use crate::config::Config;
 use crate::policy::{Exemptions, NamespaceMeta};
 
 pub use dates::Dated;
-pub use desk::{Desk, Notifier, Status};
+pub use desk::{Desk, LastError, Notifier, Status};
 pub use links::Links;
 pub use notice::{Item, Notice};
 pub use send::NotSent;
