@@ -15,10 +15,11 @@ use super::rules::Share;
 use super::shell::{Crumb, Nothing, Shell, Visit, nothing_yet};
 use super::stopped::{Stopped, stopped};
 use super::words::{count, number};
+use crate::cluster::applications::source::Source;
 use crate::policy::Severity;
 use crate::report::finding::Application;
 use crate::scan::access::Caller;
-use crate::scan::applications::{Told, all};
+use crate::scan::applications::{Told, all, sources};
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, lists};
@@ -72,6 +73,7 @@ struct ApplicationPage {
     deliverer: String,
     /// Others of the same name: what they are, and their pages.
     namesakes: Vec<(String, String)>,
+    sources: Vec<Source>,
     stopped: Vec<Stopped>,
     total: String,
     severities: Vec<(&'static str, String, String)>,
@@ -225,6 +227,7 @@ async fn application(
         shell: Shell::new(&state, &visit, &name, &crumbs).await,
         deliverer,
         namesakes,
+        sources: sources(&state, &known).await,
         stopped,
         total: count(total, "open finding", "open findings"),
         severities: Severity::ALL

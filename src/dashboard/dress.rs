@@ -17,7 +17,7 @@ use super::assets::{gzip, takes_gzip};
 use super::shell::{Crumb, Shell, Visit, back};
 use super::sign_in;
 use crate::scan::ApiState;
-use crate::scan::guard::{Door, host, is_local};
+use crate::scan::guard::{Door, RequestId, host, is_local};
 use crate::scan::problem::Problem;
 
 /// Nothing from anywhere else, no inline style or script, no frame around it. A form's Origin must come with it, so the
@@ -49,6 +49,8 @@ const OF_ELSEWHERE: &str = "Gatepost takes forms from its own pages only. Open t
 struct ProblemPage {
     shell: Shell,
     status: u16,
+    /// What tells the request apart in the log; empty where nobody knows.
+    request: String,
     title: String,
     detail: String,
     flaws: Vec<String>,
@@ -65,9 +67,10 @@ pub async fn dress(State(state): State<Arc<ApiState>>, request: Request, next: N
     let is_strict = stays_with_tls(&state, host(&request).as_deref());
     let is_page = !request.uri().path().starts_with("/api/");
     let compresses = takes_gzip(request.headers());
+    let id = request.extensions().get::<RequestId>().map(|RequestId(id)| id.clone()).unwrap_or_default();
     let mut response = next.run(request).await;
     if is_page && let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = problem_page(&state, &visit, &place, problem).await;
+        response = problem_page(&state, &visit, &place, problem, id).await;
     }
     for (name, value) in HEADERS {
         response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
@@ -101,7 +104,13 @@ fn stays_with_tls(state: &ApiState, host: Option<&str>) -> bool {
     state.door == Door::Tokens && state.reached.base().is_empty() && host.is_some_and(|host| !is_local(host))
 }
 
-async fn problem_page(state: &ApiState, visit: &Visit, place: &str, problem: Problem) -> Response {
+async fn problem_page(
+    state: &ApiState,
+    visit: &Visit,
+    place: &str,
+    problem: Problem,
+    request: String,
+) -> Response {
     let status = problem.status();
     if status == StatusCode::UNAUTHORIZED && state.door == Door::Tokens {
         let fault = if visit.shows_token() { problem.detail().to_owned() } else { String::new() };
@@ -114,9 +123,12 @@ async fn problem_page(state: &ApiState, visit: &Visit, place: &str, problem: Pro
     let is_foreign = problem.is_foreign();
     let is_told = state.door == Door::Open && !is_foreign;
     let shell = Shell::of(state, visit, problem.title(), &[Crumb::here(problem.title())], is_told).await;
+    // There are no numbers here.
+    let shell = Shell { caveats: Vec::new(), ..shell };
     let page = ProblemPage {
         shell,
         status: status.as_u16(),
+        request,
         title: problem.title().to_owned(),
         detail: problem.detail().to_owned(),
         flaws: problem.flaws().iter().skip(1).map(|flaw| flaw.detail.clone()).collect(),
@@ -125,6 +137,8 @@ async fn problem_page(state: &ApiState, visit: &Visit, place: &str, problem: Pro
             ("/", "To the first page")
         } else if visit.here.starts_with("/modes") {
             ("/modes", "Back to the modes")
+        } else if visit.here.starts_with("/settings") {
+            ("/settings", "Back to the settings")
         } else {
             ("/findings", "To the findings")
         },

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::scan::endpoint::{Endpoint, Query};
 
 /// Parameters that say where in a list one is, and not what the list holds.
-const PLACES: [&str; 2] = ["cursor", "limit"];
+const PLACES: [&str; 3] = ["cursor", "limit", "page"];
 
 /// Returns a text as a part of a path or query.
 pub fn encoded(text: &str) -> String {

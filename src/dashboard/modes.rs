@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
+use super::caveats::unless_away;
 use super::dress::page_of;
 use super::links::{Place, encoded};
 use super::mode_changes::Past;
@@ -57,7 +58,8 @@ struct ModesPage {
     may_write: bool,
     /// Whether there is a cluster to write to.
     has_writer: bool,
-    history: Vec<Past>,
+    /// What was changed from here; none where the store does not say for now.
+    history: Option<Vec<Past>>,
 }
 
 /// What was asked, as the form shows it.
@@ -83,6 +85,7 @@ struct Look {
     manifests: String,
     objects: Option<Objects>,
     requests: Option<Requests>,
+    is_away: bool,
     api: String,
 }
 
@@ -189,7 +192,7 @@ impl Requests {
 
 impl Look {
     fn of(preview: Preview, visit: &Visit, api: String) -> Self {
-        let Preview { enforce, at, changes, objects, requests } = preview;
+        let Preview { enforce, at, changes, objects, requests, away } = preview;
         let lines = |of: &dyn Fn(&ChangeTold) -> &str, between: &str| {
             let changed: Vec<&str> = changes.iter().filter(|change| !change.is_so).map(of).collect();
             changed.join(between)
@@ -212,6 +215,7 @@ impl Look {
             changes,
             objects: objects.map(Objects::from),
             requests: requests.map(|told| Requests::of(told, visit)),
+            is_away: away.is_some(),
             api,
         }
     }
@@ -267,6 +271,6 @@ async fn modes(
         ahead,
         may_write: state.writer.is_some() && kubernetes_token(&state, &headers).is_some(),
         has_writer: state.writer.is_some(),
-        history: Past::all(last(&state, shown, SHOWN).await?, &visit),
+        history: unless_away(last(&state, shown, SHOWN).await)?.map(|changes| Past::all(changes, &visit)),
     })
 }

@@ -15,7 +15,7 @@ use super::links::encoded;
 use super::namespaces::{is_announced, strongest};
 use super::rules::Row as RuleRow;
 use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, nothing_yet, progress};
-use super::words::number;
+use super::words::{at_least, number};
 use crate::policy::{Effort, Severity};
 use crate::report::score::Score;
 use crate::scan::access::Caller;
@@ -24,10 +24,10 @@ use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Audit, Facet, Filter};
+use crate::store::{Audit, AuditState, Facet, Filter};
 
 /// Audits that the trend is drawn from, at most.
-const AUDITS: usize = 300;
+pub const AUDITS: usize = 300;
 /// How far back the trend goes.
 const PAST: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How far back new and fixed are summed up.
@@ -89,16 +89,18 @@ struct Standing {
     worst: Vec<RuleRow>,
     wins: Vec<RuleRow>,
     audit: Option<AuditRow>,
-    unread: usize,
     progress: Option<(String, usize, usize)>,
 }
 
 /// The score in words.
 #[derive(Default)]
-struct Scored {
-    value: String,
-    note: String,
-    tone: &'static str,
+pub struct Scored {
+    /// The points; a dash where nothing was judged.
+    pub value: String,
+    /// How it changed.
+    pub note: String,
+    /// `better`, `worse`, or nothing.
+    pub tone: &'static str,
 }
 
 /// What came or went in the last audit, and in the last week.
@@ -194,14 +196,15 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
     let (categories, heat) = heat(&pairs);
     let audits = seen(state, kept, caller, last_audits(kept, AUDITS).await?).await?;
     let ended: Vec<&Audit> = audits.iter().filter(|audit| has_ended(audit)).collect();
-    let recent = ended.iter().filter(|audit| visit.now.duration_since(audit.started) <= PAST);
-    let recent: Vec<Audit> = recent.map(|audit| (*audit).clone()).collect();
+    let recent = recent(&audits, visit.now);
     let points = crate::scan::audits::trend(state, kept, &open, &recent).await?;
     let (worst, wins) = ranked(state, &rules);
+    let is_partial = ended.first().is_some_and(|audit| audit.state == AuditState::Partial);
+    let figure = |findings: u64| at_least(&number(findings), is_partial);
     Ok(Standing {
-        told: number(of(&actions, &["deny", "warn"])),
-        recorded: number(of(&actions, &["record"])),
-        severities: words.map(|word| (word, number(of(&severities, &[word])))).collect(),
+        told: figure(of(&actions, &["deny", "warn"])),
+        recorded: figure(of(&actions, &["record"])),
+        severities: words.map(|word| (word, figure(of(&severities, &[word])))).collect(),
         opened: changed(&ended, visit.now, |audit| audit.opened),
         fixed: changed(&ended, visit.now, |audit| audit.fixed),
         score: score(&points, visit.now),
@@ -211,9 +214,14 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
         worst,
         wins,
         audit: ended.first().map(|audit| AuditRow::of(audit, caller, visit)),
-        unread: ended.first().map_or(0, |audit| audit.unread.len()),
         progress: progress(kept).map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
     })
+}
+
+/// Returns the audits that a trend is drawn from.
+pub fn recent(audits: &[Audit], now: Timestamp) -> Vec<Audit> {
+    let is_recent = |audit: &&Audit| has_ended(audit) && now.duration_since(audit.started) <= PAST;
+    audits.iter().filter(is_recent).cloned().collect()
 }
 
 fn has_ended(audit: &Audit) -> bool {
@@ -230,7 +238,7 @@ fn changed(ended: &[&Audit], now: Timestamp, of: impl Fn(&Audit) -> u64) -> Chan
 }
 
 /// Returns what was open after each audit.
-fn trend(points: &[AuditPoint], visit: &Visit) -> Option<Trend> {
+pub fn trend(points: &[AuditPoint], visit: &Visit) -> Option<Trend> {
     let sum = |counts: &BySeverity| counts.values().sum();
     let point = |point: &AuditPoint| Point {
         second: point.time.as_second(),
@@ -244,7 +252,7 @@ fn trend(points: &[AuditPoint], visit: &Visit) -> Option<Trend> {
 }
 
 /// Returns the score after the last audit, and how it changed since the first one of the last week.
-fn score(points: &[AuditPoint], now: Timestamp) -> Scored {
+pub fn score(points: &[AuditPoint], now: Timestamp) -> Scored {
     let of_week = points.iter().filter(|point| now.duration_since(point.time) <= WEEK);
     let scores: Vec<f64> = of_week.filter_map(|point| point.score.map(Score::points)).collect();
     let last = points.first().and_then(|point| point.score).map(Score::points);

@@ -11,9 +11,9 @@ use super::code::Code;
 use super::dress::page_of;
 use super::findings::{Part, bar};
 use super::links::encoded;
-use super::rules::{Row as RuleRow, counts};
-use super::shell::{Crumb, Shell, Visit};
-use super::words::{count, number};
+use super::rules::Row as RuleRow;
+use super::shell::{Crumb, Nothing, Shell, Visit};
+use super::standing::{Known, Outlook, Standing, Standings};
 use crate::engine::{Bundle, ResolvedPolicy};
 use crate::policy::Mode;
 use crate::report::judge;
@@ -21,7 +21,6 @@ use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::problem::Problem;
-use crate::store::Filter;
 use crate::webhook::in_force::InForce;
 
 const POLICIES: Endpoint =
@@ -45,6 +44,7 @@ pub fn routes(routes: Routes) -> Routes {
 struct PoliciesPage {
     shell: Shell,
     rows: Vec<Row>,
+    nothing: Option<Nothing>,
     is_counted: bool,
 }
 
@@ -55,11 +55,10 @@ struct PolicyPage {
     row: Row,
     description: String,
     rules: Vec<RuleRow>,
-    clean: usize,
+    nothing: Option<Nothing>,
+    outlook: Option<Outlook>,
     includes: Vec<String>,
     source: Option<Code>,
-    namespaces_href: String,
-    is_counted: bool,
 }
 
 /// A policy in a list.
@@ -70,8 +69,36 @@ struct Row {
     bar: Vec<Part>,
     bar_words: String,
     asked: String,
-    findings: String,
+    counted: Option<Counted>,
     findings_href: String,
+}
+
+/// What audits found of a policy's rules.
+struct Counted {
+    findings: String,
+    /// What the last audit counted: each object once for each rule.
+    objects: String,
+    /// Rules that no object was there for.
+    unmatched: usize,
+}
+
+impl Counted {
+    fn of(rules: &[RuleRow], known: &Known) -> Self {
+        let sum = |sum: Standing, of: Standing| Standing {
+            passed: sum.passed.saturating_add(of.passed),
+            failed: sum.failed.saturating_add(of.failed),
+            skipped: sum.skipped.saturating_add(of.skipped),
+            exempt: sum.exempt.saturating_add(of.exempt),
+            findings: sum.findings.saturating_add(of.findings),
+            unjudged: 0,
+        };
+        let all = rules.iter().map(|rule| known.of(&rule.id)).fold(Standing::default(), sum);
+        Self {
+            findings: known.count(all.findings),
+            objects: all.objects(),
+            unmatched: rules.iter().filter(|rule| known.of(&rule.id).is_unmatched()).count(),
+        }
+    }
 }
 
 /// Namespaces that ask for each policy: in how many each mode does.
@@ -89,18 +116,22 @@ fn asked(state: &ApiState, caller: &Caller, in_force: &InForce) -> BTreeMap<Stri
 }
 
 /// Returns the rules of a policy, the gravest and the most found first.
-fn rules(bundle: &Bundle, policy: &ResolvedPolicy, found: &BTreeMap<String, u64>) -> Vec<RuleRow> {
+fn rules(bundle: &Bundle, policy: &ResolvedPolicy, known: Option<&Known>) -> Vec<RuleRow> {
     let each = policy.entries.iter().filter_map(|(check, entry)| {
         let rule = &bundle.checks().get(*check)?.rule.rule;
-        let findings = found.get(rule.id.as_str()).copied().unwrap_or_default();
-        Some((entry.severity, RuleRow::of(rule, entry.severity, &[], findings)))
+        Some((entry.severity, RuleRow::of(rule, entry.severity, &[], 0).with(known)))
     });
     let mut rules: Vec<_> = each.collect();
     rules.sort_by(|(a, x), (b, y)| b.cmp(a).then(y.findings.cmp(&x.findings)).then_with(|| x.id.cmp(&y.id)));
     rules.into_iter().map(|(_, row)| row).collect()
 }
 
-fn row(policy: &ResolvedPolicy, rules: &[RuleRow], asked: Option<&BTreeMap<Mode, usize>>) -> Row {
+fn row(
+    policy: &ResolvedPolicy,
+    rules: &[RuleRow],
+    asked: Option<&BTreeMap<Mode, usize>>,
+    known: Option<&Known>,
+) -> Row {
     let mut severities: BTreeMap<String, u64> = BTreeMap::new();
     for rule in rules {
         let count = severities.entry(rule.severity.to_owned()).or_default();
@@ -123,23 +154,23 @@ fn row(policy: &ResolvedPolicy, rules: &[RuleRow], asked: Option<&BTreeMap<Mode,
         bar_words: words.join(", "),
         bar,
         asked: asked.join(", "),
-        findings: number(rules.iter().map(|rule| rule.findings).sum()),
+        counted: known.map(|known| Counted::of(rules, known)),
         findings_href: format!("/findings?policy={}&mode=enforce,warn,audit", encoded(&policy.name)),
     }
 }
 
 async fn policies(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
-    let found = counts(&state, &caller, Filter::default()).await?;
-    let is_counted = found.is_some();
-    let found = found.unwrap_or_default();
+    let Standings { nothing, known } = Standings::read(&state, &caller).await?;
+    let known = known.as_ref();
     let in_force = state.app.in_force.load();
     let asked = asked(&state, &caller, &in_force);
     let bundle = &in_force.bundle;
-    let of = |policy: &Arc<ResolvedPolicy>| row(policy, &rules(bundle, policy, &found), asked.get(&*policy.name));
+    let of = |policy: &Arc<ResolvedPolicy>| row(policy, &rules(bundle, policy, known), asked.get(&*policy.name), known);
     page_of(&PoliciesPage {
         shell: Shell::new(&state, &visit, "Policies", &[Crumb::here("Policies")]).await,
         rows: bundle.policies().values().map(of).collect(),
-        is_counted,
+        nothing,
+        is_counted: known.is_some(),
     })
 }
 
@@ -149,28 +180,21 @@ async fn policy(
     visit: Visit,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let found = counts(&state, &caller, Filter::default()).await?;
-    let is_counted = found.is_some();
     let in_force = state.app.in_force.load();
     let policy = judge::policy(&in_force.bundle, &name).map_err(|unknown| Problem::not_found(unknown.0))?;
-    let rules = rules(&in_force.bundle, policy, &found.unwrap_or_default());
+    let Standings { nothing, known } = Standings::read(&state, &caller).await?;
+    let known = known.as_ref();
+    let rules = rules(&in_force.bundle, policy, known);
     let set = in_force.bundle.catalogue().sets().get(&*policy.name);
     let asked = asked(&state, &caller, &in_force);
     page_of(&PolicyPage {
         shell: Shell::new(&state, &visit, &name, &[Crumb::to("/policies", "Policies"), Crumb::here(&name)]).await,
-        row: row(policy, &rules, asked.get(&*policy.name)),
+        row: row(policy, &rules, asked.get(&*policy.name), known),
         description: policy.description.clone(),
-        clean: rules.iter().filter(|rule| rule.findings == 0).count(),
+        nothing,
+        outlook: known.map(|known| known.outlook(rules.iter().map(|rule| rule.id.as_str()))),
         rules,
         includes: set.map(|set| set.spec.include.clone()).unwrap_or_default(),
         source: set.map(|set| Code::plain("The policy as it is written", &set.source.text)),
-        namespaces_href: "/namespaces".to_owned(),
-        is_counted,
     })
-}
-
-impl PolicyPage {
-    fn rules_in_words(&self) -> String {
-        count(u64::try_from(self.rules.len()).unwrap_or(u64::MAX), "rule", "rules")
-    }
 }

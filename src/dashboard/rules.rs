@@ -1,6 +1,5 @@
 //! `/rules` and `/policies`: what is in force, what it says of itself, and what it finds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use askama::Template;
@@ -8,25 +7,25 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::Value;
 
+use super::caveats::unless_away;
 use super::code::Code;
 use super::dress::page_of;
 use super::facets::{self, Menu};
 use super::finding::Explained;
 use super::findings::{of_rule, shares};
 use super::links::{Place, encoded};
-use super::shell::{Crumb, Shell, Visit};
-use super::words::{count, number};
+use super::shell::{Crumb, Nothing, Shell, Visit};
+use super::standing::{Known, Standings};
+use super::words::{at_least, number};
 use crate::engine::Bundle;
 use crate::policy::{KindSelector, Provenance, Rule, Severity};
-use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
+use crate::scan::{ApiState, Kept};
 use crate::store::{Facet, Filter};
 
-/// Rules that are counted, at most.
-const COUNTED: usize = 5000;
 /// Namespaces that a rule's page lists.
 const NAMESPACES: usize = 20;
 const SEVERITIES: [(&str, &str); 5] =
@@ -67,6 +66,7 @@ struct RulesPage {
     chips: Vec<facets::Chip>,
     text: String,
     hidden: Vec<(&'static str, String)>,
+    nothing: Option<Nothing>,
     is_counted: bool,
 }
 
@@ -87,10 +87,21 @@ struct RulePage {
     related: Vec<String>,
     differs: String,
     policies: Vec<(String, &'static str)>,
-    findings: String,
     findings_href: String,
+    nothing: Option<Nothing>,
+    told: Option<Told>,
+}
+
+/// What audits found of a rule.
+struct Told {
+    findings: String,
+    /// What the last audit counted.
+    objects: String,
+    /// Where nobody knows.
+    gaps: String,
+    /// What it means that nothing is found.
+    verdict: String,
     namespaces: Vec<Share>,
-    is_counted: bool,
 }
 
 /// A part of findings, with its share of the largest.
@@ -121,6 +132,12 @@ pub struct Row {
     pub policies: String,
     /// Open findings.
     pub findings: u64,
+    /// Whether there are at least so many.
+    pub is_partial: bool,
+    /// What the last audit counted; empty where that is not told.
+    pub objects: String,
+    /// Where nobody knows.
+    pub gaps: String,
     /// Whether somebody here wrote it.
     pub is_users: bool,
 }
@@ -136,13 +153,24 @@ impl Row {
             effort: rule.effort.as_str(),
             policies: policies.join(", "),
             findings,
+            is_partial: false,
+            objects: String::new(),
+            gaps: String::new(),
             is_users: rule.provenance == Provenance::User,
         }
     }
 
+    /// Adds how the rule stands, where that is known.
+    pub fn with(self, known: Option<&Known>) -> Self {
+        let Some(known) = known else { return self };
+        let standing = known.of(&self.id);
+        let (objects, gaps) = (standing.objects(), standing.gaps());
+        Self { findings: standing.findings, is_partial: known.is_partial, objects, gaps, ..self }
+    }
+
     /// Returns the findings in words.
     pub fn count(&self) -> String {
-        number(self.findings)
+        at_least(&number(self.findings), self.is_partial)
     }
 }
 
@@ -159,17 +187,6 @@ fn policies_of(bundle: &Bundle, rule: &Rule) -> Vec<(String, &'static str)> {
     each.collect()
 }
 
-/// Returns how many open findings each rule has, as far as the reader may see; nothing where none are kept.
-pub async fn counts(
-    state: &ApiState,
-    caller: &Caller,
-    filter: Filter,
-) -> Result<Option<BTreeMap<String, u64>>, Problem> {
-    let Some(kept) = &state.kept else { return Ok(None) };
-    let filter = Filter { state: vec!["open".into()], visible: visible(&state.app, caller), ..filter };
-    Ok(Some(kept.store.facet(&filter, Facet::Rule, COUNTED).await?.into_iter().collect()))
-}
-
 async fn rules(
     State(state): State<Arc<ApiState>>,
     caller: Caller,
@@ -177,7 +194,7 @@ async fn rules(
     visit: Visit,
 ) -> Result<Response, Problem> {
     let place = Place::of(&RULES, &query);
-    let found = counts(&state, &caller, Filter::default()).await?;
+    let Standings { nothing, known } = Standings::read(&state, &caller).await?;
     let in_force = state.app.in_force.load();
     let bundle = &in_force.bundle;
     let text = query.text("text").unwrap_or_default().to_lowercase();
@@ -195,8 +212,7 @@ async fn rules(
     for rule in bundle.catalogue().rules().values() {
         let policies: Vec<String> = policies_of(bundle, rule).into_iter().map(|(name, _)| name).collect();
         if is_wanted(rule, &policies) {
-            let findings = found.as_ref().and_then(|found| found.get(rule.id.as_str()).copied()).unwrap_or_default();
-            rows.push(Row::of(rule, rule.severity, &policies, findings));
+            rows.push(Row::of(rule, rule.severity, &policies, 0).with(known.as_ref()));
         }
     }
     rows.sort_by(|a, b| b.findings.cmp(&a.findings).then_with(|| a.id.cmp(&b.id)));
@@ -210,7 +226,8 @@ async fn rules(
         chips: facets::chips(&place, &[("severity", "Severity"), ("policy", "Policy"), ("text", "Text")]),
         text: query.text("text").unwrap_or_default().to_owned(),
         hidden: place.kept().filter(|(name, _)| *name != "text").collect(),
-        is_counted: found.is_some(),
+        nothing,
+        is_counted: known.is_some(),
     })
 }
 
@@ -223,19 +240,12 @@ async fn rule(
     let in_force = state.app.in_force.load();
     let bundle = &in_force.bundle;
     let rule = bundle.catalogue().rule(&id).map_err(Problem::not_found)?.clone();
-    let filter = Filter {
-        rule: vec![rule.id.to_string()],
-        state: vec!["open".into()],
-        visible: visible(&state.app, &caller),
-        ..Filter::default()
-    };
-    let namespaces = match &state.kept {
-        Some(kept) => kept.store.facet(&filter, Facet::Namespace, NAMESPACES).await?,
-        None => Vec::new(),
-    };
-    let found = counts(&state, &caller, Filter { rule: filter.rule.clone(), ..Filter::default() }).await?;
-    let total = found.as_ref().map_or(0, |found| found.values().sum());
+    let Standings { nothing, known } = Standings::read(&state, &caller).await?;
     let rule_page = of_rule(rule.id.as_str());
+    let told = match (&state.kept, known) {
+        (Some(kept), Some(known)) => unless_away(told(&state, kept, &caller, &rule, &known).await)?,
+        _ => None,
+    };
     page_of(&RulePage {
         shell: Shell::new(
             &state,
@@ -257,10 +267,30 @@ async fn rule(
         related: rule.related.clone(),
         differs: rule.differs.clone().unwrap_or_default(),
         policies: policies_of(bundle, &rule),
-        findings: count(total, "open finding", "open findings"),
-        namespaces: shares(namespaces, |namespace| format!("{rule_page}&namespace={}", encoded(namespace))),
         findings_href: rule_page,
-        is_counted: found.is_some(),
+        nothing,
+        told,
+    })
+}
+
+/// Returns what audits found of a rule, as far as the reader may see.
+async fn told(state: &ApiState, kept: &Kept, caller: &Caller, rule: &Rule, known: &Known) -> Result<Told, Problem> {
+    let filter = Filter {
+        rule: vec![rule.id.to_string()],
+        state: vec!["open".into()],
+        visible: visible(&state.app, caller),
+        ..Filter::default()
+    };
+    let namespaces = kept.store.facet(&filter, Facet::Namespace, NAMESPACES).await?;
+    let rule_page = of_rule(rule.id.as_str());
+    let standing = known.of(rule.id.as_str());
+    let findings = if standing.findings == 1 { "open finding" } else { "open findings" };
+    Ok(Told {
+        findings: format!("{} {findings}", known.count(standing.findings)),
+        objects: standing.objects(),
+        gaps: standing.gaps(),
+        verdict: known.verdict(rule.id.as_str()),
+        namespaces: shares(namespaces, |namespace| format!("{rule_page}&namespace={}", encoded(namespace))),
     })
 }
 

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
 
 use super::assets::{ICON, SCRIPT, STYLE};
+use super::caveats::{COUNTED, Caveat};
 use super::words::{When, count, number};
 use crate::audit::{Desk, Progress};
 use crate::scan::access::Caller;
@@ -205,6 +206,10 @@ pub struct Shell {
     pub crumbs: Vec<Crumb>,
     /// How fresh the data is.
     pub freshness: Freshness,
+    /// What to know before the numbers.
+    pub caveats: Vec<Caveat>,
+    /// Whether the last audit could not read everything, so that counts are at least what is shown.
+    pub is_partial: bool,
     /// The style sheet.
     pub style: &'static str,
     /// The module for what lives.
@@ -217,9 +222,21 @@ impl Shell {
     /// Builds the frame; `tells` says whether the reader may know of audits.
     pub async fn of(state: &ApiState, visit: &Visit, title: &str, crumbs: &[Crumb], tells: bool) -> Self {
         let kept = state.kept.as_ref().filter(|_| tells);
-        let freshness = match kept {
-            Some(kept) => freshness(kept, visit).await,
-            None => Freshness::none(if tells { "No audit here" } else { "" }),
+        let audits = match kept {
+            Some(kept) => last_audits(kept, 5).await.map(Some),
+            None => Ok(None),
+        };
+        let last =
+            audits.as_ref().ok().and_then(|audits| audits.iter().flatten().find(|audit| audit.state.is_through()));
+        let is_partial = last.is_some_and(|audit| audit.state == AuditState::Partial);
+        let caveat = if audits.is_err() { Some(Caveat::away()) } else { last.and_then(Caveat::of) };
+        let caveat = caveat.filter(|_| COUNTED.iter().any(|route| is_at(&visit.path, route)));
+        let freshness = match (&audits, kept) {
+            (Ok(Some(audits)), Some(kept)) => {
+                Freshness::new(audits, progress(kept).map(|progress| progress.objects), visit.now)
+            }
+            (Err(_), _) => Freshness { tone: "bad", ..Freshness::none("The store does not answer") },
+            _ => Freshness::none(if tells { "No audit here" } else { "" }),
         };
         Self {
             title: title.to_owned(),
@@ -232,6 +249,8 @@ impl Shell {
             groups: groups(&visit.path),
             crumbs: crumbs.to_vec(),
             freshness,
+            caveats: caveat.into_iter().collect(),
+            is_partial,
             style: &STYLE.path,
             script: &SCRIPT.path,
             icon: &ICON.path,
@@ -242,15 +261,24 @@ impl Shell {
     pub async fn new(state: &ApiState, visit: &Visit, title: &str, crumbs: &[Crumb]) -> Self {
         Self::of(state, visit, title, crumbs, true).await
     }
+
+    /// Returns what stands before a count that is at least so many.
+    pub const fn at_least(&self) -> &'static str {
+        if self.is_partial { "≥ " } else { "" }
+    }
+}
+
+/// Returns whether a path is a route's, or below it.
+fn is_at(path: &str, route: &str) -> bool {
+    match route {
+        "/" => path == "/",
+        route => path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+    }
 }
 
 fn groups(path: &str) -> Vec<RouteGroup> {
-    let is_at = |route: &str| match route {
-        "/" => path == "/",
-        route => path.strip_prefix(route).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-    };
     let of_group = |routes: &[(&'static str, &'static str)]| {
-        routes.iter().map(|(route, label)| (*route, *label, is_at(route))).collect()
+        routes.iter().map(|(route, label)| (*route, *label, is_at(path, route))).collect()
     };
     ROUTES.iter().map(|(label, routes)| RouteGroup { label, routes: of_group(routes) }).collect()
 }
@@ -290,13 +318,6 @@ fn detail(audit: &Audit, objects: u64) -> String {
     } else {
         let kinds = count(u64::try_from(unread).unwrap_or(u64::MAX), "kind", "kinds");
         format!("partial: {kinds} could not be read; {objects}")
-    }
-}
-
-async fn freshness(kept: &Kept, visit: &Visit) -> Freshness {
-    match last_audits(kept, 5).await {
-        Ok(audits) => Freshness::new(&audits, progress(kept).map(|progress| progress.objects), visit.now),
-        Err(_) => Freshness { tone: "bad", ..Freshness::none("The store does not answer") },
     }
 }
 
@@ -349,6 +370,18 @@ pub struct Nothing {
     pub command: String,
     /// How far the first audit has come: objects read, kinds done, kinds.
     pub progress: Option<(String, usize, usize)>,
+}
+
+impl Nothing {
+    /// Says that no audit has got to its end.
+    pub fn stopped() -> Self {
+        Self {
+            title: "No audit has gone through yet".to_owned(),
+            text: "Those that began ended before their time, so nobody knows what they had not come to.".to_owned(),
+            command: String::new(),
+            progress: None,
+        }
+    }
 }
 
 /// Returns why there is nothing to show, where there is not.

@@ -21,6 +21,11 @@ pub fn count(value: u64, one: &str, many: &str) -> String {
     format!("{} {}", number(value), if value == 1 { one } else { many })
 }
 
+/// Returns a number, marked where it is at least so many: `≥ 1,240`.
+pub fn at_least(number: &str, is_partial: bool) -> String {
+    if is_partial { format!("≥ {number}") } else { number.to_owned() }
+}
+
 /// A moment, as it is read and as machines read it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct When {

@@ -114,7 +114,8 @@ pub fn candidates<'a>(
     found
 }
 
-fn reach(standing: &RuleStanding, wanted: Wanted) -> Reach {
+/// Returns how near a rule that stands so is.
+pub fn reach(standing: &RuleStanding, wanted: Wanted) -> Reach {
     let age = SignedDuration::from_hours(i64::from(wanted.days).saturating_mul(24));
     let is_old_enough = standing.clean_since.is_some_and(|since| wanted.now.duration_since(since) >= age);
     match standing {

@@ -275,7 +275,9 @@ pub async fn trend(state: &ApiState, kept: &Kept, filter: &Filter, audits: &[Aud
     let (Some(newest), Some(oldest)) = (audits.first(), audits.last()) else { return Ok(Vec::new()) };
     let history = kept.store.history(filter, oldest.id, newest.id).await?;
     let own = state.app.own_namespace.as_deref();
-    Ok(points(audits, &history, |name| is_scored(name, own), |_| true))
+    // Whoever names namespaces wants their score, whosesoever they are.
+    let is_scored = |name: &str| !filter.namespace.is_empty() || is_scored(name, own);
+    Ok(points(audits, &history, is_scored, |_| true))
 }
 
 /// Returns whether a namespace counts for the cluster's score.

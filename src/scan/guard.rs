@@ -34,9 +34,14 @@ pub enum Door {
     Tokens,
 }
 
+/// What tells a request apart in the log, for whoever says something of it.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub String);
+
 /// Gives every request an id, and puts it into the answer.
-pub async fn receive(request: Request, next: Next) -> Response {
+pub async fn receive(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers());
+    request.extensions_mut().insert(RequestId(id.to_str().unwrap_or_default().to_owned()));
     let mut response = next.run(request).await;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = problem.into_answer(id.to_str().ok());

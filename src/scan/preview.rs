@@ -97,6 +97,9 @@ pub struct Preview {
     pub objects: Option<ObjectsTold>,
     /// The last requests; none where none are kept.
     pub requests: Option<RequestsTold>,
+    /// Why what is kept does not tell of requests for now.
+    #[serde(skip)]
+    pub away: Option<Problem>,
 }
 
 /// What becomes of a namespace.
@@ -236,7 +239,9 @@ async fn answer(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
     let default = || Enforcement { policy: Some(DEFAULT.to_owned()), ..Enforcement::default() };
     let enforcement = enforcement(&in_force.bundle, &query)?.unwrap_or_else(default);
     let chosen = Chosen::of(&state, &caller, &in_force, &query)?;
-    preview(&state, &in_force, &enforcement, &chosen).await.map(Json)
+    let preview = preview(&state, &in_force, &enforcement, &chosen).await?;
+    // A program that is told of no requests would take it that none would have been denied.
+    preview.away.clone().map_or(Ok(Json(preview)), Err)
 }
 
 /// Looks what an enforcement would deny in the chosen namespaces.
@@ -257,12 +262,15 @@ pub async fn preview(
     let known = applications::known(state).await;
     let changes = chosen.namespaces.iter().map(|namespace| ChangeTold::of(namespace, &keys, &known)).collect();
     let objects = objects(state, in_force, &keys, (chosen, known), at).await?;
-    let requests = match &state.kept {
-        Some(kept) => Some(requests(&*kept.store, in_force, &keys, chosen, at).await?),
-        None => None,
+    let (requests, away) = match &state.kept {
+        Some(kept) => match requests(&*kept.store, in_force, &keys, chosen, at).await {
+            Ok(requests) => (Some(requests), None),
+            Err(error) => (None, Some(Problem::from(error))),
+        },
+        None => (None, None),
     };
     let enforce = enforcement.policy.clone().unwrap_or_default();
-    Ok(Preview { enforce, at, changes, objects, requests })
+    Ok(Preview { enforce, at, changes, objects, requests, away })
 }
 
 async fn objects(

@@ -60,11 +60,15 @@ impl InForce {
         self.exemptions = Arc::new(exemptions);
     }
 
+    /// Returns the policies by which the audit judges a namespace's objects.
+    pub fn audited_policies(&self, namespace: &NamespaceMeta) -> BTreeSet<Arc<str>> {
+        let grants = self.config.modes.grants(namespace, &*self.bundle).grants;
+        grants.into_iter().map(|grant| grant.policy).chain(self.config.audit.policies.iter().cloned()).collect()
+    }
+
     /// Returns the rules by which the audit judges a namespace's objects.
     pub fn audited_rules(&self, namespace: &NamespaceMeta) -> BTreeSet<RuleId> {
-        let grants = self.config.modes.grants(namespace, &*self.bundle).grants;
-        let policies = grants.iter().map(|grant| &grant.policy).chain(&self.config.audit.policies);
-        self.bundle.rules_of(policies.map(|policy| &**policy))
+        self.bundle.rules_of(self.audited_policies(namespace).iter().map(|policy| &**policy))
     }
 
     /// Returns what answers reviews.
