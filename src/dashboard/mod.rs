@@ -6,6 +6,7 @@
 
 mod accept;
 mod applications;
+mod arrival;
 mod assets;
 mod audits;
 mod caveats;

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 
+use super::arrival::alarm;
 use super::audits::Row as AuditRow;
 use super::chart::{Point, Trend};
 use super::dress::page_of;
@@ -130,8 +131,12 @@ async fn overview(State(state): State<Arc<ApiState>>, caller: Caller, visit: Vis
         Some(kept) if nothing.is_none() => standing(&state, kept, &caller, &visit).await?,
         _ => Standing::default(),
     };
+    let mut shell = Shell::new(&state, &visit, "Overview", &[Crumb::here("Overview")]).await;
+    if let Some(alarm) = alarm(&state, &caller, &visit).await? {
+        shell.caveats.insert(0, alarm);
+    }
     page_of(&Overview {
-        shell: Shell::new(&state, &visit, "Overview", &[Crumb::here("Overview")]).await,
+        shell,
         nothing,
         modes: modes(&state, &caller, visit.now),
         standing,

@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 
+use super::arrival;
 use super::dress::page_of;
 use super::shell::{Crumb, Shell, Visit, last_audits, progress};
 use super::words::{When, count, number};
@@ -48,16 +49,19 @@ struct StatusPage {
 
 /// Something that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
+pub struct Line {
     check: &'static str,
-    tone: &'static str,
-    says: String,
+    /// `good`, `warn`, `deny`, or `record` where nobody knows.
+    pub tone: &'static str,
+    /// What was seen.
+    pub says: String,
     when: Option<When>,
     mend: String,
 }
 
 impl Line {
-    fn new(check: &'static str, tone: &'static str, says: impl Into<String>) -> Self {
+    /// Says how something is.
+    pub fn new(check: &'static str, tone: &'static str, says: impl Into<String>) -> Self {
         Self { check, tone, says: says.into(), when: None, mend: String::new() }
     }
 
@@ -65,7 +69,8 @@ impl Line {
         Self { when: Some(when), ..self }
     }
 
-    fn mend(self, mend: impl Into<String>) -> Self {
+    /// Adds what to do about it.
+    pub fn mend(self, mend: impl Into<String>) -> Self {
         Self { mend: mend.into(), ..self }
     }
 
@@ -80,12 +85,13 @@ impl Line {
 }
 
 async fn status(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
-    let mut lines = Vec::new();
+    let mut lines = arrival::lines(&state, visit.now).await;
     match &state.kept {
         Some(kept) => {
             lines.push(store(kept).await);
             lines.push(asked(&state, kept, &caller, &visit).await);
             lines.push(audited(kept, &visit).await);
+            lines.extend(turn(kept));
         }
         None => lines.push(Line::new(
             "Store",
@@ -96,6 +102,7 @@ async fn status(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
     lines.push(queue(&state));
     lines.push(namespaces(&state, &caller));
     lines.push(exemptions(&state, &caller, visit.now));
+    lines.extend(arrival::notes(&state, &caller));
     let has_cluster = matches!(state.app.world, World::Cluster { .. });
     page_of(&StatusPage {
         shell: Shell::new(&state, &visit, "Status", &[Crumb::here("Status")]).await,
@@ -145,6 +152,12 @@ async fn asked(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit) ->
         Ok(None) => Line::new("Requests", "warn", "Nobody has asked about an object yet").mend(mend),
         Err(error) => Line::new("Requests", "record", format!("When somebody last asked is not known: {error}")),
     }
+}
+
+/// Says whose turn it is to audit, where that is known.
+fn turn(kept: &Kept) -> Option<Line> {
+    let has_turn = kept.auditor.as_ref()?.has_turn();
+    has_turn.then(|| Line::new("Turn", "good", "This process audits; others with the same store would wait for it"))
 }
 
 async fn audited(kept: &Kept, visit: &Visit) -> Line {
