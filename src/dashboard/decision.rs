@@ -47,6 +47,8 @@ struct DecisionPage {
     results: Vec<Told>,
     object_href: String,
     namespace_href: String,
+    /// Where the object can be tried; empty where none of it is kept.
+    try_href: String,
 }
 
 /// Something that was told.
@@ -75,11 +77,16 @@ async fn decision(
     let found = kept.store.decision(&uid).await?;
     let found = found.filter(|decision| caller.sees(&decision.namespace));
     let decision = found.ok_or_else(|| Problem::not_found("there is no such decision"))?;
-    let mut results = Vec::new();
+    let (mut results, mut try_href) = (Vec::new(), String::new());
     for result in &decision.results {
         let id = fingerprint(&decision, result);
-        let is_known = kept.store.finding(&id).await?.is_some();
-        results.push(Told::of(result, if is_known { format!("/findings/{id}") } else { String::new() }));
+        let finding = kept.store.finding(&id).await?;
+        results.push(Told::of(result, if finding.is_some() { format!("/findings/{id}") } else { String::new() }));
+        if let Some(finding) = finding.filter(|_| try_href.is_empty())
+            && kept.store.content(&finding.content).await?.is_some()
+        {
+            try_href = format!("/playground?finding={id}");
+        }
     }
     let (user, account) = requester(&decision.user);
     let object = format!("{}/{}", decision.kind, decision.name);
@@ -98,6 +105,7 @@ async fn decision(
         user,
         account,
         results,
+        try_href,
         decision,
     })
 }

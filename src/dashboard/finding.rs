@@ -15,10 +15,12 @@ use super::manifest;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::{When, number};
 use crate::admission::decide::Action;
+use crate::cluster::applications::source::Source;
 use crate::policy::Rule;
-use crate::report::finding::{CloseReason, Finding, Fingerprint, State as Standing};
+use crate::report::finding::{CloseReason, Finding, Fingerprint, ObjectKey, State as Standing};
 use crate::report::way_in::{Way, WayIn};
 use crate::scan::access::Caller;
+use crate::scan::applications::sources;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::fixes::{self, Fix};
 use crate::scan::problem::Problem;
@@ -70,6 +72,9 @@ struct FindingPage {
     exemptions: Vec<Beside>,
     resource_href: String,
     application_href: String,
+    sources: Vec<Source>,
+    /// Where an exemption for the finding is written; empty where it does not stand any more.
+    exempt_href: String,
 }
 
 /// What a rule says of itself.
@@ -182,6 +187,11 @@ async fn finding(
         exemptions,
         resource_href: super::resources::href(&finding.object),
         application_href: finding.application.as_ref().map(super::applications::href).unwrap_or_default(),
+        sources: match &finding.application {
+            Some(application) => sources(&state, application).await,
+            None => Vec::new(),
+        },
+        exempt_href: exempt_href(&finding),
         row,
         finding,
     };
@@ -278,6 +288,17 @@ fn object_href(finding: &Finding) -> String {
     let namespace = encoded(&object.namespace);
     let (kind, name) = (encoded(&object.kind), encoded(&object.name));
     format!("/findings?namespace={namespace}&kind={kind}&text={name}&mode=enforce,warn,audit")
+}
+
+/// Returns where an exemption for a finding that stands is written, with what narrows it to the finding's object.
+fn exempt_href(finding: &Finding) -> String {
+    if finding.state != Standing::Open {
+        return String::new();
+    }
+    let ObjectKey { namespace, kind, name, .. } = &finding.object;
+    let [namespace, kind, rule, name] = [&**namespace, &**kind, finding.rule.as_str(), &**name].map(encoded);
+    let within = if namespace.is_empty() { String::new() } else { format!("namespace={namespace}&") };
+    format!("/findings/accept?{within}kind={kind}&rule={rule}&text={name}&mode=enforce,warn,audit")
 }
 
 /// Returns the command that shows the object as it is now.

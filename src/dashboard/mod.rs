@@ -24,6 +24,7 @@ mod feed;
 mod finding;
 mod findings;
 mod groups;
+mod highlights;
 mod links;
 mod manifest;
 mod messages;

@@ -12,6 +12,7 @@ use super::arrival::alarm;
 use super::audits::Row as AuditRow;
 use super::chart::{Point, Trend};
 use super::dress::page_of;
+use super::highlights::Highlights;
 use super::links::encoded;
 use super::namespaces::{is_announced, strongest};
 use super::rules::Row as RuleRow;
@@ -89,6 +90,7 @@ struct Standing {
     heat: Vec<Heat>,
     worst: Vec<RuleRow>,
     wins: Vec<RuleRow>,
+    highlights: Highlights,
     audit: Option<AuditRow>,
     progress: Option<(String, usize, usize)>,
 }
@@ -218,6 +220,7 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
         heat,
         worst,
         wins,
+        highlights: Highlights::read(kept, &told, visit).await?,
         audit: ended.first().map(|audit| AuditRow::of(audit, caller, visit)),
         progress: progress(kept).map(|progress| (number(progress.objects), progress.kinds_done, progress.kinds)),
     })

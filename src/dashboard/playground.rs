@@ -13,11 +13,12 @@ use super::facets::{LONGEST, OFFERED};
 use super::findings::action;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::count;
+use crate::report::finding::Fingerprint;
 use crate::report::result::ScanEntry;
-use crate::report::{FileReport, Tally, Verdict};
+use crate::report::{FileReport, Tally, Verdict, yaml};
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
-use crate::scan::endpoint::{Endpoint, Method, Routes};
+use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::evaluate::{Asked, judged, read};
 use crate::scan::problem::Problem;
 
@@ -28,8 +29,18 @@ const ENCODED: usize = 3;
 /// What stands there at first: it breaks a few rules.
 const EXAMPLE: &str = include_str!("assets/example.yaml");
 
-const PAGE: Endpoint =
-    Endpoint { path: "/playground", about: "The page to try manifests on", gives: &["text/html"], ..Endpoint::GET };
+const PAGE: Endpoint = Endpoint {
+    path: "/playground",
+    about: "The page to try manifests on",
+    parameters: &[&[Parameter::new(
+        "finding",
+        Values::Text,
+        "The finding whose object stands there at first, as it was judged",
+    )]],
+    gives: &["text/html"],
+    statuses: &[200, 404],
+    ..Endpoint::GET
+};
 
 const TRY: Endpoint = Endpoint {
     method: Method::Post,
@@ -150,9 +161,29 @@ impl Filled {
     }
 }
 
-async fn page(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
-    let filled = Filled { manifest: EXAMPLE.to_owned(), ..Filled::default() };
+async fn page(
+    State(state): State<Arc<ApiState>>,
+    caller: Caller,
+    query: Query,
+    visit: Visit,
+) -> Result<Response, Problem> {
+    let filled = match query.text("finding") {
+        Some(id) => kept_object(&state, &caller, id).await?,
+        None => Filled { manifest: EXAMPLE.to_owned(), ..Filled::default() },
+    };
     show(&state, &caller, &visit, filled, None).await
+}
+
+/// Returns the object of a finding as it was judged, for its namespace.
+async fn kept_object(state: &ApiState, caller: &Caller, id: &str) -> Result<Filled, Problem> {
+    let store = &state.kept()?.store;
+    let found = store.finding(&Fingerprint(id.to_owned())).await?;
+    let found = found.filter(|finding| caller.sees(&finding.object.namespace));
+    let finding = found.ok_or_else(|| Problem::not_found("there is no such finding"))?;
+    let content = store.content(&finding.content).await?;
+    let object: Option<serde_json::Value> = content.and_then(|text| serde_json::from_str(&text).ok());
+    let object = object.ok_or_else(|| Problem::not_found("the object of this finding is not kept any more"))?;
+    Ok(Filled { manifest: yaml::text(&object), namespace: finding.object.namespace, ..Filled::default() })
 }
 
 async fn attempt(

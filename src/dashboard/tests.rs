@@ -49,6 +49,7 @@ use crate::webhook::workers::Workers;
 
 mod closed;
 mod exempt;
+mod figures;
 mod limited;
 mod listed;
 mod oidc;
@@ -302,7 +303,9 @@ fn argo() -> Client {
         let operation = json!({"phase": "Failed", "message": "", "finishedAt": "2026-05-01T08:00:00Z",
             "syncResult": {"revision": "0f5cc2e7aa10", "resources": [resource]}});
         let application = json!({"metadata": {"name": "stopped", "namespace": "argocd"},
-            "spec": {"project": SCRIPT, "destination": {"namespace": "shop"}}, "status": {"operationState": operation}});
+            "spec": {"project": SCRIPT, "destination": {"namespace": "shop"}, "source": {"repoURL":
+                "https://git.example/shop.git", "path": "deploy/prod", "targetRevision": "main"}},
+            "status": {"operationState": operation, "sync": {"status": "OutOfSync", "revision": "aa10cc2e7f50"}}});
         let body = match request.uri().path() {
             "/apis" => json!({"groups": [{"name": "argoproj.io", "versions": [{"groupVersion": "argoproj.io/v1alpha1",
                 "version": "v1alpha1"}], "preferredVersion": {"groupVersion": "argoproj.io/v1alpha1", "version": "v1alpha1"}}]}),
@@ -397,6 +400,7 @@ async fn whatever_an_object_is_called_no_page_runs_it() {
     paths.push(format!("/applications/{script}"));
     paths.push("/applications/stopped".to_owned());
     paths.push(format!("/resources/{script}.{script}/{script}/{script}"));
+    paths.push(format!("/playground?finding={}", findings[0].id));
     paths.push("/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E".to_owned());
     for path in &paths {
         let page = dashboard.page(path).await;

@@ -164,7 +164,7 @@ fn what_is_excused_is_kept_with_what_excuses_it_and_opens_when_that_ends() {
 #[test]
 fn whoever_brought_in_what_is_excused_has_brought_it_in_when_it_opens() {
     let mut known = changed(&excused("/x", "one"), &[], |_| Standing::Asked, at(1)).put;
-    let jane = BroughtIn { decision: "d".into(), user: "jane".into(), time: at(0) };
+    let jane = BroughtIn { decision: "d".into(), user: "jane".into(), time: at(0), application: None, revision: None };
     known[0].brought_in = Some(jane.clone());
     let opened = changed(&look(&["a"], vec![seen("a", "/x", Verdict::Fail)]), &known, |_| Standing::Asked, at(2));
     assert_eq!(opened.put[0].brought_in, Some(jane));
