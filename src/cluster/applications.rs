@@ -188,7 +188,7 @@ mod tests {
 
     use super::*;
 
-    fn sources(spec: Json, sync: Json) -> Vec<String> {
+    fn sources(spec: &Json, sync: &Json) -> Vec<String> {
         let application = json!({
             "apiVersion": "argoproj.io/v1alpha1",
             "kind": "Application",
@@ -213,16 +213,17 @@ mod tests {
         });
         let sync = json!({"status": "Synced", "revision": "0f5cc2e7aa10", "comparedTo": {"source": {}}});
         assert_eq!(
-            sources(spec, sync),
+            sources(&spec, &sync),
             ["https://git.example/shop.git path=deploy/prod chart= wanted=main is=0f5cc2e7aa10"]
         );
     }
 
     #[test]
     fn a_chart_and_each_of_several_sources_has_its_own_revision() {
-        let chart = json!({"source": {"repoURL": "https://charts.example", "chart": "redis", "targetRevision": "18.x"}});
+        let chart =
+            json!({"source": {"repoURL": "https://charts.example", "chart": "redis", "targetRevision": "18.x"}});
         let sync = json!({"status": "Synced", "revision": "18.1.6"});
-        assert_eq!(sources(chart, sync), ["https://charts.example path= chart=redis wanted=18.x is=18.1.6"]);
+        assert_eq!(sources(&chart, &sync), ["https://charts.example path= chart=redis wanted=18.x is=18.1.6"]);
         let several = json!({"sources": [
             {"repoURL": "https://charts.example", "chart": "redis", "targetRevision": "18.1.6",
              "helm": {"valueFiles": ["$values/redis/values.yaml"]}},
@@ -230,7 +231,7 @@ mod tests {
         ]});
         let sync = json!({"status": "OutOfSync", "revisions": ["18.1.6", "aa10cc2e7f50"]});
         assert_eq!(
-            sources(several, sync),
+            sources(&several, &sync),
             [
                 "https://charts.example path= chart=redis wanted=18.1.6 is=18.1.6",
                 "git@git.example:team/values.git path= chart= wanted=HEAD is=aa10cc2e7f50",
@@ -242,7 +243,7 @@ mod tests {
     fn what_is_not_synced_yet_has_no_revision_and_nobody_reads_a_password() {
         let spec = json!({"source": {"repoURL": "https://bot:s3cret@git.example/shop.git", "path": "."}});
         assert_eq!(
-            sources(spec, json!({})),
+            sources(&spec, &json!({})),
             ["https://git.example/shop.git path=. chart= wanted= is="],
             "whoever reads findings need not read the repository"
         );
@@ -250,6 +251,9 @@ mod tests {
             "drySource": {"repoURL": "https://git.example/shop.git", "path": "apps/shop", "targetRevision": "main"},
             "syncSource": {"targetBranch": "env/prod", "path": "shop"},
         }});
-        assert_eq!(sources(hydrated, json!({})), ["https://git.example/shop.git path=apps/shop chart= wanted=main is="]);
+        assert_eq!(
+            sources(&hydrated, &json!({})),
+            ["https://git.example/shop.git path=apps/shop chart= wanted=main is="]
+        );
     }
 }

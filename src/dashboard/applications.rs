@@ -199,7 +199,7 @@ async fn application(
     };
     let told = chosen.and_then(|key| all.remove(&key)).ok_or_else(missing)?;
     let namesakes = all.values().map(|told| (deliverer(&told.application), href(&told.application))).collect();
-    let deliverer = deliverer(&told.application);
+    let (deliverer, sources) = (deliverer(&told.application), sources(&state, &told.application).await);
     let filter = Filter {
         application: vec![name.clone()],
         deliverer: Some((told.application.kind.clone(), told.found.said.clone())),
@@ -227,7 +227,7 @@ async fn application(
         shell: Shell::new(&state, &visit, &name, &crumbs).await,
         deliverer,
         namesakes,
-        sources: sources(&state, &known).await,
+        sources,
         stopped,
         total: count(total, "open finding", "open findings"),
         severities: Severity::ALL

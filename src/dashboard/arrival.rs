@@ -36,28 +36,26 @@ pub async fn lines(state: &ApiState, now: Timestamp) -> Vec<Line> {
 }
 
 fn registration(live: &Live, is_installed: bool, is_paused: bool) -> Line {
-    let line = |tone, says: &str| Line::new("Registration", tone, says);
+    let of = |tone, says: &str| Line::new("Registration", tone, says);
     match live.asks {
         Asks::Nothing if !is_installed => {
-            line("record", "This process is not installed in the cluster, and nothing is registered there as gatepost")
+            of("record", "This process is not installed in the cluster, and nothing is registered there as gatepost")
         }
-        Asks::Nothing if is_paused => line("deny", "Somebody deleted the registration, and Gatepost leaves it so")
+        Asks::Nothing if is_paused => of("deny", "Somebody deleted the registration, and Gatepost leaves it so")
             .mend("gatepost doctor --resume has it written again"),
-        Asks::Nothing => {
-            line("deny", "There is no ValidatingWebhookConfiguration gatepost: the API server asks nobody")
-                .mend("kubectl apply -f manifests/install.yaml; with registration: self the webhook's log says why not")
-        }
-        Asks::Probes => line("deny", "The API server only asks whether Gatepost can be reached: it was not, so far")
+        Asks::Nothing => of("deny", "There is no ValidatingWebhookConfiguration gatepost: the API server asks nobody")
+            .mend("kubectl apply -f manifests/install.yaml; with registration: self the webhook's log says why not"),
+        Asks::Probes => of("deny", "The API server only asks whether Gatepost can be reached: it was not, so far")
             .mend("The webhook's log and gatepost doctor say what is in the way"),
         Asks::Objects if !live.distrusting.is_empty() => {
             let says = format!(
                 "caBundle is empty in {}: the API server does not trust whom it asks",
                 live.distrusting.join(", ")
             );
-            line("deny", &says)
+            of("deny", &says)
                 .mend("Gatepost writes it by itself unless registration is none: the webhook's log says why not")
         }
-        Asks::Objects => line("good", "The API server asks about objects, and trusts the authorities in caBundle"),
+        Asks::Objects => of("good", "The API server asks about objects, and trusts the authorities in caBundle"),
     }
 }
 
@@ -113,19 +111,42 @@ pub async fn alarm(state: &ApiState, caller: &Caller, visit: &Visit) -> Result<O
     // Whoever may not look cannot tell; the status says so.
     let Ok(live) = registered.look().await else { return Ok(None) };
     let last = match &state.kept {
-        Some(kept) if caller.globs().is_none() && is_enforced(state) => Some(last_asked(kept).await?),
-        _ => None,
+        Some(kept) if caller.globs().is_none() && is_enforced(state) => Heard::of(last_asked(kept).await?),
+        _ => Heard::Unlooked,
     };
     Ok(unheard(&live, last, visit.now))
 }
 
-/// Returns what is wrong when nothing comes; `last` is when somebody last asked, where namespaces enforce.
-fn unheard(live: &Live, last: Option<Option<Timestamp>>, now: Timestamp) -> Option<Caveat> {
+/// When somebody last asked.
+#[derive(Debug, Clone, Copy)]
+enum Heard {
+    /// Nobody looks where no namespace enforces.
+    Unlooked,
+    /// Nobody has.
+    Never,
+    /// Then.
+    At(Timestamp),
+}
+
+impl Heard {
+    fn of(last: Option<Timestamp>) -> Self {
+        last.map_or(Self::Never, Self::At)
+    }
+}
+
+/// Returns what is wrong when nothing comes.
+fn unheard(live: &Live, last: Heard, now: Timestamp) -> Option<Caveat> {
     let caveat = |title: &str, text: &str| Caveat {
         tone: "bad",
         title: title.to_owned(),
         text: text.to_owned(),
         link: ("/status".to_owned(), "What is wrong, and how to mend it"),
+    };
+    let silent = || {
+        caveat(
+            "The API server has not asked Gatepost for a day",
+            "Namespaces enforce, and nothing came that could be denied.",
+        )
     };
     let is_long_ago = |time: Timestamp| now.duration_since(time) > SILENT;
     match (live.asks, last) {
@@ -141,10 +162,8 @@ fn unheard(live: &Live, last: Option<Option<Timestamp>>, now: Timestamp) -> Opti
             "The API server does not trust Gatepost",
             "Its caBundle is empty: requests go unjudged, or are refused where failurePolicy is Fail.",
         )),
-        (Asks::Objects, Some(last)) if last.or(live.made).is_some_and(is_long_ago) => Some(caveat(
-            "The API server has not asked Gatepost for a day",
-            "Namespaces enforce, and nothing came that could be denied.",
-        )),
+        (Asks::Objects, Heard::At(last)) if is_long_ago(last) => Some(silent()),
+        (Asks::Objects, Heard::Never) if live.made.is_some_and(is_long_ago) => Some(silent()),
         (Asks::Objects, _) => None,
     }
 }
@@ -215,14 +234,14 @@ mod tests {
         let made = Live { made: ago(100), ..live(Asks::Objects) };
         let distrusting = Live { distrusting: vec!["x".into()], ..live(Asks::Objects) };
         for (live, last, is_told) in [
-            (live(Asks::Nothing), None, true),
-            (live(Asks::Probes), None, true),
-            (distrusting, None, true),
-            (registered.clone(), None, false),
-            (registered.clone(), Some(ago(1)), false),
-            (registered.clone(), Some(ago(25)), true),
-            (registered, Some(None), false),
-            (made, Some(None), true),
+            (live(Asks::Nothing), Heard::Unlooked, true),
+            (live(Asks::Probes), Heard::Unlooked, true),
+            (distrusting, Heard::Unlooked, true),
+            (registered.clone(), Heard::Unlooked, false),
+            (registered.clone(), Heard::of(ago(1)), false),
+            (registered.clone(), Heard::of(ago(25)), true),
+            (registered, Heard::Never, false),
+            (made, Heard::Never, true),
         ] {
             assert_eq!(unheard(&live, last, now).is_some(), is_told, "{live:?} {last:?}");
         }

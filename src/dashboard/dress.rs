@@ -104,13 +104,7 @@ fn stays_with_tls(state: &ApiState, host: Option<&str>) -> bool {
     state.door == Door::Tokens && state.reached.base().is_empty() && host.is_some_and(|host| !is_local(host))
 }
 
-async fn problem_page(
-    state: &ApiState,
-    visit: &Visit,
-    place: &str,
-    problem: Problem,
-    request: String,
-) -> Response {
+async fn problem_page(state: &ApiState, visit: &Visit, place: &str, problem: Problem, request: String) -> Response {
     let status = problem.status();
     if status == StatusCode::UNAUTHORIZED && state.door == Door::Tokens {
         let fault = if visit.shows_token() { problem.detail().to_owned() } else { String::new() };

@@ -115,10 +115,8 @@ pub async fn counts(store: &dyn Store, filter: &Filter) -> Result<Counts, Proble
         part(&mut open).clear();
         (open, facet)
     };
-    let own = [
-        without(Facet::Severity, |filter| &mut filter.severity),
-        without(Facet::Action, |filter| &mut filter.action),
-    ];
+    let own =
+        [without(Facet::Severity, |filter| &mut filter.severity), without(Facet::Action, |filter| &mut filter.action)];
     let asked: Vec<(Filter, Facet)> =
         own.into_iter().chain(COUNTED.iter().map(|counted| without(counted.facet, counted.part))).collect();
     let mut found = store.facets(&asked, LONGEST).await?.into_iter();

@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::decisions::ages;
 use super::dress::page_of;
-use super::facets::{self, COUNTED, Counts, Chip, Choice, Menu};
+use super::facets::{self, COUNTED, Chip, Choice, Counts, Menu};
 use super::groups::{GROUPINGS, Groups, groupings, groups};
 use super::links::{Place, encoded};
 use super::rules::Share;

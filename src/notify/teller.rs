@@ -173,12 +173,11 @@ impl Teller {
             return;
         }
         let more = self.parcels(Event::Components, notices, now);
-        match self.waiting.get_mut(&Event::Components) {
-            Some(waiting) => waiting.notices.extend(more),
-            None => {
-                let waiting = Waiting { notices: more, through: None, telling: Vec::new(), since: Instant::now() };
-                self.waiting.insert(Event::Components, waiting);
-            }
+        if let Some(waiting) = self.waiting.get_mut(&Event::Components) {
+            waiting.notices.extend(more);
+        } else {
+            let waiting = Waiting { notices: more, through: None, telling: Vec::new(), since: Instant::now() };
+            self.waiting.insert(Event::Components, waiting);
         }
     }
 

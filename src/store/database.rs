@@ -15,8 +15,8 @@ use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
     ApplicationCount, Audit, Batch, BroughtBySync, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet,
-    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount, RuleSum, Store,
-    StoreError, Stored, Taken, Token, Trigger, Turn, Unsynced,
+    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount,
+    RuleSum, Store, StoreError, Stored, Taken, Token, Trigger, Turn, Unsynced,
 };
 use super::{
     audits, change, counts, enforced, findings, history, mode_changes, notified, reports, syncs, tokens, turns,

@@ -108,7 +108,8 @@ pub struct Deployed {
     revision: String,
     revisions: Vec<String>,
     deploy_started_at: Option<Timestamp>,
-    deployed_at: Option<Timestamp>,
+    #[serde(rename = "deployedAt")]
+    ended_at: Option<Timestamp>,
 }
 
 /// A sync, and when it was under way.
@@ -129,7 +130,7 @@ impl Sync {
         });
         let before = history.iter().filter_map(|deployed| {
             let revision = joined(&deployed.revision, &deployed.revisions);
-            Some(Self { revision, begun: deployed.deploy_started_at?, ended: Some(deployed.deployed_at?) })
+            Some(Self { revision, begun: deployed.deploy_started_at?, ended: Some(deployed.ended_at?) })
         });
         last.into_iter().chain(before).collect()
     }

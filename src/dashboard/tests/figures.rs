@@ -167,7 +167,7 @@ async fn a_finding_tells_of_its_repository_and_leads_to_what_can_be_done() {
         application: Some(Application { kind: "Application".into(), namespace: String::new(), name: "stopped".into() }),
         ..in_shop("container-image-tag", Action::Deny)
     };
-    let dashboard = audited(&[AuditState::Complete], &[delivered.clone()], &[]).await;
+    let dashboard = audited(&[AuditState::Complete], std::slice::from_ref(&delivered), &[]).await;
     for path in [format!("/findings/{}", delivered.id), "/applications/stopped".to_owned()] {
         let page = dashboard.page(&path).await;
         for expected in ["https://git.example/shop.git", "deploy/prod", "aa10cc2e7f50", "of main"] {
