@@ -76,26 +76,14 @@ pub struct Counted {
     pub label: &'static str,
     /// What is counted.
     pub facet: Facet,
-    /// The part of a filter that it is.
-    pub part: fn(&mut Filter) -> &mut Vec<String>,
 }
 
 /// Every filter that is counted.
 pub const COUNTED: [Counted; 4] = [
-    Counted {
-        parameter: "namespace",
-        label: "Namespace",
-        facet: Facet::Namespace,
-        part: |filter| &mut filter.namespace,
-    },
-    Counted { parameter: "rule", label: "Rule", facet: Facet::Rule, part: |filter| &mut filter.rule },
-    Counted { parameter: "kind", label: "Kind", facet: Facet::Kind, part: |filter| &mut filter.kind },
-    Counted {
-        parameter: "application",
-        label: "Application",
-        facet: Facet::Application,
-        part: |filter| &mut filter.application,
-    },
+    Counted { parameter: "namespace", label: "Namespace", facet: Facet::Namespace },
+    Counted { parameter: "rule", label: "Rule", facet: Facet::Rule },
+    Counted { parameter: "kind", label: "Kind", facet: Facet::Kind },
+    Counted { parameter: "application", label: "Application", facet: Facet::Application },
 ];
 
 /// How many findings there are of each value, as if nothing had been chosen of the value's own filter.
@@ -110,15 +98,8 @@ pub struct Counts {
 
 /// Counts what a filter finds.
 pub async fn counts(store: &dyn Store, filter: &Filter) -> Result<Counts, Problem> {
-    let without = |facet: Facet, part: fn(&mut Filter) -> &mut Vec<String>| {
-        let mut open = filter.clone();
-        part(&mut open).clear();
-        (open, facet)
-    };
-    let own =
-        [without(Facet::Severity, |filter| &mut filter.severity), without(Facet::Action, |filter| &mut filter.action)];
-    let asked: Vec<(Filter, Facet)> =
-        own.into_iter().chain(COUNTED.iter().map(|counted| without(counted.facet, counted.part))).collect();
+    let facets = [Facet::Severity, Facet::Action].into_iter().chain(COUNTED.iter().map(|counted| counted.facet));
+    let asked: Vec<(Filter, Facet)> = facets.map(|facet| (filter.without(facet), facet)).collect();
     let mut found = store.facets(&asked, LONGEST).await?.into_iter();
     let (severities, actions) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
     Ok(Counts { severities, actions, counted: found.collect() })

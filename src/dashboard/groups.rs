@@ -63,14 +63,14 @@ pub fn groupings(place: &Place) -> Vec<Choice> {
     std::iter::once(none).chain(each).collect()
 }
 
-/// What a word of the address groups by, and the part of a filter that names some of it.
-fn facet(word: &str) -> (Facet, fn(&mut Filter) -> &mut Vec<String>) {
+/// Returns what a word of the address groups by.
+fn facet(word: &str) -> Facet {
     match word {
-        "rule" => (Facet::Rule, |filter| &mut filter.rule),
-        "namespace" => (Facet::Namespace, |filter| &mut filter.namespace),
-        "owner" => (Facet::Owner, |filter| &mut filter.owner),
-        "application" => (Facet::Application, |filter| &mut filter.application),
-        _ => (Facet::Kind, |filter| &mut filter.kind),
+        "rule" => Facet::Rule,
+        "namespace" => Facet::Namespace,
+        "owner" => Facet::Owner,
+        "application" => Facet::Application,
+        _ => Facet::Kind,
     }
 }
 
@@ -82,13 +82,13 @@ pub async fn groups(
     place: &Place,
     word: &str,
 ) -> Result<Groups, Problem> {
-    let (facet, part) = facet(word);
+    let facet = facet(word);
     let mut counts = store.facet(filter, facet, COUNTED).await?;
     let more = counts.len().saturating_sub(SHOWN);
     counts.truncate(SHOWN);
     let mut of_shown = filter.clone();
-    if more > 0 {
-        *part(&mut of_shown) = counts.iter().map(|(value, _)| value.clone()).collect();
+    if let Some(values) = of_shown.part(facet).filter(|_| more > 0) {
+        *values = counts.iter().map(|(value, _)| value.clone()).collect();
     }
     let pairs = store.cross(&of_shown, [facet, Facet::Severity], SHOWN.saturating_mul(Severity::ALL.len())).await?;
     let mut severities: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();

@@ -64,7 +64,7 @@ async fn facets(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
         if asked.is_empty() { *facet != Facet::Owner } else { asked.iter().any(|word| word == name) }
     });
     let wanted: Vec<(&str, Facet)> = wanted.collect();
-    let mut each: Vec<(Filter, Facet)> = wanted.iter().map(|(_, facet)| (without(&filter, *facet), *facet)).collect();
+    let mut each: Vec<(Filter, Facet)> = wanted.iter().map(|(_, facet)| (filter.without(*facet), *facet)).collect();
     each.push((filter, Facet::State));
     let mut found = store.facets(&each, limit.max(VALUES)).await?;
     let by_state = found.pop().unwrap_or_default();
@@ -79,24 +79,6 @@ async fn facets(State(state): State<Arc<ApiState>>, caller: Caller, query: Query
     }
     let total = by_state.iter().fold(0_u64, |sum, (_, count)| sum.saturating_add(*count));
     Ok(Json(json!({"facets": counted, "total": total})))
-}
-
-/// Returns a filter as if nobody had chosen a value of the facet: the others are what could be chosen instead.
-fn without(filter: &Filter, facet: Facet) -> Filter {
-    let mut filter = filter.clone();
-    match facet {
-        Facet::Severity => filter.severity.clear(),
-        Facet::Namespace => filter.namespace.clear(),
-        Facet::Rule => filter.rule.clear(),
-        Facet::Kind => filter.kind.clear(),
-        Facet::Application => filter.application.clear(),
-        Facet::State => filter.state.clear(),
-        Facet::Action => filter.action.clear(),
-        Facet::Owner => filter.owner.clear(),
-        // Nothing narrows by it.
-        Facet::Category => {}
-    }
-    filter
 }
 
 /// Returns a value in the words of the filters.

@@ -59,6 +59,33 @@ pub struct Filter {
     pub text: Option<String>,
 }
 
+impl Filter {
+    /// Returns the part by which values of a facet are chosen; none where nothing narrows by it.
+    pub const fn part(&mut self, facet: Facet) -> Option<&mut Vec<String>> {
+        match facet {
+            Facet::Severity => Some(&mut self.severity),
+            Facet::Namespace => Some(&mut self.namespace),
+            Facet::Rule => Some(&mut self.rule),
+            Facet::Kind => Some(&mut self.kind),
+            Facet::Application => Some(&mut self.application),
+            Facet::State => Some(&mut self.state),
+            Facet::Action => Some(&mut self.action),
+            Facet::Owner => Some(&mut self.owner),
+            Facet::Category => None,
+        }
+    }
+
+    /// Returns the filter as if nobody had chosen a value of the facet: the others are what could be chosen instead.
+    #[must_use]
+    pub fn without(&self, facet: Facet) -> Self {
+        let mut filter = self.clone();
+        if let Some(values) = filter.part(facet) {
+            values.clear();
+        }
+        filter
+    }
+}
+
 /// What a page of findings is ordered by; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FindingSort {
