@@ -83,13 +83,7 @@ fn add(results: &mut Vec<DecisionResult>, more: &[DecisionResult]) -> bool {
 async fn bring_in(session: &mut dyn Session, batch: &Batch) -> Stored<()> {
     let (mut found, mut remembered) = (Vec::new(), Vec::new());
     for decision in batch.decisions.iter().filter(|decision| brings_in(decision)) {
-        let object = ObjectKey {
-            cluster: cluster_of(&decision.cluster, batch).to_owned(),
-            group: decision.group.clone(),
-            kind: decision.kind.clone(),
-            namespace: decision.namespace.clone(),
-            name: decision.name.clone(),
-        };
+        let object = ObjectKey { cluster: cluster_of(&decision.cluster, batch).to_owned(), ..decision.object() };
         let (user, time) = (decision.user.clone(), decision.time);
         let by = BroughtIn { decision: decision.uid.clone(), user, time, application: None, revision: None };
         // What is excused was brought in, too: it opens when the exemption ends.

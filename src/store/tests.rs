@@ -715,6 +715,14 @@ async fn who_brought_a_finding_in_is_known_whichever_comes_first(kept: Kept) {
     let opened = finding(&web, "excused", Severity::High, at(3));
     store.change("main", put(std::slice::from_ref(&opened)), at(3)).await.unwrap();
     assert_eq!(user(&excused.id).await.as_deref(), Some("bob"), "it was there all the time");
+    // A Namespace is in none, though its requests name it as if it were.
+    let itself = ObjectKey { group: String::new(), kind: "Namespace".into(), ..object("", "shop") };
+    let itself = finding(&itself, "itself", Severity::High, at(2));
+    let mut made = decision("made", 0, vec![result("itself")]);
+    (made.group, made.kind, made.name) = (String::new(), "Namespace".into(), "shop".into());
+    store.take_in(&batch("l", vec![made])).await.unwrap();
+    store.change("main", put(std::slice::from_ref(&itself)), at(2)).await.unwrap();
+    assert!(user(&itself.id).await.is_some());
 }
 
 async fn the_sync_that_brought_a_finding_in_is_noted_once(kept: Kept) {
