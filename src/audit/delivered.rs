@@ -122,7 +122,7 @@ pub fn delivered_by(
 fn argo(app: &str) -> Option<Application> {
     let (namespace, name) = app.split_once('_').unwrap_or(("", app));
     (!name.is_empty()).then(|| Application {
-        kind: "Application".into(),
+        kind: Application::ARGO.into(),
         namespace: namespace.into(),
         name: name.into(),
     })

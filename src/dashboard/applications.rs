@@ -19,7 +19,7 @@ use crate::cluster::applications::source::Source;
 use crate::policy::Severity;
 use crate::report::finding::Application;
 use crate::scan::access::Caller;
-use crate::scan::applications::{Told, all, sources};
+use crate::scan::applications::{Told, all};
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, lists};
@@ -199,7 +199,8 @@ async fn application(
     };
     let told = chosen.and_then(|key| all.remove(&key)).ok_or_else(missing)?;
     let namesakes = all.values().map(|told| (deliverer(&told.application), href(&told.application))).collect();
-    let (deliverer, sources) = (deliverer(&told.application), sources(&state, &told.application).await);
+    let deliverer = deliverer(&told.application);
+    let sources = told.argo.as_ref().map(|argo| argo.sources.clone()).unwrap_or_default();
     let filter = Filter {
         application: vec![name.clone()],
         deliverer: Some((told.application.kind.clone(), told.found.said.clone())),

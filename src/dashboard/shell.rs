@@ -408,7 +408,7 @@ pub async fn nothing_yet(state: &ApiState) -> Result<Option<Nothing>, Problem> {
 
 /// Returns why nothing is audited, and what to run.
 pub fn no_store(state: &ApiState) -> Nothing {
-    let has_cluster = matches!(state.app.world, crate::webhook::handlers::World::Cluster { .. });
+    let has_cluster = state.app.has_cluster();
     let text = if has_cluster {
         "This Gatepost judges requests but does not look over what stands in the cluster. Tell it how often to:"
     } else {

@@ -19,7 +19,6 @@ use crate::scan::exemptions::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept, lists};
 use crate::store::{Audit, AuditState, Filter, PageQuery};
-use crate::webhook::handlers::World;
 
 /// Somebody should look where nobody has asked about any object for so long.
 const SILENCE: SignedDuration = SignedDuration::from_mins(15);
@@ -103,7 +102,7 @@ async fn status(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit
     lines.push(namespaces(&state, &caller));
     lines.push(exemptions(&state, &caller, visit.now));
     lines.extend(arrival::notes(&state, &caller));
-    let has_cluster = matches!(state.app.world, World::Cluster { .. });
+    let has_cluster = state.app.has_cluster();
     page_of(&StatusPage {
         shell: Shell::new(&state, &visit, "Status", &[Crumb::here("Status")]).await,
         verdict: verdict(&lines),

@@ -15,6 +15,7 @@ use crate::notify::Status;
 use crate::scan::ApiState;
 use crate::scan::access::Scope;
 use crate::scan::endpoint::{Endpoint, Method, Routes};
+use crate::scan::notifications::try_target;
 use crate::scan::problem::Problem;
 
 const TEST: Endpoint = Endpoint {
@@ -86,9 +87,7 @@ impl Row {
 }
 
 async fn test(State(state): State<Arc<ApiState>>, Path(target): Path<String>) -> Result<Response, Problem> {
-    let sent = state.kept()?.notifier.test(&target).await;
-    let sent = sent.ok_or_else(|| Problem::not_found(format!("there is no target \"{target}\"")))?;
-    sent.map_err(|error| Problem::not_delivered(error.to_string()))?;
+    try_target(&state, &target).await?;
     Ok((StatusCode::SEE_OTHER, [(LOCATION, "/settings#notifications")]).into_response())
 }
 

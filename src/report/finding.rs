@@ -137,6 +137,11 @@ pub struct Application {
     pub name: String,
 }
 
+impl Application {
+    /// The kind of Argo CD's.
+    pub const ARGO: &str = "Application";
+}
+
 /// Who brought a violation in, as far as decisions tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

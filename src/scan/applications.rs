@@ -21,9 +21,6 @@ use crate::cluster::applications::{self, Application as Argo};
 use crate::report::finding::Application;
 use crate::store::{ApplicationCount, Filter};
 
-/// The kind of Argo CD's Applications.
-pub const ARGO: &str = "Application";
-
 const FILTERS: &[Parameter] =
     &[APPLICATION, Parameter::new("denied", Values::Flag, "Only those whose last sync Gatepost denied something of")];
 
@@ -127,7 +124,7 @@ pub async fn all(state: &ApiState, caller: &Caller) -> Result<All, Problem> {
 /// Returns where an Application of Argo CD comes from; nothing of what something else delivers, and where nobody knows.
 pub async fn sources(state: &ApiState, application: &Application) -> Vec<Source> {
     let argo = state.kept.as_ref().and_then(|kept| kept.applications.as_ref());
-    let Some(argo) = argo.filter(|_| application.kind == ARGO) else { return Vec::new() };
+    let Some(argo) = argo.filter(|_| application.kind == Application::ARGO) else { return Vec::new() };
     let Ok(all) = argo.all().await else { return Vec::new() };
     let found = applications::named(&all, &application.namespace, &application.name);
     found.map(|found| found.sources.clone()).unwrap_or_default()
@@ -139,7 +136,7 @@ fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> boo
     for count in counts {
         let mut application = count.application;
         let said = application.namespace.clone();
-        let is_argo = application.kind == ARGO;
+        let is_argo = application.kind == Application::ARGO;
         let named = applications::named(argo, &application.namespace, &application.name);
         if let Some(named) = named.filter(|_| is_argo) {
             application.namespace.clone_from(&named.namespace);
@@ -156,7 +153,7 @@ fn told(argo: &[Argo], counts: Vec<ApplicationCount>, sees: impl Fn(&str) -> boo
     let mut all = BTreeMap::new();
     for argo in argo {
         let (namespace, name) = (argo.namespace.clone(), argo.name.clone());
-        let application = Application { kind: ARGO.to_owned(), namespace, name };
+        let application = Application { kind: Application::ARGO.to_owned(), namespace, name };
         let found = found.remove(&application).unwrap_or_default();
         let failed_sync = argo.failed_sync.as_ref().and_then(|failed| visible(failed, argo, &sees));
         if found.open.is_empty() && failed_sync.is_none() && !sees(&argo.destination) {

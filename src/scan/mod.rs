@@ -28,7 +28,7 @@ pub(crate) mod lists;
 pub mod messages;
 pub mod mode_changes;
 mod namespaces;
-mod notifications;
+pub mod notifications;
 mod openapi;
 mod plans;
 pub mod preview;

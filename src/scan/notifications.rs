@@ -43,9 +43,14 @@ async fn notifications(State(state): State<Arc<ApiState>>, query: Query) -> Resu
     Ok(lists::answer(lists::part(&query, keyed)?))
 }
 
-async fn test(State(state): State<Arc<ApiState>>, Path(target): Path<String>) -> Result<Json<Text>, Problem> {
-    let sent = state.kept()?.notifier.test(&target).await;
+/// Sends a message to a target, once.
+pub async fn try_target(state: &ApiState, target: &str) -> Result<(), Problem> {
+    let sent = state.kept()?.notifier.test(target).await;
     let sent = sent.ok_or_else(|| Problem::not_found(format!("there is no target \"{target}\"")))?;
-    sent.map_err(|error| Problem::not_delivered(error.to_string()))?;
+    sent.map_err(|error| Problem::not_delivered(error.to_string()))
+}
+
+async fn test(State(state): State<Arc<ApiState>>, Path(target): Path<String>) -> Result<Json<Text>, Problem> {
+    try_target(&state, &target).await?;
     Ok(Json(json!({"target": target, "delivered": true})))
 }

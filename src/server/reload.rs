@@ -175,7 +175,7 @@ impl Watch {
 
     /// Builds a change; `told` are the faults that stand in the log.
     fn take_in(&mut self, fingerprint: Fingerprint, contents: Result<Contents, LoadError>, told: &[Fault]) {
-        let has_cluster = matches!(self.reloader.app.world, World::Cluster { .. });
+        let has_cluster = self.reloader.app.has_cluster();
         let built = contents.and_then(|contents| {
             let contents = Arc::new(contents);
             let (cache, source) = (self.reloader.cache.clone(), contents.clone());

@@ -63,10 +63,14 @@ const WRITTEN: [&str; 36] = [
 pub(super) const EXCUSED: &str = "closed_because = 'exempt' AND exemption IS NOT NULL";
 
 /// A finding that stands was last seen by the last complete look over its kind, which its row does not say.
-const CLOSE: &str = "UPDATE finding SET state = 'closed', closed_because = $2, closed_at = $3, seen = COALESCE((SELECT \
-    MAX(c.seen) FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group AND \
-    c.kind = finding.kind AND c.namespace IN ('*', finding.namespace) AND c.seen > finding.seen), finding.seen) \
-    WHERE id = $1 AND (state = 'open' OR (closed_because = 'exempt' AND exemption IS NOT NULL))";
+fn close() -> String {
+    format!(
+        "UPDATE finding SET state = 'closed', closed_because = $2, closed_at = $3, seen = COALESCE((SELECT MAX(c.seen) \
+         FROM coverage AS c WHERE c.cluster = finding.cluster AND c.api_group = finding.api_group AND \
+         c.kind = finding.kind AND c.namespace IN ('*', finding.namespace) AND c.seen > finding.seen), finding.seen) \
+         WHERE id = $1 AND (state = 'open' OR ({EXCUSED}))"
+    )
+}
 
 /// What a change must know of a finding that is there.
 #[derive(Debug, Clone)]
@@ -161,7 +165,7 @@ async fn close_all(
         rows.push(vec![(&id.0).into(), reason.into(), now.into()]);
     }
     rows.sort();
-    session.run_each(CLOSE, rows).await.map(drop)
+    session.run_each(&close(), rows).await.map(drop)
 }
 
 /// Returns what is known of findings, by id.

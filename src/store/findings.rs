@@ -219,11 +219,6 @@ fn by_state(filter: &Filter) -> Vec<Select> {
 /// Keeps what a filter asks for, but for state and severity.
 pub(super) fn narrow(select: &mut Select, filter: &Filter) {
     narrow_common(select, filter);
-    narrow_own(select, filter);
-}
-
-/// Keeps what a filter asks for of the columns that only findings have.
-pub(super) fn narrow_own(select: &mut Select, filter: &Filter) {
     let quoted: Vec<String> =
         filter.policy.iter().map(|name| serde_json::Value::from(name.as_str()).to_string()).collect();
     select.holds_one("policies", &quoted);

@@ -12,9 +12,6 @@ use crate::report::finding::{Application, BroughtIn, Fingerprint};
 pub(super) const COLUMNS: &str = "brought_by, brought_user, brought_at, brought_app_namespace, brought_application, \
     brought_revision";
 
-/// The kind of Argo CD's Applications.
-const APPLICATION: &str = "Application";
-
 /// Returns findings of what an Application delivers that somebody brought in since a time, where nobody has looked by which
 /// sync; the oldest first.
 pub(super) async fn unsynced(
@@ -25,14 +22,14 @@ pub(super) async fn unsynced(
 ) -> Stored<Vec<Unsynced>> {
     let mut select = Select::new("id, app_namespace, application, brought_at", "finding");
     select.is(CLUSTER, cluster);
-    select.is("app_kind", APPLICATION);
+    select.is("app_kind", Application::ARGO);
     select.since("brought_at", Some(since));
     select.only("brought_at IS NOT NULL AND brought_revision IS NULL");
     let rows = select.rows(session, &format!("ORDER BY brought_at, id LIMIT {limit}")).await?;
     let found = rows.into_iter().map(|row| {
         let mut cells = row.cells();
         let (id, namespace, name) = (cells.text()?, cells.text()?, cells.text()?);
-        let application = Application { kind: APPLICATION.to_owned(), namespace, name };
+        let application = Application { kind: Application::ARGO.to_owned(), namespace, name };
         Ok(Unsynced { finding: Fingerprint(id), application, time: cells.time()? })
     });
     found.collect()
@@ -71,7 +68,8 @@ pub(super) fn brought_in(cells: &mut Cells) -> Stored<Option<BroughtIn>> {
     let brought = findings::brought_in(cells)?;
     let (namespace, name, revision) = (cells.text_if_any()?, cells.text_if_any()?, cells.text_if_any()?);
     let named = namespace.zip(name);
-    let application = named.map(|(namespace, name)| Application { kind: APPLICATION.to_owned(), namespace, name });
+    let application =
+        named.map(|(namespace, name)| Application { kind: Application::ARGO.to_owned(), namespace, name });
     let revision = revision.filter(|revision| !revision.is_empty());
     Ok(brought.map(|brought| BroughtIn { application, revision, ..brought }))
 }
