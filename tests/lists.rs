@@ -40,6 +40,8 @@ fn each_list_is_narrowed_as_its_filters_say() {
         ("decisions?severity=low", "/uid", ""),
         ("decisions?since=1m", "/uid", ""),
         ("decisions?text=web&limit=1", "/uid", "allowed-1"),
+        ("decisions?sort=oldest", "/uid", "denied-1 allowed-1"),
+        ("decisions?application=front", "/uid", ""),
         ("checks", "/source", "ci/shop"),
         ("checks?source=ci/other", "/source", ""),
         ("checks?state=passed", "/source", ""),
@@ -47,6 +49,8 @@ fn each_list_is_narrowed_as_its_filters_say() {
         ("resources", "/name", "dns db web"),
         ("resources?namespace=shop&severity=critical", "/name", "web"),
         ("resources?text=db", "/name", "db"),
+        ("resources?sort=findings", "/name", "web db dns"),
+        ("audits?sort=oldest&limit=1", "/state", "complete"),
         ("findings?namespace=shop&sort=object", "/resource/name", "db web web"),
         ("findings?state=fixed", "/resource/name", "old"),
         ("findings?since=1m", "/resource/name", ""),
@@ -58,6 +62,10 @@ fn each_list_is_narrowed_as_its_filters_say() {
     assert_eq!(told(&server, &format!("/api/v1/decisions?limit=1&cursor={next}"), "/uid"), "denied-1");
     let (status, problem) = server.ask("GET", &format!("/api/v1/checks?cursor={next}"), "", "");
     assert_eq!(status, 400, "{problem}");
+    let (status, problem) = server.ask("GET", &format!("/api/v1/decisions?sort=oldest&cursor={next}"), "", "");
+    assert_eq!(status, 400, "it is of the other order: {problem}");
+    let (status, problem) = server.ask("GET", "/api/v1/decisions?sort=newset", "", "");
+    assert!(status == 400 && problem.contains("newest"), "{problem}");
     assert!(get(&server, "/api/v1/checks")["items"][0].get("results").is_none());
     let check = get(&server, &format!("/api/v1/checks/{}", seeded.check));
     assert_eq!(check["results"][0]["rule"], "container-image-tag", "{check}");
@@ -93,6 +101,11 @@ fn namespaces_tell_modes_with_their_origin_and_how_they_stand() {
         ("?policy=baseline", "shop"),
         ("?text=an", "bank"),
         ("?limit=2", "argocd bank"),
+        ("?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION", "shop"),
+        ("?severity=critical&sort=name", "kube-system shop"),
+        ("?sort=findings&limit=2", "shop kube-system"),
+        ("?sort=wouldBeDenied&limit=1", "shop"),
+        ("?sort=score&group=yours,vendor", "shop bank argocd"),
     ] {
         assert_eq!(told(&server, &format!("/api/v1/namespaces{query}"), "/name"), expected, "{query}");
     }
@@ -115,6 +128,23 @@ fn rules_and_policies_tell_their_documentation_and_what_is_open() {
     };
     assert_eq!(items.iter().filter(is_asked).count(), items.len(), "{listed}");
     assert_eq!(told(&server, "/api/v1/policies", "/name"), "baseline datree-default recommended strict");
+    for (path, expected) in [
+        ("policies?sort=rules", "datree-default recommended strict baseline"),
+        ("policies?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION&text=datree", "datree-default"),
+        ("policies?policy=strict,none", "strict"),
+    ] {
+        assert_eq!(told(&server, &format!("/api/v1/{path}"), "/name"), expected, "{path}");
+    }
+    for (path, expected) in [
+        ("rules?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION", "container-image-tag"),
+        ("rules?sort=findings&limit=2", "container-image-tag container-privileged"),
+        (
+            "rules?sort=severity&severity=critical,high&limit=1&rule=container-image-tag,container-privileged",
+            "container-privileged",
+        ),
+    ] {
+        assert_eq!(told(&server, &format!("/api/v1/{path}"), "/id"), expected, "{path}");
+    }
     let policy = get(&server, "/api/v1/policies/recommended");
     let rules = policy["rules"].as_array().expect("rules");
     assert_eq!(policy["ruleCount"], json!(rules.len()));
@@ -140,6 +170,8 @@ fn trends_tell_what_came_and_went_by_audit() {
         (&json!({"high": 3, "critical": 2}), &json!({"high": 3, "critical": 2}))
     );
     assert_eq!((&before["score"], &now["score"]), (&json!(83.3), &json!(84.7)), "{trend}");
+    let forward = get(&server, "/api/v1/trends?sort=oldest");
+    assert_eq!(forward["items"], json!([before, now]));
     let bank = get(&server, "/api/v1/trends?namespace=bank");
     assert_eq!((&bank["items"][0]["open"], &bank["items"][0]["score"]), (&json!({}), &json!(100.0)), "{bank}");
     let empty = get(&server, "/api/v1/trends?namespace=argocd");

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use gatepost::store::{self, Filter, PageQuery};
+use gatepost::store::{self, Filter, PageQuery, TimeSort};
 use serde_json::{Value as Json, json};
 
 use crate::support::server::Server;
@@ -28,7 +28,7 @@ fn report(key: &str, decisions: &[Json]) -> String {
 /// Returns the uids of the decisions that a server keeps, as its store has them.
 fn kept(server: &Server) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let query = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 100 };
+    let query = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: 100 };
     let page = runtime.block_on(async {
         let store = store::open(&server.path("data"), None).await.expect("the store");
         store.decisions(&query).await.expect("decisions")

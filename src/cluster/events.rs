@@ -13,13 +13,14 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::PostParams;
 use kube::{Api, Client};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::after_audits::{self, AfterAudit};
 use super::applications::holding::holding;
 use crate::report::event::{Broken, by_object, of_application, of_first, of_rest};
-use crate::store::{Audit, Facet, Filter, FindingSort, PageQuery, Store, Stored};
+use crate::store::{Audit, Facet, Filter, FindingSort, PageQuery, Store, Stored, TimeSort};
 use crate::telemetry::events::{EventMetrics, Outcome};
 
 /// Events that are written in a second, at most.
@@ -74,6 +75,22 @@ struct Wanted {
     is_warning: bool,
     reason: &'static str,
     note: String,
+}
+
+impl Wanted {
+    /// Returns a name that the same Event about what came in after the same time has too, so that it is written once.
+    fn name(&self, cluster: &str, after: Option<Timestamp>) -> String {
+        let Self { regarding: object, note, .. } = self;
+        let words = [&object.kind, &object.namespace, &object.name, &object.uid].map(Option::as_deref);
+        let after = after.map(|after| after.to_string());
+        let mut hash = Sha256::new();
+        for word in words.into_iter().chain([Some(note.as_str()), Some(cluster), after.as_deref()]) {
+            hash.update(word.unwrap_or_default());
+            hash.update([0]);
+        }
+        // Not the object's name: names of roles have colons, which those of Events may not.
+        hash.finalize().iter().take(16).fold("gatepost-".to_owned(), |name, byte| name + &format!("{byte:02x}"))
+    }
 }
 
 /// What came of an audit.
@@ -143,7 +160,7 @@ impl Writer {
                 wanted.extend(self.summary(of_rest(rest, self.given.most), true));
             }
         }
-        self.put_all(wanted, &mut tally).await;
+        self.put_all(wanted, after, &mut tally).await;
         self.given.store.set_notified(&target, TOLD, until).await?;
         Ok(tally)
     }
@@ -155,7 +172,7 @@ impl Writer {
             state: vec!["complete".into(), "partial".into()],
             ..Filter::default()
         };
-        let asked = PageQuery { filter, sort: (), cursor: None, limit: AUDITS };
+        let asked = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: AUDITS };
         let audits = self.given.store.audits(&asked).await?.items;
         Ok(audits.into_iter().find(|other| other.id < audit.id).and_then(|other| other.finished))
     }
@@ -206,15 +223,15 @@ impl Writer {
         Some(Wanted { regarding, is_warning, reason: SUMMARY, note })
     }
 
-    async fn put_all(&mut self, wanted: Vec<Wanted>, tally: &mut Tally) {
+    async fn put_all(&mut self, wanted: Vec<Wanted>, after: Option<Timestamp>, tally: &mut Tally) {
         let mut in_a_row = 0_u32;
-        for (number, one) in (1_u64..).zip(wanted) {
+        for one in wanted {
             if in_a_row >= PATIENCE {
                 tally.failed = tally.failed.saturating_add(1);
                 continue;
             }
             self.pace.tick().await;
-            match self.put(one, number).await {
+            match self.put(one, after).await {
                 Ok(()) => {
                     tally.written = tally.written.saturating_add(1);
                     in_a_row = 0;
@@ -228,18 +245,15 @@ impl Writer {
         }
     }
 
-    async fn put(&self, wanted: Wanted, number: u64) -> kube::Result<()> {
+    /// Writes an Event about what came in after a time.
+    async fn put(&self, wanted: Wanted, after: Option<Timestamp>) -> kube::Result<()> {
+        let name = wanted.name(&self.given.cluster, after);
         let Wanted { regarding, is_warning, reason, note } = wanted;
         let now = Timestamp::now();
         // What is in no namespace has its Events in this one.
         let namespace = regarding.namespace.clone().unwrap_or_else(|| "default".into());
         let event = Event {
-            metadata: ObjectMeta {
-                // Not the object's name: names of roles have colons, which those of Events may not.
-                name: Some(format!("gatepost-{:x}-{number}", now.as_nanosecond())),
-                namespace: Some(namespace.clone()),
-                ..ObjectMeta::default()
-            },
+            metadata: ObjectMeta { name: Some(name), namespace: Some(namespace.clone()), ..ObjectMeta::default() },
             action: Some("Audit".into()),
             reason: Some(reason.into()),
             event_time: Some(MicroTime(now)),
@@ -251,7 +265,11 @@ impl Writer {
             ..Event::default()
         };
         let api: Api<Event> = Api::namespaced(self.given.client.clone(), &namespace);
-        api.create(&PostParams::default(), &event).await.map(drop)
+        match api.create(&PostParams::default(), &event).await {
+            // Whoever was here before wrote it, and ended before it could remember that.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// Says what came of an audit.

@@ -23,7 +23,7 @@ use crate::scan::applications::{Told, all};
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, lists};
-use crate::store::{Facet, Filter, FindingSort, PageQuery};
+use crate::store::{Facet, Filter, FindingSort, PageQuery, ResourceSort};
 
 /// Applications of the list.
 const LISTED: usize = 200;
@@ -212,7 +212,7 @@ async fn application(
     let actions = store.facet(&filter, Facet::Action, SHOWN).await?;
     let asked = PageQuery { filter: filter.clone(), sort: FindingSort::Severity, cursor: None, limit: SHOWN };
     let found = store.findings(&asked).await?.items;
-    let objects = PageQuery { filter: filter.clone(), sort: (), cursor: None, limit: SHOWN };
+    let objects = PageQuery { filter: filter.clone(), sort: ResourceSort::Findings, cursor: None, limit: SHOWN };
     let objects = store.resources(&objects).await?.items;
     let place = Place::at("/findings").with("application", &name);
     let within = |parameter: &'static str| {

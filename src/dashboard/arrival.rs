@@ -11,7 +11,7 @@ use crate::policy::{Mode, NamespaceMeta};
 use crate::scan::access::Caller;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Filter, PageQuery};
+use crate::store::{Filter, PageQuery, TimeSort};
 use crate::telemetry::registration::Standing;
 
 /// Nobody applies anything for so long in a cluster that is used.
@@ -178,7 +178,7 @@ fn is_enforced(state: &ApiState) -> bool {
 }
 
 async fn last_asked(kept: &Kept) -> Result<Option<Timestamp>, Problem> {
-    let asked = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 1 };
+    let asked = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: 1 };
     Ok(kept.store.decisions(&asked).await?.items.first().map(|decision| decision.time))
 }
 

@@ -20,7 +20,7 @@ use crate::scan::decisions::{CHECK_FILTERS, check_filter, sees_checks};
 use crate::scan::endpoint::{Endpoint, Query, Routes};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
-use crate::store::{Check, PageQuery};
+use crate::store::{Check, PageQuery, TimeSort};
 
 /// Checks of a page when nobody says how many.
 const PAGE: usize = 50;
@@ -160,7 +160,7 @@ async fn checks(
     let place = Place::of(&CHECKS, &query);
     let asked = PageQuery {
         filter: check_filter(&query)?,
-        sort: (),
+        sort: TimeSort::Newest,
         cursor: query.text("cursor").map(str::to_owned),
         limit: query.number("limit").unwrap_or(PAGE),
     };

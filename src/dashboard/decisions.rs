@@ -17,7 +17,7 @@ use crate::scan::decisions::{DECISION_FILTERS, decision_filter};
 use crate::scan::endpoint::{Endpoint, Query, Routes};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
-use crate::store::{Decision, DecisionResult, Page, PageQuery};
+use crate::store::{Decision, DecisionResult, Page, PageQuery, TimeSort};
 
 /// Decisions of a page when nobody says how many.
 const PAGE: usize = 50;
@@ -175,7 +175,7 @@ async fn decisions(
     if let Some(kept) = &state.kept {
         let asked = PageQuery {
             filter: decision_filter(&state.app, &caller, &query)?,
-            sort: (),
+            sort: TimeSort::Newest,
             cursor: query.text("cursor").map(str::to_owned),
             limit: query.number("limit").unwrap_or(PAGE),
         };

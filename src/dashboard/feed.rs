@@ -17,7 +17,7 @@ use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::lists::{self, NAMESPACE};
 use crate::scan::problem::Problem;
-use crate::store::{Filter, PageQuery};
+use crate::store::{Filter, PageQuery, TimeSort};
 
 /// Decisions that the page begins with.
 const LAST: usize = 50;
@@ -64,7 +64,7 @@ async fn feed(
             visible: lists::visible(&state.app, &caller),
             ..Filter::default()
         };
-        let asked = PageQuery { filter, sort: (), cursor: None, limit: LAST };
+        let asked = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: LAST };
         let page = kept.store.decisions(&asked).await?;
         rows = page.items.iter().map(|decision| Row::of(decision, &visit)).collect();
     }

@@ -8,7 +8,7 @@ use super::shell::Visit;
 use crate::policy::Severity;
 use crate::report::finding::{Finding, ObjectKey};
 use crate::scan::Kept;
-use crate::store::{Filter, FindingSort, PageQuery, Stored};
+use crate::store::{Filter, FindingSort, PageQuery, Stored, TimeSort};
 
 /// Denials and objects that are named.
 const NAMED: usize = 5;
@@ -43,7 +43,7 @@ impl Highlights {
     /// Reads them; `told` narrows findings, and what decisions are seen.
     pub async fn read(kept: &Kept, told: &Filter, visit: &Visit) -> Stored<Self> {
         let denied = Filter { state: vec!["denied".into()], visible: told.visible.clone(), ..Filter::default() };
-        let asked = PageQuery { filter: denied, sort: (), cursor: None, limit: NAMED };
+        let asked = PageQuery { filter: denied, sort: TimeSort::Newest, cursor: None, limit: NAMED };
         let denials = kept.store.decisions(&asked).await?.items;
         let asked = PageQuery { filter: told.clone(), sort: FindingSort::Severity, cursor: None, limit: LOOKED_AT };
         let found = kept.store.findings(&asked).await?.items;

@@ -213,7 +213,7 @@ async fn shown(
     visit: &Visit,
 ) -> Result<Shown, Problem> {
     let recent = recent(&last_audits(kept, AUDITS).await?, visit.now);
-    let points = crate::scan::audits::trend(state, kept, filter, &recent).await?;
+    let points = crate::scan::trends::trend(state, kept, filter, &recent).await?;
     Ok(Shown {
         rows: worst(kept, filter, visit).await?,
         own: worst(kept, itself, visit).await?,

@@ -21,10 +21,11 @@ use super::words::{at_least, number};
 use crate::policy::{Effort, Severity};
 use crate::report::score::Score;
 use crate::scan::access::Caller;
-use crate::scan::audits::{BySeverity, Point as AuditPoint, may_direct, seen};
+use crate::scan::audits::{may_direct, seen};
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
+use crate::scan::trends::{BySeverity, Point as AuditPoint};
 use crate::scan::{ApiState, Kept};
 use crate::store::{Audit, AuditState, Facet, Filter};
 
@@ -204,7 +205,7 @@ async fn standing(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit)
     let audits = seen(state, kept, caller, last_audits(kept, AUDITS).await?).await?;
     let ended: Vec<&Audit> = audits.iter().filter(|audit| has_ended(audit)).collect();
     let recent = recent(&audits, visit.now);
-    let points = crate::scan::audits::trend(state, kept, &open, &recent).await?;
+    let points = crate::scan::trends::trend(state, kept, &open, &recent).await?;
     let (worst, wins) = ranked(state, &rules);
     let is_partial = ended.first().is_some_and(|audit| audit.state == AuditState::Partial);
     let figure = |findings: u64| at_least(&number(findings), is_partial);

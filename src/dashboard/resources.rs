@@ -20,7 +20,7 @@ use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Filter, FindingSort, PageQuery};
+use crate::store::{Filter, FindingSort, PageQuery, TimeSort};
 
 /// Findings of the page, of each state.
 const FINDINGS: usize = 200;
@@ -92,7 +92,7 @@ async fn resource(
     let is_namespace = kind == "Namespace" && group.is_empty();
     let asked_in = if is_namespace { &name } else { &namespace };
     let filter = Filter { namespace: vec![asked_in.clone()], ..filter };
-    let asked = PageQuery { filter, sort: (), cursor: None, limit: DECISIONS };
+    let asked = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: DECISIONS };
     let mut decisions = kept.store.decisions(&asked).await?.items;
     decisions.retain(|decision| decision.group == group);
     if open.is_empty() && closed.is_empty() && decisions.is_empty() {

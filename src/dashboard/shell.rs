@@ -16,7 +16,7 @@ use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use crate::scan::guard::{SESSION, cookie};
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Audit, AuditState, Filter, Page, PageQuery};
+use crate::store::{Audit, AuditState, Filter, Page, PageQuery, TimeSort};
 
 /// The routes, group by group: a heading, then path and name of each.
 const ROUTES: &[(&str, &[(&str, &str)])] = &[
@@ -328,8 +328,10 @@ pub fn progress(kept: &Kept) -> Option<Progress> {
 
 /// Returns the last audits, the newest first.
 pub async fn last_audits(kept: &Kept, limit: usize) -> Result<Vec<Audit>, Problem> {
-    let Page { items, .. } =
-        kept.store.audits(&PageQuery { filter: Filter::default(), sort: (), cursor: None, limit }).await?;
+    let Page { items, .. } = kept
+        .store
+        .audits(&PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit })
+        .await?;
     Ok(items)
 }
 

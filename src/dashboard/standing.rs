@@ -14,7 +14,7 @@ use crate::scan::access::Caller;
 use crate::scan::lists::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept};
-use crate::store::{Audit, AuditState, Facet, Filter, PageQuery, RuleSum};
+use crate::store::{Audit, AuditState, Facet, Filter, PageQuery, RuleSum, TimeSort};
 use crate::webhook::in_force::InForce;
 
 /// Rules that are counted, at most.
@@ -104,7 +104,7 @@ pub async fn last_audit(state: &ApiState, kept: &Kept) -> Result<Result<Audit, N
         return Ok(Err(nothing));
     }
     let filter = Filter { state: ["complete", "partial"].map(str::to_owned).to_vec(), ..Filter::default() };
-    let page = kept.store.audits(&PageQuery { filter, sort: (), cursor: None, limit: 1 }).await?;
+    let page = kept.store.audits(&PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: 1 }).await?;
     Ok(page.items.into_iter().next().ok_or_else(Nothing::stopped))
 }
 

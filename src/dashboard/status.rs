@@ -18,7 +18,7 @@ use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::exemptions::visible;
 use crate::scan::problem::Problem;
 use crate::scan::{ApiState, Kept, lists};
-use crate::store::{Audit, AuditState, Filter, PageQuery};
+use crate::store::{Audit, AuditState, Filter, PageQuery, TimeSort};
 
 /// Somebody should look where nobody has asked about any object for so long.
 const SILENCE: SignedDuration = SignedDuration::from_mins(15);
@@ -139,7 +139,7 @@ async fn store(kept: &Kept) -> Line {
 /// Says when the API server last asked; of one who sees some namespaces, about those.
 async fn asked(state: &ApiState, kept: &Kept, caller: &Caller, visit: &Visit) -> Line {
     let filter = Filter { visible: lists::visible(&state.app, caller), ..Filter::default() };
-    let query = PageQuery { filter, sort: (), cursor: None, limit: 1 };
+    let query = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: 1 };
     let mend = "If people apply objects meanwhile, the webhook may not be registered: gatepost doctor tells";
     match kept.store.decisions(&query).await.map(|page| page.items.into_iter().next()) {
         Ok(Some(last)) if visit.now.duration_since(last.time) > SILENCE => {

@@ -11,7 +11,7 @@ use super::{Around, Links, dates, denials, digest, endings};
 use crate::config::notifications::{Event, Target};
 use crate::policy::{NamespaceMeta, Severity};
 use crate::report::finding::Finding;
-use crate::store::{Audit, Facet, Filter, FindingSort, PageQuery, Store, Stored};
+use crate::store::{Audit, Facet, Filter, FindingSort, PageQuery, Store, Stored, TimeSort};
 
 /// Pairs of namespace and severity that are counted; there are at most five for each namespace.
 const PAIRS: usize = 100_000;
@@ -75,7 +75,7 @@ impl Source {
     pub(super) async fn ended(&self, limit: usize) -> Stored<Vec<Ended>> {
         let state = ["complete", "partial", "cancelled"].map(str::to_owned).to_vec();
         let filter = Filter { state, ..Filter::default() };
-        let page = self.store.audits(&PageQuery { filter, sort: (), cursor: None, limit }).await?;
+        let page = self.store.audits(&PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit }).await?;
         let ended = page.items.into_iter().filter_map(|last| last.finished.map(|at| Ended { last, at }));
         Ok(ended.collect())
     }

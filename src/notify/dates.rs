@@ -12,7 +12,7 @@ use super::route::{Recipient, Router};
 use crate::admission::speak::countdown;
 use crate::config::notifications::{Event, Target};
 use crate::policy::modes::ENFORCE_FROM;
-use crate::store::{Facet, Filter, PageQuery, Stored};
+use crate::store::{Facet, Filter, PageQuery, Stored, TimeSort};
 
 /// How long before a date it is told.
 const BEFORE: [SignedDuration; 2] = [SignedDuration::from_hours(7 * 24), SignedDuration::from_hours(24)];
@@ -63,7 +63,8 @@ fn is_due(dated: &Dated, (after, until): (Timestamp, Timestamp)) -> bool {
 /// Returns the namespaces whose date was written from the dashboard between two times.
 async fn announced(source: &Source, (after, until): (Timestamp, Timestamp)) -> Stored<Vec<Arc<str>>> {
     let filter = Filter { since: Some(after), ..Filter::default() };
-    let page = source.store.mode_changes(&PageQuery { filter, sort: (), cursor: None, limit: CHANGES }).await?;
+    let page =
+        source.store.mode_changes(&PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: CHANGES }).await?;
     let dated = page.items.into_iter().filter(|change| after < change.time && change.time <= until);
     Ok(dated
         .filter(|change| change.after.annotations.contains_key(ENFORCE_FROM))

@@ -8,7 +8,7 @@ use super::collect::{Due, Source};
 use super::notice::{Item, Notice, SHOWN, some};
 use super::route::{Recipient, Router};
 use crate::config::notifications::{Event, Target};
-use crate::store::{Decision, Filter, PageQuery, Stored};
+use crate::store::{Decision, Filter, PageQuery, Stored, TimeSort};
 
 /// Decisions that are read at a time, and how often, at most: more of them are told as more.
 const PAGE: usize = 1000;
@@ -50,7 +50,7 @@ pub(super) async fn due(source: &Source, target: &Target, came: (Timestamp, Time
 /// Reads the denials of a time, the newest first; returns whether there are more than that.
 async fn read(source: &Source, came: (Timestamp, Timestamp)) -> Stored<(Vec<Decision>, bool)> {
     let filter = Filter { state: vec!["denied".to_owned()], came: Some(came), ..Filter::default() };
-    let mut query = PageQuery { filter, sort: (), cursor: None, limit: PAGE };
+    let mut query = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: PAGE };
     let mut decisions = Vec::new();
     for _ in 0..PAGES {
         let page = source.store.decisions(&query).await?;

@@ -24,11 +24,17 @@ use crate::store::{ApplicationCount, Filter};
 const FILTERS: &[Parameter] =
     &[APPLICATION, Parameter::new("denied", Values::Flag, "Only those whose last sync Gatepost denied something of")];
 
+const SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["denied", "name", "findings"]),
+    "The order: those first whose last sync was denied if nobody says; by name; or most findings first",
+)];
+
 const APPLICATIONS: Endpoint = Endpoint {
     path: "/api/v1/applications",
     about: "What delivers objects, with its open findings; of Argo CD's Applications also what Gatepost denied of the last \
-            sync, and what syncs again. Those that were denied come first",
-    parameters: &[FILTERS, PAGES],
+            sync, and what syncs again",
+    parameters: &[FILTERS, SORT, PAGES],
     answer: "ApplicationList",
     ..Endpoint::GET
 };
@@ -102,7 +108,16 @@ async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, query:
         let is_denied = told.argo.as_ref().is_some_and(|argo| argo.failed_sync.is_some());
         (names.is_empty() || names.contains(&told.application.name)) && (is_denied || !denied)
     });
-    let page = lists::part(&query, all)?;
+    let keyed = all.map(|(key, told)| {
+        let open = told.found.open.values().fold(0, |sum: u64, findings| sum.saturating_add(*findings));
+        let begin = match query.text("sort") {
+            Some("name") => format!("{}\n", told.application.name),
+            Some("findings") => lists::greatest_first(open),
+            _ => String::new(),
+        };
+        (begin + &key, told)
+    });
+    let page = lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?;
     Ok(Json(json!({"items": page.items, "next": page.next, "unread": unread})))
 }
 

@@ -10,10 +10,10 @@ use serde_json::{Map, Value as Text, json};
 
 use super::ApiState;
 use super::access::Caller;
-use super::audits::add;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, EFFORT, PAGES, POLICY, SEVERITY};
 use super::problem::Problem;
+use super::trends::add;
 use crate::engine::{Bundle, ResolvedPolicy};
 use crate::policy::set::Entry;
 use crate::policy::{AtMost, Effort, KindSelector, OnError, Operation, Origin, Provenance, Rule, RuleId, Severity};
@@ -23,14 +23,33 @@ const RULE_FILTERS: &[Parameter] = &[
     POLICY,
     SEVERITY,
     EFFORT,
+    lists::RULE,
     Parameter::new("category", Values::List, "Topics"),
     Parameter::new("text", Values::Text, "Words in id, title or description"),
 ];
 
+const RULE_SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["id", "severity", "findings"]),
+    "The order: by id if nobody says, the gravest first, or most open findings first",
+)];
+
+const POLICY_FILTERS: &[Parameter] = &[
+    Parameter::new("policy", Values::List, "Policies, by name"),
+    Parameter::new("rule", Values::List, "Rules that they have, by id or another name"),
+    Parameter::new("text", Values::Text, "Words in name, title or description"),
+];
+
+const POLICY_SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["name", "rules", "findings"]),
+    "The order: by name if nobody says, most rules first, or most open findings first",
+)];
+
 const RULES: Endpoint = Endpoint {
     path: "/api/v1/rules",
     about: "Every rule with its documentation and how many findings of it are open",
-    parameters: &[RULE_FILTERS, PAGES],
+    parameters: &[RULE_FILTERS, RULE_SORT, PAGES],
     answer: "RuleList",
     ..Endpoint::GET
 };
@@ -46,7 +65,7 @@ const RULE: Endpoint = Endpoint {
 const POLICIES: Endpoint = Endpoint {
     path: "/api/v1/policies",
     about: "Every policy, how many rules it has, and how many findings of these are open",
-    parameters: &[PAGES],
+    parameters: &[POLICY_FILTERS, POLICY_SORT, PAGES],
     answer: "PolicyList",
     ..Endpoint::GET
 };
@@ -144,8 +163,15 @@ async fn rules(State(state): State<Arc<ApiState>>, caller: Caller, query: Query)
     let bundle = &in_force.bundle;
     let open = OpenOf::read(&state, &caller).await?;
     let all = bundle.catalogue().rules().values().map(|rule| told(bundle, rule, &open));
-    let asked = all.filter(|rule| is_asked(rule, &query)).map(|rule| (rule.id.to_string(), rule));
-    Ok(lists::answer(lists::part(&query, asked)?))
+    let keyed = all.filter(|rule| is_asked(rule, &query)).map(|rule| {
+        let begin = match query.text("sort") {
+            Some("severity") => lists::greatest_first(rule.severity as u64),
+            Some("findings") => lists::greatest_first(sum(rule.open)),
+            _ => String::new(),
+        };
+        (format!("{begin}\n{}", rule.id), rule)
+    });
+    Ok(lists::answer(lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?))
 }
 
 async fn rule(
@@ -215,25 +241,43 @@ fn kind(selector: &KindSelector) -> String {
 }
 
 fn is_asked(rule: &RuleTold<'_>, query: &Query) -> bool {
-    let is_one_of = |name: &str, has: &dyn Fn(&str) -> bool| {
-        let words = query.list(name);
-        words.is_empty() || words.iter().any(|word| has(word))
-    };
-    let text = query.text("text").unwrap_or_default().to_lowercase();
     let said = [rule.id.as_str(), rule.title, rule.description].join("\n").to_lowercase();
-    is_one_of("policy", &|word| rule.policies.contains(&word))
-        && is_one_of("severity", &|word| rule.severity.as_str() == word)
-        && is_one_of("effort", &|word| rule.effort.as_str() == word)
-        && is_one_of("category", &|word| rule.category == word)
-        && text.split_whitespace().all(|word| said.contains(word))
+    let is_named = |word: &str| rule.id.as_str() == word || rule.aliases.iter().any(|alias| alias.as_str() == word);
+    lists::is_one_of(query, "policy", |word| rule.policies.contains(&word))
+        && lists::is_one_of(query, "rule", is_named)
+        && lists::is_one_of(query, "severity", |word| rule.severity.as_str() == word)
+        && lists::is_one_of(query, "effort", |word| rule.effort.as_str() == word)
+        && lists::is_one_of(query, "category", |word| rule.category == word)
+        && lists::has_words(query, &said)
+}
+
+/// Returns how many findings there are of all severities.
+fn sum(open: &BySeverity) -> u64 {
+    open.values().fold(0, |sum, findings| sum.saturating_add(*findings))
 }
 
 async fn policies(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let in_force = state.app.in_force.load();
     let bundle = &in_force.bundle;
     let open = OpenOf::read(&state, &caller).await?;
-    let all = bundle.policies().values().map(|policy| (policy.name.to_string(), summary(bundle, policy, &open)));
-    Ok(lists::answer(lists::part(&query, all)?))
+    let rules = lists::rules(&state.app, &query);
+    let is_asked = |policy: &&Arc<ResolvedPolicy>| {
+        let said = [&*policy.name, &*policy.title, &*policy.description].join("\n").to_lowercase();
+        let has = |rule: &String| entries(bundle, policy).any(|(of, _)| of.id.as_str() == rule);
+        lists::is_one_of(&query, "policy", |word| *policy.name == *word)
+            && (rules.is_empty() || rules.iter().any(has))
+            && lists::has_words(&query, &said)
+    };
+    let keyed = bundle.policies().values().filter(is_asked).map(|policy| {
+        let (rules, of_all) = in_policy(bundle, policy, &open);
+        let begin = match query.text("sort") {
+            Some("rules") => lists::greatest_first(u64::try_from(rules).unwrap_or(u64::MAX)),
+            Some("findings") => lists::greatest_first(sum(&of_all)),
+            _ => String::new(),
+        };
+        (format!("{begin}\n{}", policy.name), summary(bundle, policy, &open))
+    });
+    Ok(lists::answer(lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?))
 }
 
 async fn policy(
@@ -273,17 +317,23 @@ fn entry_told<'a>(rule: &'a Rule, entry: &'a Entry, open: &'a OpenOf) -> EntryTo
     }
 }
 
-fn summary(bundle: &Bundle, policy: &ResolvedPolicy, open: &OpenOf) -> Text {
+/// Returns how many rules a policy has, and the open findings of them.
+fn in_policy(bundle: &Bundle, policy: &ResolvedPolicy, open: &OpenOf) -> (usize, BySeverity) {
     let rules: BTreeSet<&RuleId> = entries(bundle, policy).map(|(rule, _)| &rule.id).collect();
     let mut of_all = BySeverity::new();
     for (severity, count) in rules.iter().flat_map(|rule| open.of(rule)) {
         add(&mut of_all, *severity, *count);
     }
+    (rules.len(), of_all)
+}
+
+fn summary(bundle: &Bundle, policy: &ResolvedPolicy, open: &OpenOf) -> Text {
+    let (rules, of_all) = in_policy(bundle, policy, open);
     json!({
         "name": policy.name,
         "title": policy.title,
         "description": policy.description.trim(),
-        "ruleCount": rules.len(),
+        "ruleCount": rules,
         "open": of_all,
     })
 }

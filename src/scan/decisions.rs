@@ -9,7 +9,7 @@ use serde_json::Value as Text;
 use super::ApiState;
 use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
-use super::lists::{self, EFFORT, KIND, MODE, NAMESPACE, PAGES, POLICY, RULE, SEVERITY};
+use super::lists::{self, EFFORT, KIND, MODE, NAMESPACE, PAGES, POLICY, RULE, SEVERITY, TIMES};
 use super::problem::Problem;
 use crate::store::{Check, Decision, Filter, Page};
 use crate::webhook::handlers::App;
@@ -17,6 +17,11 @@ use crate::webhook::handlers::App;
 /// What decisions are narrowed to.
 pub const DECISION_FILTERS: &[Parameter] = &[
     NAMESPACE,
+    Parameter::new(
+        "application",
+        Values::List,
+        "What delivers the object, by name, as far as audits found something in it",
+    ),
     RULE,
     POLICY,
     SEVERITY,
@@ -24,6 +29,11 @@ pub const DECISION_FILTERS: &[Parameter] = &[
     KIND,
     Parameter::new("state", Values::Some(&["allowed", "denied"]), "What was answered"),
     MODE,
+    Parameter::new(
+        "owner",
+        Values::List,
+        "The object's top owner, as Kind/name, as far as audits found something in it",
+    ),
     Parameter::new("since", Values::Text, "Answered at or after this time (RFC 3339), or so long ago (7d)"),
     Parameter::new("text", Values::Text, "Words in the object's name or in what was told"),
 ];
@@ -37,8 +47,8 @@ pub const CHECK_FILTERS: &[Parameter] = &[
 
 const DECISIONS: Endpoint = Endpoint {
     path: "/api/v1/decisions",
-    about: "What admission answered, the newest first",
-    parameters: &[DECISION_FILTERS, PAGES],
+    about: "What admission answered",
+    parameters: &[DECISION_FILTERS, TIMES, PAGES],
     answer: "DecisionList",
     ..Endpoint::GET
 };
@@ -53,8 +63,8 @@ const DECISION: Endpoint = Endpoint {
 
 const CHECKS: Endpoint = Endpoint {
     path: "/api/v1/checks",
-    about: "What was judged by CI jobs, laptops and other clusters, the newest first, without the results",
-    parameters: &[CHECK_FILTERS, PAGES],
+    about: "What was judged by CI jobs, laptops and other clusters, without the results",
+    parameters: &[CHECK_FILTERS, TIMES, PAGES],
     answer: "CheckList",
     ..Endpoint::GET
 };
@@ -74,7 +84,8 @@ pub fn routes(routes: Routes) -> Routes {
 
 async fn decisions(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let filter = decision_filter(&state.app, &caller, &query)?;
-    Ok(lists::answer(state.kept()?.store.decisions(&lists::page(&query, filter, ())).await?))
+    let asked = lists::page(&query, filter, lists::time_sort(&query));
+    Ok(lists::answer(state.kept()?.store.decisions(&asked).await?))
 }
 
 /// Returns what decisions are narrowed to.
@@ -104,7 +115,7 @@ async fn decision(
 
 async fn checks(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let kept = state.kept()?;
-    let asked = lists::page(&query, check_filter(&query)?, ());
+    let asked = lists::page(&query, check_filter(&query)?, lists::time_sort(&query));
     let page =
         if sees_checks(&caller) { kept.store.checks(&asked).await? } else { Page { items: Vec::new(), next: None } };
     let told = |check: Check| {

@@ -1,11 +1,10 @@
 //! `GET /api/v1/exemptions`: who may break which rule, until when, and whether anybody does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value as Text;
@@ -14,7 +13,7 @@ use super::ApiState;
 use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, RULE};
-use super::problem::{Flaw, Problem};
+use super::problem::Problem;
 use crate::policy::exemption::{Container, Exemption, ExemptionName, ExemptionSpec, ExemptionState, Subject, Written};
 use crate::policy::{GroupVersionKind, RuleId};
 use crate::report::finding::Finding;
@@ -35,10 +34,16 @@ pub const FILTERS: &[Parameter] = &[
     Parameter::new("text", Values::Text, "Words in name, reason or owner"),
 ];
 
+const SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["name", "ends"]),
+    "The order: by namespace and name if nobody says, or those first that end first",
+)];
+
 const EXEMPTIONS: Endpoint = Endpoint {
     path: "/api/v1/exemptions",
-    about: "Exemptions, with how they stand, by namespace and name",
-    parameters: &[FILTERS, PAGES],
+    about: "Exemptions, with how they stand",
+    parameters: &[FILTERS, SORT, PAGES],
     answer: "ExemptionList",
     ..Endpoint::GET
 };
@@ -119,14 +124,10 @@ fn items(in_force: &InForce, last_used: impl Fn(&ExemptionName) -> Option<Timest
 }
 
 impl Item {
-    /// Returns what the list is ordered by, and a cursor tells: one name may stand among the files and in the cluster.
+    /// Returns what tells it from all others, in the order of lists: one name may stand among the files and in the cluster.
     fn key(&self) -> [Arc<str>; 4] {
         let ExemptionName { kind, namespace, name } = &self.name;
         [namespace.clone(), name.clone(), kind.as_str().into(), self.source.clone()]
-    }
-
-    fn cursor(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.key().join("\n"))
     }
 
     /// Returns whether it is in a state of the filter.
@@ -144,33 +145,24 @@ impl Item {
 
 fn is_asked_for(item: &Item, query: &Query, rules: &[String]) -> bool {
     let states = query.list("state");
-    let is_one = |list: &[String], text: &str| list.is_empty() || list.iter().any(|one| one == text);
-    let says = |word: &str| {
-        let texts = [&*item.name.name, &*item.spec.reason, &*item.spec.owner];
-        texts.iter().any(|text| text.to_lowercase().contains(&word.to_lowercase()))
-    };
-    is_one(query.list("namespace"), &item.name.namespace)
-        && is_one(query.list("owner"), &item.spec.owner)
+    let said = [&*item.name.name, &*item.spec.reason, &*item.spec.owner].join("\n").to_lowercase();
+    lists::is_one_of(query, "namespace", |word| word == &*item.name.namespace)
+        && lists::is_one_of(query, "owner", |word| word == &*item.spec.owner)
         && (rules.is_empty() || item.excuses.iter().any(|rule| rules.iter().any(|asked| asked == rule.as_str())))
         && (states.is_empty() || states.iter().any(|state| item.is_in(state)))
-        && query.text("text").is_none_or(|text| text.split_whitespace().all(says))
+        && lists::has_words(query, &said)
 }
 
 /// Returns the part of exemptions that a query asks for.
 pub fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
-    let after = query.text("cursor").map(|cursor| {
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let parts: Option<Vec<Arc<str>>> = text.map(|text| text.split('\n').map(Arc::from).collect());
-        let flaw =
-            || Problem::query(vec![Flaw::of_parameter("cursor", "cursor: is not the `next` of a page".to_owned())]);
-        parts.filter(|parts| parts.len() == 4).ok_or_else(flaw)
+    let is_by_end = query.text("sort") == Some("ends");
+    let keyed = items.into_iter().map(|item| {
+        // Whatever never ends comes last.
+        let end = item.ends.map_or(i64::MAX, |ends| ends.as_second().max(0));
+        let begin = if is_by_end { format!("{end:020}\n") } else { String::new() };
+        (begin + &item.key().join("\n"), item)
     });
-    let after = after.transpose()?;
-    let is_before = |item: &Item| after.as_ref().is_some_and(|after| item.key().as_slice() <= after.as_slice());
-    let mut rest = items.into_iter().skip_while(is_before);
-    let items: Vec<Item> = rest.by_ref().take(lists::limit(query)).collect();
-    let next = rest.next().and_then(|_| items.last().map(Item::cursor));
-    Ok(Page { items, next })
+    lists::part(query, keyed.collect::<BTreeMap<_, _>>())
 }
 
 /// Returns the exemptions that are about a finding at an instant: of its rule, its object, and the container.

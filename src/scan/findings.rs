@@ -15,7 +15,7 @@ use super::problem::Problem;
 use super::way_in::way_in;
 use crate::report::Resource;
 use crate::report::finding::{Finding, Fingerprint};
-use crate::store::{Filter, FindingSort, Page};
+use crate::store::{Filter, FindingSort, Page, ResourceSort};
 use crate::webhook::handlers::App;
 
 /// What findings are narrowed to.
@@ -61,6 +61,12 @@ const RESOURCE_FILTERS: &[Parameter] = &[
     Parameter::new("text", Values::Text, "Words in name, rule, message or path"),
 ];
 
+const RESOURCE_SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["object", "findings"]),
+    "The order: by kind, namespace and name if nobody says, or most findings first",
+)];
+
 const FINDINGS: Endpoint = Endpoint {
     path: "/api/v1/findings",
     about: "Violations that audits found, with how long they have been there",
@@ -80,7 +86,7 @@ const FINDING: Endpoint = Endpoint {
 const RESOURCES: Endpoint = Endpoint {
     path: "/api/v1/resources",
     about: "Objects that have open findings, with how many of each severity",
-    parameters: &[RESOURCE_FILTERS, PAGES],
+    parameters: &[RESOURCE_FILTERS, RESOURCE_SORT, PAGES],
     answer: "OpenResourceList",
     ..Endpoint::GET
 };
@@ -140,7 +146,11 @@ async fn finding(
 }
 
 async fn resources(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
-    let asked = lists::page(&query, lists::filter(&state.app, &caller, &query)?, ());
+    let sort = match query.text("sort") {
+        Some("findings") => ResourceSort::Findings,
+        _ => ResourceSort::Object,
+    };
+    let asked = lists::page(&query, lists::filter(&state.app, &caller, &query)?, sort);
     Ok(lists::answer(state.kept()?.store.resources(&asked).await?))
 }
 

@@ -11,7 +11,7 @@ use super::access::Caller;
 use super::endpoint::{Parameter, Query, Values};
 use super::problem::{Flaw, Problem};
 use crate::config::Lifetime;
-use crate::store::{Filter, Page, PageQuery, StoreError};
+use crate::store::{Filter, Page, PageQuery, StoreError, TimeSort};
 use crate::webhook::handlers::App;
 
 /// Items of a page when nobody says how many, and at most.
@@ -38,6 +38,32 @@ pub const MODE: Parameter =
     Parameter::new("mode", Values::Some(&["enforce", "warn", "audit"]), "What the namespace does with it");
 pub const OWNER: Parameter = Parameter::new("owner", Values::List, "Top owners, as Kind/name");
 
+/// What lists of what happened are ordered by.
+pub const TIMES: &[Parameter] =
+    &[Parameter::new("sort", Values::OneOf(&["newest", "oldest"]), "The order; the newest first if nobody says")];
+
+/// Returns the order in time that is asked for.
+pub fn time_sort(query: &Query) -> TimeSort {
+    if query.text("sort") == Some("oldest") { TimeSort::Oldest } else { TimeSort::Newest }
+}
+
+/// Returns a key that comes before those of smaller numbers, for lists whose keys are in ascending order.
+pub fn greatest_first(number: u64) -> String {
+    format!("{:020}", u64::MAX.saturating_sub(number))
+}
+
+/// Returns whether a filter holds nothing, or one of its words is meant.
+pub fn is_one_of(query: &Query, filter: &str, is_meant: impl Fn(&str) -> bool) -> bool {
+    let words = query.list(filter);
+    words.is_empty() || words.iter().any(|word| is_meant(word))
+}
+
+/// Returns whether each word of the query's text stands in what is said, in lower case.
+pub fn has_words(query: &Query, said: &str) -> bool {
+    let text = query.text("text").unwrap_or_default().to_lowercase();
+    text.split_whitespace().all(|word| said.contains(word))
+}
+
 /// Returns what a page is asked of the store with.
 pub fn page<S>(query: &Query, filter: Filter, sort: S) -> PageQuery<S> {
     let cursor = query.text("cursor").map(str::to_owned);
@@ -55,25 +81,29 @@ pub fn answer<T: Serialize>(Page { items, next }: Page<T>) -> Json<Text> {
 }
 
 /// Returns the part of a whole list that is asked for; keys are in ascending order, each once.
+///
+/// A cursor goes on only in the order that it was made for.
 pub fn part<T>(query: &Query, all: impl IntoIterator<Item = (String, T)>) -> Result<Page<T>, Problem> {
+    let order = query.text("sort").unwrap_or_default();
     let limit = query.number("limit").unwrap_or(PAGE);
-    let after = query.text("cursor").map(|cursor| key(cursor).ok_or(StoreError::Cursor)).transpose()?;
+    let after = query.text("cursor").map(|cursor| key(cursor, order).ok_or(StoreError::Cursor)).transpose()?;
     let mut left = all.into_iter().skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after)).peekable();
     let (mut items, mut last) = (Vec::new(), None);
     while let Some((key, item)) = left.next_if(|_| items.len() < limit) {
         items.push(item);
         last = Some(key);
     }
-    let next =
-        last.filter(|_| left.peek().is_some()).map(|key| URL_SAFE_NO_PAD.encode(json!(["after", key]).to_string()));
+    let next = last
+        .filter(|_| left.peek().is_some())
+        .map(|key| URL_SAFE_NO_PAD.encode(json!(["after", order, key]).to_string()));
     Ok(Page { items, next })
 }
 
 /// Returns the key after which a whole list goes on.
-fn key(cursor: &str) -> Option<String> {
+fn key(cursor: &str, order: &str) -> Option<String> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    let [tag, key]: [String; 2] = serde_json::from_slice(&bytes).ok()?;
-    (tag == "after").then_some(key)
+    let [tag, of, key]: [String; 3] = serde_json::from_slice(&bytes).ok()?;
+    (tag == "after" && of == order).then_some(key)
 }
 
 /// Returns what a list is narrowed to, but for its states.

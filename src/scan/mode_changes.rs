@@ -16,7 +16,7 @@ use super::applications;
 use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::evaluate::read;
 use super::guard::shown;
-use super::lists::{self, NAMESPACE, PAGES};
+use super::lists::{self, NAMESPACE, PAGES, TIMES};
 use super::problem::{Flaw, Problem};
 use super::tokens;
 use crate::audit::delivered::delivered_by;
@@ -27,7 +27,7 @@ use crate::policy::enforcement::{EnforceKeys, Enforcement};
 use crate::policy::metadata::UnknownWord;
 use crate::policy::modes::OFF;
 use crate::report::judge::policy;
-use crate::store::{Filter, ModeChanged, ModeKeys, PageQuery};
+use crate::store::{Filter, ModeChanged, ModeKeys, PageQuery, TimeSort};
 
 /// A body is no longer than this.
 const LONGEST: usize = 16 << 10;
@@ -36,12 +36,13 @@ const LONGEST_REASON: usize = 500;
 
 const CHANGES: Endpoint = Endpoint {
     path: "/api/v1/mode-changes",
-    about: "What was changed of modes through Gatepost, the newest first",
+    about: "What was changed of modes through Gatepost",
     parameters: &[
         &[
             NAMESPACE,
             Parameter::new("since", Values::Text, "Changed at or after this time (RFC 3339), or so long ago (7d)"),
         ],
+        TIMES,
         PAGES,
     ],
     answer: "ModeChangeList",
@@ -131,7 +132,7 @@ async fn changes(State(state): State<Arc<ApiState>>, caller: Caller, query: Quer
         since: lists::since(&query)?,
         ..Filter::default()
     };
-    Ok(lists::answer(state.kept()?.store.mode_changes(&lists::page(&query, filter, ())).await?))
+    Ok(lists::answer(state.kept()?.store.mode_changes(&lists::page(&query, filter, lists::time_sort(&query))).await?))
 }
 
 async fn change(
@@ -264,7 +265,7 @@ impl<'a> Writing<'a> {
 pub async fn last(state: &ApiState, namespaces: Vec<String>, limit: usize) -> Result<Vec<ModeChanged>, Problem> {
     let Some(kept) = &state.kept else { return Ok(Vec::new()) };
     let filter = Filter { visible: Some(namespaces), ..Filter::default() };
-    Ok(kept.store.mode_changes(&PageQuery { filter, sort: (), cursor: None, limit }).await?.items)
+    Ok(kept.store.mode_changes(&PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit }).await?.items)
 }
 
 fn kept(keys: &EnforceKeys) -> ModeKeys {

@@ -11,10 +11,10 @@ use serde_json::{Value as Text, json};
 
 use super::ApiState;
 use super::access::Caller;
-use super::audits::{add, is_scored};
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
-use super::lists::{self, NAMESPACE, PAGES, POLICY};
+use super::lists::{self, NAMESPACE, PAGES, POLICY, SEVERITY};
 use super::problem::Problem;
+use super::trends::{add, is_scored};
 use crate::engine::Bundle;
 use crate::policy::{AtMost, Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope, Severity};
 use crate::report::Score;
@@ -27,13 +27,21 @@ const FILTERS: &[Parameter] = &[
     Parameter::new("group", Values::Some(&["yours", "system", "vendor"]), "Whose they are, by their names"),
     Parameter::new("mode", Values::Some(&["enforce", "warn", "audit"]), "Modes that are in force there"),
     POLICY,
+    Parameter::new("rule", Values::List, "Rules that have open findings there, by id or another name"),
+    Parameter::new("severity", SEVERITY.values, "Severities of open findings there"),
     Parameter::new("text", Values::Text, "Words in the name"),
 ];
+
+const SORT: &[Parameter] = &[Parameter::new(
+    "sort",
+    Values::OneOf(&["name", "findings", "wouldBeDenied", "score"]),
+    "The order: by name if nobody says, most findings first, most that would be denied first, or the worst score first",
+)];
 
 const NAMESPACES: Endpoint = Endpoint {
     path: "/api/v1/namespaces",
     about: "Namespaces with their modes, open findings, what enforcing would deny, and score; and the cluster's score",
-    parameters: &[FILTERS, PAGES],
+    parameters: &[FILTERS, SORT, PAGES],
     answer: "NamespaceList",
     ..Endpoint::GET
 };
@@ -114,8 +122,14 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Q
     });
     let mut told: BTreeMap<String, NamespaceTold> = told.map(|told| (told.name.clone(), told)).collect();
     let cluster = cluster(&counts, own, &judged);
-    told.retain(|_, namespace| is_asked(namespace, &query));
-    let page = lists::part(&query, told)?;
+    let rules = lists::rules(&state.app, &query);
+    let breaks = |name: &str| {
+        let mut counts = counts.get(name).into_iter().flatten();
+        rules.is_empty() || counts.any(|count| rules.iter().any(|rule| rule == count.rule.as_str()))
+    };
+    told.retain(|name, namespace| is_asked(namespace, &query) && breaks(name));
+    let keyed = told.into_values().map(|told| (key(&told, query.text("sort")), told));
+    let page = lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?;
     Ok(Json(json!({"items": page.items, "next": page.next, "cluster": cluster})))
 }
 
@@ -173,15 +187,24 @@ fn cluster(counts: &BTreeMap<String, Vec<OpenCount>>, own: Option<&str>, judged:
     json!({"score": is_judged.then(|| open.score()), "open": by_severity, "outsideNamespaces": outside})
 }
 
-fn is_asked(namespace: &NamespaceTold, query: &Query) -> bool {
-    let is_one_of = |name: &str, has: &dyn Fn(&str) -> bool| {
-        let words = query.list(name);
-        words.is_empty() || words.iter().any(|word| has(word))
+/// Returns what a namespace is ordered by.
+fn key(told: &NamespaceTold, sort: Option<&str>) -> String {
+    let open = || told.open.values().fold(0, |sum: u64, findings| sum.saturating_add(*findings));
+    let begin = match sort {
+        Some("findings") => lists::greatest_first(open()),
+        Some("wouldBeDenied") => lists::greatest_first(told.would_be_denied),
+        // What has not been judged has no score, and comes last.
+        Some("score") => told.score.map_or_else(|| "none".to_owned(), |score| format!("{:05.1}", score.points())),
+        _ => String::new(),
     };
-    let text = query.text("text").unwrap_or_default().to_ascii_lowercase();
-    is_one_of("namespace", &|word| namespace.name == word)
-        && is_one_of("group", &|word| namespace.group.as_str() == word)
-        && is_one_of("mode", &|word| namespace.modes.iter().any(|told| told.mode.as_str() == word))
-        && is_one_of("policy", &|word| namespace.modes.iter().any(|told| &*told.policy == word))
-        && text.split_whitespace().all(|word| namespace.name.contains(word))
+    format!("{begin}\n{}", told.name)
+}
+
+fn is_asked(namespace: &NamespaceTold, query: &Query) -> bool {
+    lists::is_one_of(query, "namespace", |word| namespace.name == word)
+        && lists::is_one_of(query, "group", |word| namespace.group.as_str() == word)
+        && lists::is_one_of(query, "mode", |word| namespace.modes.iter().any(|told| told.mode.as_str() == word))
+        && lists::is_one_of(query, "policy", |word| namespace.modes.iter().any(|told| &*told.policy == word))
+        && lists::is_one_of(query, "severity", |word| namespace.open.keys().any(|open| open.as_str() == word))
+        && lists::has_words(query, &namespace.name)
 }

@@ -12,7 +12,7 @@ use crate::engine::Check;
 use crate::policy::enforcement::EnforceKeys;
 use crate::policy::{Grant, Mode, Origin, RuleId, Scope};
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
-use crate::store::{Decision, DecisionResult, Filter, PageQuery, Store, Stored};
+use crate::store::{Decision, DecisionResult, Filter, PageQuery, Store, Stored, TimeSort};
 use crate::webhook::in_force::InForce;
 
 /// Requests that are looked at.
@@ -87,7 +87,7 @@ pub async fn requests(
 ) -> Stored<RequestsTold> {
     let names: Vec<String> = chosen.namespaces.iter().map(|namespace| namespace.name.clone()).collect();
     let filter = Filter { visible: Some(names), ..Filter::default() };
-    let asked = PageQuery { filter, sort: (), cursor: None, limit: LOOKED_AT };
+    let asked = PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit: LOOKED_AT };
     let decisions = store.decisions(&asked).await?.items;
     let mut grants: BTreeMap<&str, Vec<Grant>> = BTreeMap::new();
     for namespace in &chosen.namespaces {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::policy::RuleId;
 use crate::report::suggest::RuleStanding;
-use crate::store::{Audit, Filter, FindingSort, OpenChange, PageQuery, Store, Stored};
+use crate::store::{Audit, Filter, FindingSort, OpenChange, PageQuery, Store, Stored, TimeSort};
 
 /// How far back is looked, at least.
 const WINDOW_DAYS: u32 = 30;
@@ -69,7 +69,7 @@ impl Looked<'_> {
         let mut found: Vec<Audit> = Vec::new();
         let mut cursor = None;
         loop {
-            let asked = PageQuery { filter: Filter::default(), sort: (), cursor, limit: PAGE };
+            let asked = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor, limit: PAGE };
             let page = self.store.audits(&asked).await?;
             let is_before = |audit: &Audit| since.is_some_and(|since| audit.started < since);
             let ends_here = page.items.iter().any(is_before);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::{Lifetime, Settings};
-use crate::store::{Audit, Facet, Filter, PageQuery, Retention, Store};
+use crate::store::{Audit, Facet, Filter, PageQuery, Retention, Store, TimeSort};
 use crate::telemetry::Metrics;
 
 /// How often it is looked at what the store holds: about as often as metrics are collected.
@@ -54,7 +54,7 @@ async fn show(store: &dyn Store, metrics: &Metrics) {
     if let Ok(counts) = store.cross(&open, [Facet::Severity, Facet::Action], PAIRS).await {
         metrics.findings.set_open(&counts);
     }
-    let newest = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: AUDITS };
+    let newest = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: AUDITS };
     let has_ended = |audit: &&Audit| audit.state.is_through();
     if let Ok(audits) = store.audits(&newest).await
         && let Some(audit) = audits.items.iter().find(has_ended)

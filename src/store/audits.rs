@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::history;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json, unreadable, word};
-use super::{Audit, AuditState, Covered, Filter, Page, PageQuery, RuleCount, RuleSum, Stored, Trigger};
+use super::{Audit, AuditState, Covered, Filter, Page, PageQuery, RuleCount, RuleSum, Stored, TimeSort, Trigger};
 
 const COLUMNS: &str =
     "id, cluster, cause, state, started, finished, policies, objects, evaluated, opened, fixed, closed, unread";
@@ -186,12 +186,12 @@ async fn counts_until(session: &mut dyn Session, cluster: &str, audit: i64) -> S
     counts.collect()
 }
 
-pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<Audit>> {
+pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<TimeSort>) -> Stored<Page<Audit>> {
     let mut select = Select::new(COLUMNS, "audit");
     select.any_of("cluster", &query.filter.cluster);
     select.any_of("state", &query.filter.state);
     select.since("started", query.filter.since);
-    let order = Order { tag: "audit", columns: &["audit.id"], is_descending: true };
+    let order = Order::of_time(["audit", "audit-oldest"], &["audit.id"], query.sort);
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), read).await
 }
 

@@ -15,8 +15,8 @@ use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
     ApplicationCount, Audit, Batch, BroughtBySync, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet,
-    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, Retention, RuleCount,
-    RuleSum, Store, StoreError, Stored, Taken, Token, Trigger, Turn, Unsynced,
+    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, ResourceSort, Retention,
+    RuleCount, RuleSum, Store, StoreError, Stored, Taken, TimeSort, Token, Trigger, Turn, Unsynced,
 };
 use super::{
     audits, change, counts, enforced, findings, history, mode_changes, notified, reports, syncs, tokens, turns,
@@ -137,7 +137,7 @@ impl Store for Database {
         .await
     }
 
-    async fn audits(&self, query: &PageQuery<()>) -> Stored<Page<Audit>> {
+    async fn audits(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Audit>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { audits::list(session, &query).await }))).await
     }
@@ -204,7 +204,7 @@ impl Store for Database {
         .await
     }
 
-    async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
+    async fn resources(&self, query: &PageQuery<ResourceSort>) -> Stored<Page<ResourceCount>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { findings::resources(session, &query).await }))).await
     }
@@ -223,7 +223,7 @@ impl Store for Database {
         .await
     }
 
-    async fn decisions(&self, query: &PageQuery<()>) -> Stored<Page<Decision>> {
+    async fn decisions(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Decision>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { reports::decisions(session, &query).await }))).await
     }
@@ -233,7 +233,7 @@ impl Store for Database {
         self.read(Box::new(move |session| Box::pin(async move { reports::decision_of(session, &uid).await }))).await
     }
 
-    async fn checks(&self, query: &PageQuery<()>) -> Stored<Page<Check>> {
+    async fn checks(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Check>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { reports::checks(session, &query).await }))).await
     }
@@ -290,7 +290,7 @@ impl Store for Database {
         self.write(Box::new(move |session| Box::pin(async move { mode_changes::put(session, &change).await }))).await
     }
 
-    async fn mode_changes(&self, query: &PageQuery<()>) -> Stored<Page<ModeChanged>> {
+    async fn mode_changes(&self, query: &PageQuery<TimeSort>) -> Stored<Page<ModeChanged>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { mode_changes::list(session, &query).await }))).await
     }

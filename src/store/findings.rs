@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::change::EXCUSED;
-use super::select::{Order, Select, page};
+use super::select::{COUNT, Order, Select, page};
 use super::session::{Cells, Param, Session, unreadable};
-use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, Stored, syncs};
+use super::{ApplicationCount, Filter, FindingSort, Page, PageQuery, ResourceCount, ResourceSort, Stored, syncs};
 use crate::policy::{RuleId, Severity};
 use crate::report::finding::{Application, BroughtIn, Finding, Fingerprint, ObjectKey};
 
@@ -257,15 +257,25 @@ pub(super) fn narrow_state(select: &mut Select, filter: &Filter) {
     select.only(format!("(state IN ({states}) OR closed_because IN ({states}))"));
 }
 
-pub(super) async fn resources(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<ResourceCount>> {
+pub(super) async fn resources(
+    session: &mut dyn Session,
+    query: &PageQuery<ResourceSort>,
+) -> Stored<Page<ResourceCount>> {
     let mut select = Select::new(format!("{OBJECT}, {}", severities()), "finding");
     select.only("state = 'open'");
     select.any_of("gravity", gravities(&query.filter.severity));
     narrow(&mut select, &query.filter);
-    let order = Order {
-        tag: "resource",
-        columns: &["cluster", "api_group", "kind", "namespace", "name"],
-        is_descending: false,
+    let order = match query.sort {
+        ResourceSort::Object => Order {
+            tag: "resource",
+            columns: &["cluster", "api_group", "kind", "namespace", "name"],
+            is_descending: false,
+        },
+        ResourceSort::Findings => Order {
+            tag: "resource-findings",
+            columns: &[COUNT, "cluster", "api_group", "kind", "namespace", "name"],
+            is_descending: true,
+        },
     };
     select.group_by(OBJECT);
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), resource).await

@@ -46,7 +46,7 @@ pub use observe::{Observer, Operation};
 pub use open::{Address, Remote, open, open_observed, open_or_wait};
 pub use query::{
     ApplicationCount, Facet, Filter, FindingSort, History, OpenChange, OpenCount, Page, PageQuery, ResourceCount,
-    Retention,
+    ResourceSort, Retention, TimeSort,
 };
 pub use record::{
     Audit, AuditState, Batch, BroughtBySync, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince,
@@ -124,7 +124,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn end_audit(&self, audit: &Audit, covered: &[Covered], counts: &[RuleCount]) -> Stored<()>;
 
     /// Returns audits, the newest first.
-    async fn audits(&self, query: &PageQuery<()>) -> Stored<Page<Audit>>;
+    async fn audits(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Audit>>;
 
     /// Returns the counts of an audit.
     async fn counts(&self, audit: i64) -> Stored<Vec<RuleCount>>;
@@ -165,7 +165,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>>;
 
     /// Returns objects with open findings, in ascending order.
-    async fn resources(&self, query: &PageQuery<()>) -> Stored<Page<ResourceCount>>;
+    async fn resources(&self, query: &PageQuery<ResourceSort>) -> Stored<Page<ResourceCount>>;
 
     /// Returns what delivers objects with open findings, in ascending order.
     async fn applications(&self, filter: &Filter) -> Stored<Vec<ApplicationCount>>;
@@ -174,13 +174,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn take_in(&self, batch: &Batch) -> Stored<Taken>;
 
     /// Returns decisions, the newest first.
-    async fn decisions(&self, query: &PageQuery<()>) -> Stored<Page<Decision>>;
+    async fn decisions(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Decision>>;
 
     /// Returns one decision.
     async fn decision(&self, uid: &str) -> Stored<Option<Decision>>;
 
     /// Returns checks without their results, the newest first.
-    async fn checks(&self, query: &PageQuery<()>) -> Stored<Page<Check>>;
+    async fn checks(&self, query: &PageQuery<TimeSort>) -> Stored<Page<Check>>;
 
     /// Returns one check.
     async fn check(&self, id: i64) -> Stored<Option<Check>>;
@@ -211,7 +211,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn put_mode_change(&self, change: &ModeChanged) -> Stored<()>;
 
     /// Returns changes of modes, the newest first.
-    async fn mode_changes(&self, query: &PageQuery<()>) -> Stored<Page<ModeChanged>>;
+    async fn mode_changes(&self, query: &PageQuery<TimeSort>) -> Stored<Page<ModeChanged>>;
 
     /// Returns one change of modes.
     async fn mode_change(&self, id: i64) -> Stored<Option<ModeChanged>>;

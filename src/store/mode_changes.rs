@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::select::{Order, Select, page};
 use super::session::{Cells, Session, json};
-use super::{Page, PageQuery, Stored};
+use super::{Page, PageQuery, Stored, TimeSort};
 
 /// A namespace's own keys, labels and annotations apart, before or after a change.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -58,14 +58,14 @@ pub(super) async fn put(session: &mut dyn Session, change: &ModeChanged) -> Stor
     session.run(sql, params).await.map(drop)
 }
 
-pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<ModeChanged>> {
+pub(super) async fn list(session: &mut dyn Session, query: &PageQuery<TimeSort>) -> Stored<Page<ModeChanged>> {
     let mut select = Select::new(COLUMNS, "mode_change");
     select.any_of("namespace", &query.filter.namespace);
     if let Some(visible) = &query.filter.visible {
         select.within("namespace", visible);
     }
     select.since("changed", query.filter.since);
-    let order = Order { tag: "mode", columns: &["changed", "mode_change.id"], is_descending: true };
+    let order = Order::of_time(["mode", "mode-oldest"], &["changed", "mode_change.id"], query.sort);
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), read).await
 }
 

@@ -86,6 +86,26 @@ impl Filter {
     }
 }
 
+/// What a page of what happened is ordered by; ties are broken by id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TimeSort {
+    /// Newest first.
+    #[default]
+    Newest,
+    /// Oldest first.
+    Oldest,
+}
+
+/// What a page of objects is ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResourceSort {
+    /// Group and kind, namespace, name.
+    #[default]
+    Object,
+    /// Most open findings first.
+    Findings,
+}
+
 /// What a page of findings is ordered by; ties are broken by id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum FindingSort {

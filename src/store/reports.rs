@@ -9,7 +9,7 @@ use super::change::{AT_ONCE, CLOCKS, EXCUSED, REMEMBERED, earlier, within};
 use super::findings::brought_params;
 use super::select::{Order, Select, page};
 use super::session::{Cells, Param, Session, json};
-use super::{Batch, Check, Decision, DecisionResult, Page, PageQuery, Stored, Taken};
+use super::{Batch, Check, Decision, DecisionResult, Page, PageQuery, Stored, Taken, TimeSort};
 use crate::policy::RuleId;
 use crate::report::finding::{BroughtIn, Fingerprint, ObjectKey};
 
@@ -170,7 +170,7 @@ pub(super) async fn decision_of(session: &mut dyn Session, uid: &str) -> Stored<
     select.rows(session, "").await?.into_iter().next().map(|row| decision(&mut row.cells())).transpose()
 }
 
-pub(super) async fn decisions(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<Decision>> {
+pub(super) async fn decisions(session: &mut dyn Session, query: &PageQuery<TimeSort>) -> Stored<Page<Decision>> {
     let filter = &query.filter;
     let mut select = Select::new(DECISION, "decision");
     select.any_of("cluster", &filter.cluster);
@@ -186,18 +186,45 @@ pub(super) async fn decisions(session: &mut dyn Session, query: &PageQuery<()>) 
         _ => -1,
     });
     select.any_of("allowed", states);
+    let mut wanted: BTreeMap<&str, &[String]> = BTreeMap::new();
     // Results are JSON without spaces, so that a field and its value are one piece of it.
     for (field, values) in
         [("rule", &filter.rule), ("policy", &filter.policy), ("severity", &filter.severity), ("action", &filter.action)]
     {
         let piece = |value: &String| format!("\"{field}\":{}", serde_json::Value::from(value.as_str()));
         select.holds_one("results", &values.iter().map(piece).collect::<Vec<_>>());
+        if !values.is_empty() {
+            wanted.insert(field, values);
+        }
     }
+    if wanted.len() > 1 {
+        // One result has them all, and not each another one.
+        let wanted = select.bind(json(&wanted)?);
+        select.only(format!("has_result({wanted}, results)"));
+    }
+    with_finding(&mut select, "application", &filter.application);
+    with_finding(&mut select, "owner", &filter.owner);
     select.since("decided", filter.since);
     select.came("taken", filter.came);
     select.words(&["name", "results"], filter.text.as_deref());
-    let order = Order { tag: "decision", columns: &["decided", "uid"], is_descending: true };
+    let order = Order::of_time(["decision", "decision-oldest"], &["decided", "uid"], query.sort);
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), decision).await
+}
+
+/// Keeps decisions about objects of which a finding has one of the values; none is no condition.
+///
+/// What delivers and what owns an object is not known at admission: audits find it.
+fn with_finding(select: &mut Select, column: &str, values: &[String]) {
+    if values.is_empty() {
+        return;
+    }
+    let values: Vec<String> = values.iter().map(|value| select.bind(value)).collect();
+    let same = ["cluster", "api_group", "kind", "namespace", "name"].map(|part| format!("f.{part} = decision.{part}"));
+    select.only(format!(
+        "EXISTS (SELECT 1 FROM finding AS f WHERE {} AND f.{column} IN ({}))",
+        same.join(" AND "),
+        values.join(", ")
+    ));
 }
 
 fn check_params(check: &Check, batch: &Batch) -> Stored<Vec<Param>> {
@@ -239,7 +266,7 @@ pub(super) async fn check_of(session: &mut dyn Session, id: i64) -> Stored<Optio
     Ok(Some(Check { results: cells.json()?, ..found }))
 }
 
-pub(super) async fn checks(session: &mut dyn Session, query: &PageQuery<()>) -> Stored<Page<Check>> {
+pub(super) async fn checks(session: &mut dyn Session, query: &PageQuery<TimeSort>) -> Stored<Page<Check>> {
     let filter = &query.filter;
     let mut select = Select::new(CHECK, "judged");
     select.any_of("cluster", &filter.cluster);
@@ -251,6 +278,6 @@ pub(super) async fn checks(session: &mut dyn Session, query: &PageQuery<()>) -> 
     });
     select.any_of("passed", states);
     select.since("judged", filter.since);
-    let order = Order { tag: "check", columns: &["judged", "judged.id"], is_descending: true };
+    let order = Order::of_time(["check", "check-oldest"], &["judged", "judged.id"], query.sort);
     page(session, vec![select], order, (query.cursor.as_deref(), query.limit), check).await
 }

@@ -6,7 +6,7 @@ use refinery::{Migration, Runner};
 use super::{StoreError, Stored};
 
 /// Every version, by name and text. What has been released is never changed again: the next one mends it.
-const VERSIONS: [(&str, &str); 10] = [
+const VERSIONS: [(&str, &str); 11] = [
     ("V1__start", include_str!("migrations/V1__start.sql")),
     ("V2__history", include_str!("migrations/V2__history.sql")),
     ("V3__notifications", include_str!("migrations/V3__notifications.sql")),
@@ -17,6 +17,7 @@ const VERSIONS: [(&str, &str); 10] = [
     ("V8__exempt", include_str!("migrations/V8__exempt.sql")),
     ("V9__syncs", include_str!("migrations/V9__syncs.sql")),
     ("V10__words", include_str!("migrations/V10__words.sql")),
+    ("V11__results", include_str!("migrations/V11__results.sql")),
 ];
 
 /// How a database writes what others write otherwise.

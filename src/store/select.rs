@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value as Json;
 
 use super::session::{Cells, Param, Row, Session};
-use super::{Page, StoreError, Stored};
+use super::{Page, StoreError, Stored, TimeSort};
 
 /// Rows of a page, whatever is asked for.
 const MOST: usize = 10_000;
@@ -18,12 +18,21 @@ pub(super) struct Select {
     from: &'static str,
     conditions: Vec<String>,
     group: Option<String>,
+    /// What groups must meet, and not their rows.
+    of_groups: Vec<String>,
     params: Vec<Param>,
 }
 
 impl Select {
     pub(super) fn new(columns: impl Into<String>, from: &'static str) -> Self {
-        Self { columns: columns.into(), from, conditions: Vec::new(), group: None, params: Vec::new() }
+        Self {
+            columns: columns.into(),
+            from,
+            conditions: Vec::new(),
+            group: None,
+            of_groups: Vec::new(),
+            params: Vec::new(),
+        }
     }
 
     /// Takes a parameter in and returns how a condition writes it.
@@ -104,12 +113,13 @@ impl Select {
 
     /// Returns the statement with what follows its conditions, and its parameters.
     pub(super) fn build(self, tail: &str) -> (String, Vec<Param>) {
-        let conditions = match self.conditions.as_slice() {
+        let all_of = |word: &str, conditions: &[String]| match conditions {
             [] => String::new(),
-            some => format!(" WHERE {}", some.join(" AND ")),
+            some => format!(" {word} {}", some.join(" AND ")),
         };
+        let (rows, groups) = (all_of("WHERE", &self.conditions), all_of("HAVING", &self.of_groups));
         let group = self.group.map(|columns| format!(" GROUP BY {columns}")).unwrap_or_default();
-        (format!("SELECT {} FROM {}{conditions}{group} {tail}", self.columns, self.from), self.params)
+        (format!("SELECT {} FROM {}{rows}{group}{groups} {tail}", self.columns, self.from), self.params)
     }
 
     /// Returns what it finds.
@@ -136,6 +146,18 @@ pub(super) struct Order {
 }
 
 impl Order {
+    /// Returns the order of what happened, by columns that begin with its time; a tag for each direction.
+    pub(super) const fn of_time(
+        [newest, oldest]: [&'static str; 2],
+        columns: &'static [&'static str],
+        sort: TimeSort,
+    ) -> Self {
+        match sort {
+            TimeSort::Newest => Self { tag: newest, columns, is_descending: true },
+            TimeSort::Oldest => Self { tag: oldest, columns, is_descending: false },
+        }
+    }
+
     fn tail(&self, limit: usize) -> String {
         let direction = if self.is_descending { " DESC" } else { "" };
         let columns: Vec<String> = self.columns.iter().map(|column| format!("{column}{direction}")).collect();
@@ -173,13 +195,21 @@ impl Order {
     fn after(&self, select: &mut Select, key: &[Param]) {
         let key: Vec<String> = key.iter().map(|value| select.bind(value.clone())).collect();
         let than = if self.is_descending { '<' } else { '>' };
-        select.only(format!("({}) {than} ({})", self.columns.join(", "), key.join(", ")));
+        let condition = format!("({}) {than} ({})", self.columns.join(", "), key.join(", "));
+        if self.columns.contains(&COUNT) {
+            select.of_groups.push(condition);
+        } else {
+            select.only(condition);
+        }
     }
 }
 
+/// How many rows a group has.
+pub(super) const COUNT: &str = "COUNT(*)";
+
 /// Columns of orders that hold numbers.
 fn is_number(column: &str) -> bool {
-    ["gravity", "first_seen", "audit.id", "decided", "judged", "judged.id", "changed", "mode_change.id"]
+    [COUNT, "gravity", "first_seen", "audit.id", "decided", "judged", "judged.id", "changed", "mode_change.id"]
         .contains(&column)
 }
 

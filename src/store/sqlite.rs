@@ -11,6 +11,7 @@ use futures::FutureExt as _;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, ToSql};
+use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -195,7 +196,22 @@ fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
             }
         }
         Ok(false)
+    })?;
+    connection.create_scalar_function("has_result", 2, flags, |given| {
+        let text = |at: usize| given.get_raw(at).as_str();
+        Ok(has_result(text(0)?, text(1)?))
     })
+}
+
+/// Returns whether one of the results has one of the values wanted in each of their fields.
+fn has_result(wanted: &str, results: &str) -> bool {
+    let wanted: BTreeMap<String, Vec<String>> = serde_json::from_str(wanted).unwrap_or_default();
+    let results: Vec<BTreeMap<String, Json>> = serde_json::from_str(results).unwrap_or_default();
+    let has = |result: &BTreeMap<String, Json>, (field, values): (&String, &Vec<String>)| {
+        let value = result.get(field).and_then(Json::as_str);
+        value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
+    };
+    results.iter().any(|result| wanted.iter().all(|field| has(result, field)))
 }
 
 /// Returns whether a text holds a word in lower case, in any case of A to Z.

@@ -122,6 +122,8 @@ on_both! {
     what_an_audit_counted_of_a_rule_is_summed_up_each_object_once,
     what_was_open_after_each_audit_is_remembered,
     a_batch_is_taken_in_once_and_decisions_are_found,
+    decisions_are_found_by_one_of_their_results_and_by_whose_the_object_is,
+    objects_come_with_the_most_findings_first,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
     the_sync_that_brought_a_finding_in_is_noted_once,
@@ -671,6 +673,64 @@ async fn a_batch_is_taken_in_once_and_decisions_are_found(kept: Kept) {
     assert!(uids(Filter { namespace: words(&["bank"]), ..Filter::default() }).await.is_empty());
     assert_eq!(store.decision("d1").await.unwrap().unwrap().cluster, "main");
     assert_eq!(store.decision("d3").await.unwrap(), None);
+    let oldest = PageQuery { sort: TimeSort::Oldest, limit: 1, ..query(Filter::default()) };
+    let first = store.decisions(&oldest).await.unwrap();
+    let rest = store.decisions(&PageQuery { cursor: first.next.clone(), ..oldest }).await.unwrap();
+    assert_eq!([&first.items[0].uid, &rest.items[0].uid], ["d1", "d2"]);
+    let other = PageQuery { cursor: first.next, ..query(Filter::default()) };
+    assert!(matches!(store.decisions(&other).await, Err(StoreError::Cursor)), "it is of the other order");
+}
+
+async fn decisions_are_found_by_one_of_their_results_and_by_whose_the_object_is(kept: Kept) {
+    let store = &kept.store;
+    let grave = DecisionResult { severity: "critical".into(), ..result("grave") };
+    let odd = DecisionResult { rule: "odd \"rule\"".into(), policy: "strict".into(), ..result("") };
+    let of_api = Decision { name: "api".into(), ..decision("d2", 1, vec![result("grave")]) };
+    let decisions = vec![decision("d1", 0, vec![result("r"), grave, odd]), of_api, decision("d3", 2, Vec::new())];
+    store.take_in(&batch("k", decisions)).await.unwrap();
+    let web = object("shop", "web");
+    let application = Application { kind: "Application".into(), namespace: String::new(), name: "front".into() };
+    let found = Finding {
+        application: Some(application),
+        owner: "Rollout/web".into(),
+        ..finding(&web, "r", Severity::High, at(0))
+    };
+    store.change("main", put(&[found]), at(0)).await.unwrap();
+    let uids = async |filter: Filter| -> Vec<String> {
+        store.decisions(&query(filter)).await.unwrap().items.into_iter().map(|decision| decision.uid).collect()
+    };
+    let told =
+        |rule: &str, severity: &str| Filter { rule: words(&[rule]), severity: words(&[severity]), ..Filter::default() };
+    assert_eq!(uids(told("grave", "critical")).await, ["d1"]);
+    assert_eq!(uids(told("grave", "high")).await, ["d2"], "the other one has it only of another result");
+    assert_eq!(uids(told("r", "critical")).await, Vec::<String>::new());
+    let several = Filter { policy: words(&["strict", "none"]), ..told("odd \"rule\"", "high") };
+    assert_eq!(uids(several).await, ["d1"]);
+    assert_eq!(uids(Filter { application: words(&["front", "back"]), ..Filter::default() }).await, ["d3", "d1"]);
+    assert_eq!(uids(Filter { application: words(&["back"]), ..Filter::default() }).await, Vec::<String>::new());
+    assert_eq!(uids(Filter { owner: words(&["Rollout/web"]), ..told("r", "high") }).await, ["d1"]);
+}
+
+async fn objects_come_with_the_most_findings_first(kept: Kept) {
+    let store = &kept.store;
+    let found: Vec<Finding> = [("a", 1), ("b", 3), ("c", 2), ("d", 2)]
+        .into_iter()
+        .flat_map(|(name, findings)| {
+            (0..findings).map(move |rule| finding(&object("shop", name), &format!("r{rule}"), Severity::High, at(0)))
+        })
+        .collect();
+    store.change("main", put(&found), at(0)).await.unwrap();
+    let mut asked = PageQuery { filter: Filter::default(), sort: ResourceSort::Findings, cursor: None, limit: 2 };
+    let mut names = Vec::new();
+    loop {
+        let page = store.resources(&asked).await.unwrap();
+        names.extend(page.items.into_iter().map(|counted| counted.object.name));
+        asked.cursor = page.next;
+        if asked.cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names, ["b", "d", "c", "a"]);
 }
 
 async fn what_was_found_after_an_answer_joins_its_decision(kept: Kept) {
@@ -850,7 +910,7 @@ async fn changes_of_modes_are_a_history_by_namespace(kept: Kept) {
         store.put_mode_change(&made).await.unwrap();
     }
     let list = async |filter: Filter, limit| {
-        store.mode_changes(&PageQuery { filter, sort: (), cursor: None, limit }).await.unwrap()
+        store.mode_changes(&PageQuery { filter, sort: TimeSort::Newest, cursor: None, limit }).await.unwrap()
     };
     let shop = list(Filter { namespace: words(&["shop"]), ..Filter::default() }, 10).await.items;
     assert_eq!(
@@ -861,7 +921,7 @@ async fn changes_of_modes_are_a_history_by_namespace(kept: Kept) {
     assert_eq!(store.mode_change(shop[0].id).await.unwrap(), Some(shop[0].clone()));
     assert_eq!(store.mode_change(99).await.unwrap(), None);
     let first = list(Filter::default(), 2).await;
-    let query = PageQuery { filter: Filter::default(), sort: (), cursor: first.next, limit: 2 };
+    let query = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: first.next, limit: 2 };
     let rest = store.mode_changes(&query).await.unwrap().items;
     assert_eq!((first.items.len(), rest.len(), &*rest[0].namespace), (2, 1, "shop"));
     assert!(list(Filter { visible: Some(Vec::new()), ..Filter::default() }, 10).await.items.is_empty());

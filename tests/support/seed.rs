@@ -103,7 +103,12 @@ pub fn fill(data_dir: &Path) -> Seeded {
             checks: vec![check(at(22))],
         };
         store.take_in(&batch).await.unwrap();
-        let checks = store::PageQuery { filter: store::Filter::default(), sort: (), cursor: None, limit: 1 };
+        let checks = store::PageQuery {
+            filter: store::Filter::default(),
+            sort: store::TimeSort::Newest,
+            cursor: None,
+            limit: 1,
+        };
         let check = store.checks(&checks).await.unwrap().items[0].id;
         let [finding, mended] = [&open[0], &open[1]].map(|finding| finding.id.0.clone());
         Seeded { finding, mended, decision: "denied-1".into(), check, audit: last }

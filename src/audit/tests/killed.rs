@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::report::finding::{CloseReason, Finding, State};
-use crate::store::{self, Facet, Filter, PageQuery};
+use crate::store::{self, Facet, Filter, PageQuery, TimeSort};
 
 /// Where the process that is killed keeps what it finds, and which of its Pods are faulty.
 const DIRECTORY: &str = "GATEPOST_TEST_STORE";
@@ -48,7 +48,7 @@ async fn audited(store: &Arc<dyn Store>, answers: Answers) {
 
 /// Returns how audits ended, the oldest first.
 async fn states(store: &dyn Store) -> Vec<AuditState> {
-    let query = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 100 };
+    let query = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: 100 };
     store.audits(&query).await.unwrap().items.into_iter().rev().map(|audit| audit.state).collect()
 }
 

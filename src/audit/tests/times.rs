@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use super::following::Server;
 use super::*;
 use crate::report::finding::State;
-use crate::store::{self, Filter, PageQuery};
+use crate::store::{self, Filter, PageQuery, TimeSort};
 
 /// A moment, and what a pass at that time is to tell: objects evaluated, objects with findings, and what is enforced.
 type Pass = (fn() -> Timestamp, u64, &'static [&'static str], usize);
@@ -18,7 +18,7 @@ async fn what_was_excused_is_found_when_the_exemption_ends_and_not_at_the_next_t
     let end = Timestamp::now() + SignedDuration::from_secs(3);
     let stop = start(exempt(rules(), &[exemption("a", &end.to_string())]), store.clone(), server.client.clone());
     let audits = async || {
-        let query = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 100 };
+        let query = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: 100 };
         store.audits(&query).await.unwrap().items
     };
     let listed = async |state: &str| {

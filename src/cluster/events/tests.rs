@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::Mutex;
 
@@ -18,9 +19,9 @@ use crate::store::{self, AuditState, Changes, Trigger};
 /// An API server with one Application, which writes down the Events it is given; those at `refused` it refuses.
 fn server(refused: &'static str) -> (Client, Arc<Mutex<Vec<Json>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
-    let log = events.clone();
+    let (log, names) = (events.clone(), Arc::new(Mutex::new(BTreeSet::new())));
     let answer = move |request: Request<Body>| {
-        let log = log.clone();
+        let (log, names) = (log.clone(), names.clone());
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
@@ -49,8 +50,13 @@ fn server(refused: &'static str) -> (Client, Arc<Mutex<Vec<Json>>>) {
                 ),
                 _ if head.method == Method::POST => {
                     let event: Json = serde_json::from_slice(&body).unwrap();
-                    log.lock().unwrap().push(event.clone());
-                    (201, event)
+                    let name = event.pointer("/metadata/name").and_then(Json::as_str).unwrap().to_owned();
+                    if names.lock().unwrap().insert(name) {
+                        log.lock().unwrap().push(event.clone());
+                        (201, event)
+                    } else {
+                        (409, json!({"kind": "Status", "status": "Failure", "code": 409, "reason": "AlreadyExists"}))
+                    }
                 }
                 path => (404, json!({"kind": "Status", "status": "Failure", "code": 404, "message": path})),
             };
@@ -197,6 +203,20 @@ async fn what_a_process_had_found_when_it_died_is_told_by_the_next() {
     scene.found_and_killed(&[finding("other", "tag", Action::Warn)]).await;
     assert_eq!(scene.audited(&[]).await, ["shop Deployment/other: 1 new violation: tag (high): is wrong"]);
     assert_eq!(scene.audited(&[]).await, Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_process_had_told_when_it_died_is_not_told_again_by_the_next() {
+    let mut scene = Scene::new(10, "none").await;
+    scene.audited(&[]).await;
+    let target = target("");
+    let before = scene.writer.given.store.notified(&target).await.unwrap()[TOLD];
+    assert_eq!(scene.audited(&[finding("other", "tag", Action::Warn)]).await.len(), 1);
+    scene.writer.given.store.set_notified(&target, TOLD, before).await.unwrap();
+    scene.writer = scene.another();
+    let told = scene.audited(&[finding("third", "tag", Action::Warn)]).await;
+    assert_eq!(told, ["shop Deployment/third: 1 new violation: tag (high): is wrong"]);
+    assert_eq!(scene.counted(Outcome::Failed), 0);
 }
 
 #[tokio::test(start_paused = true)]

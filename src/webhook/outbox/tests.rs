@@ -12,7 +12,7 @@ use super::spool::{Most, Parcel};
 use super::*;
 use crate::scan::client::NotTaken;
 use crate::scan::feed::Feed;
-use crate::store::{self, Filter, PageQuery, Store};
+use crate::store::{self, Filter, PageQuery, Store, TimeSort};
 use crate::telemetry::Metrics;
 
 const MOST: Most = Most { decisions: 4, bytes: 1 << 20 };
@@ -285,7 +285,7 @@ async fn deliver(count: usize, ways: &[Way]) -> (Vec<usize>, String) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     outbox.end().await;
-    let query = PageQuery { filter: Filter::default(), sort: (), cursor: None, limit: 1000 };
+    let query = PageQuery { filter: Filter::default(), sort: TimeSort::Newest, cursor: None, limit: 1000 };
     let kept = store.decisions(&query).await.unwrap().items;
     (kept.iter().map(|decision| decision.uid.parse().unwrap()).collect(), metrics.encode())
 }

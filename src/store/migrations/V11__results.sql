@@ -1,0 +1,5 @@
+-- Whether one of the results, an array of objects, has one of the values wanted in each of their fields: {"rule": ["a"]}.
+-- Whoever opens a file of SQLite brings this along.
+--postgres CREATE FUNCTION has_result(wanted text, results text) RETURNS boolean LANGUAGE sql IMMUTABLE AS
+--postgres $$ SELECT EXISTS (SELECT FROM jsonb_array_elements(results::jsonb) AS one(fields) WHERE NOT EXISTS (
+--postgres SELECT FROM jsonb_each(wanted::jsonb) AS field WHERE NOT coalesce(field.value ? (fields ->> field.key), false))) $$;
