@@ -7,10 +7,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::objects::{self, CONTAINER, Object, deployment, untagged};
+use crate::support::control_plane::ControlPlane;
+use crate::support::objects::{self, CONTAINER, Object, deployment, namespace, untagged};
 use crate::support::skip::skip;
 use crate::support::wait::eventually;
-use crate::support::{Gatepost, Options, apply, kubectl};
+use crate::support::{Gatepost, Options, apply, create, kubectl, manifests};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -126,6 +127,55 @@ fn pages_work_behind_a_proxy_that_takes_a_path_off_and_an_audit_is_cancelled_the
     let mut command = Command::new("node");
     command.arg("proxied.mjs").env("PROXY_PORT", port.to_string()).env("GATEPOST_URL", format!("http://{address}"));
     succeeds(command.current_dir(&folder));
+}
+
+#[test]
+fn pages_say_what_is_the_matter_with_a_cluster() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
+    if let Some(reason) = missing(&folder, "axe-core") {
+        return skip("a browser", &reason);
+    }
+    let Some(control_plane) = ControlPlane::own("states") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    for name in ["shop", "bank"] {
+        there.accepts(create(&namespace(name)));
+        there.in_namespace(name).accepts(apply(&untagged(if name == "shop" { "web" } else { "safe" })));
+    }
+    // Nobody serves this group, so its kinds cannot be read.
+    there.accepts(create(&Object(json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService", "metadata": {"name": "v1.nobody.example"},
+        "spec": {"group": "nobody.example", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 100,
+            "insecureSkipTLSVerify": true, "service": {"namespace": "shop", "name": "nobody"}},
+    }))));
+    let [mut slow, mut scanner] = ["states-slow", "states"].map(|name| manifests::scanner(name, &control_plane));
+    slow.with(["--audit-interval", "1h", "--audit-qps", "1"]);
+    scanner.with(["--audit-interval", "1h"]);
+    scanner.launch();
+    eventually("an audit", || scanner.logged("what stands was audited").pop());
+    let limited = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        .args([
+            "tokens",
+            "create",
+            "--label",
+            "shop",
+            "--scope",
+            "read",
+            "--namespace",
+            "shop",
+            "-o",
+            "json",
+            "--data-dir",
+        ])
+        .arg(scanner.directory().join("data"))
+        .output()
+        .expect("gatepost runs");
+    let limited: Value = serde_json::from_slice(&limited.stdout).expect("a token");
+    slow.launch();
+    let [slow, scanner] = [&slow, &scanner].map(|serving| format!("http://{}", serving.http().expect("an address")));
+    let mut command = Command::new("node");
+    command.arg("states.mjs").env("SLOW_URL", slow).env("GATEPOST_URL", scanner).env("SCREENSHOTS", screenshots());
+    succeeds(command.env("LIMITED_TOKEN", limited["token"].as_str().expect("a token")).current_dir(&folder));
 }
 
 /// Returns the token of somebody who may do everything in the cluster, made for Gatepost and for the API server.

@@ -307,6 +307,8 @@ fn an_object_that_was_mended_does_not_drift() {
         "ignoreDifferences": [ignored],
         "syncPolicy": {"syncOptions": ["CreateNamespace=true", "Replace=true", "RespectIgnoreDifferences=true"]},
     }}));
+    // Argo CD has seen the new settings before there is anything to sync.
+    argocd.refresh("nightly", "hard");
     argocd.comes_to_be_synced("nightly");
     synced(3);
     assert!(is_mended(), "docs/mutation.md says that ignoreDifferences keeps it");

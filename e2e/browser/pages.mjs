@@ -4,16 +4,14 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { mkdirSync, statSync } from "node:fs";
-import { createRequire } from "node:module";
 import { join } from "node:path";
-import { readFileSync } from "node:fs";
 import { launch } from "./chromium.mjs";
+import { accessible, fits } from "./looks.mjs";
 
 const base = process.env.GATEPOST_URL;
 const screenshots = process.env.SCREENSHOTS;
 assert.ok(base && screenshots, "GATEPOST_URL and SCREENSHOTS must be set");
 mkdirSync(screenshots, { recursive: true });
-const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 const LOOKS = [
   { name: "desktop", viewport: { width: 1440, height: 900 }, colorScheme: "light" },
@@ -64,24 +62,6 @@ async function visit(path, options, act) {
   } finally {
     await context.close();
   }
-}
-
-async function accessible(page) {
-  await page.evaluate(axe);
-  const { violations } = await page.evaluate(() => axe.run(document, { resultTypes: ["violations"], rules: { "target-size": { enabled: true } } }));
-  const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => `${node.target.join(" ")} (${node.any[0]?.message ?? ""})`).join("; ")}`);
-  assert.deepEqual(told, []);
-}
-
-async function fits(page, width) {
-  const { wide, culprit } = await page.evaluate(() => {
-    const limit = document.documentElement.clientWidth;
-    const out = [...document.querySelectorAll("main *, .top *")].find(
-      (element) => element.getBoundingClientRect().right > limit + 1 && !element.closest(".scroll, .code, pre, .hidden"),
-    );
-    return { wide: document.documentElement.scrollWidth - limit, culprit: out?.outerHTML.slice(0, 160) };
-  });
-  assert.ok(wide <= 0, `${wide} pixels too wide at ${width}: ${culprit}`);
 }
 
 /** Has an audit done, and waits until it has ended. */

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroupList, APIResourceList};
+use futures::{FutureExt as _, StreamExt as _, stream};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{APIGroup, APIGroupList, APIResourceList};
 use kube::Client;
 use serde::de::DeserializeOwned;
 
@@ -24,6 +25,9 @@ const LEFT_OUT: [(&str, &str); 6] = [
 const REPORTS: [&str; 3] = ["wgpolicyk8s.io", "openreports.io", "reports.kyverno.io"];
 /// Groups of what is measured now.
 const METRICS: [&str; 3] = ["metrics.k8s.io", "custom.metrics.k8s.io", "external.metrics.k8s.io"];
+
+/// Groups that are asked at once what they serve.
+const AT_ONCE: usize = 8;
 
 /// A kind that is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,22 +85,45 @@ pub async fn discover(client: &Client, lister: &Lister) -> Served {
         Ok(groups) => groups.groups,
         Err(error) => return served.without("apis", &error),
     };
-    for group in groups {
-        let preferred = group.preferred_version.iter().map(|version| &version.version);
-        let all = group.versions.iter().map(|version| &version.version);
-        for version in preferred.clone().chain(all.filter(|version| Some(*version) != preferred.clone().next())) {
-            let name = format!("{}/{version}", group.name);
-            match ask(client, lister, &format!("/apis/{name}")).await {
-                Ok(list) => served.add(&group.name, version, &list),
-                Err(error) => served.fail(&name, &error),
-            }
+    let asked = groups.iter().filter(|group| !is_left_out(&group.name)).flat_map(versions);
+    let asked: Vec<_> = asked.map(|(group, version)| group_of(client, lister, group, version).boxed()).collect();
+    // Answers come in the order of groups, so that which version of a kind is preferred is known.
+    let mut answers = stream::iter(asked).buffered(AT_ONCE);
+    while let Some((group, version, answer)) = answers.next().await {
+        match answer {
+            Ok(list) => served.add(group, version, &list),
+            Err(error) => served.fail(&format!("{group}/{version}"), &error),
         }
     }
     served
 }
 
+/// Asks what a version of a group serves.
+async fn group_of<'a>(
+    client: &Client,
+    lister: &Lister,
+    group: &'a str,
+    version: &'a str,
+) -> (&'a str, &'a str, Result<APIResourceList, String>) {
+    (group, version, ask(client, lister, &format!("/apis/{group}/{version}")).await)
+}
+
+/// Returns a group's versions, the preferred one first.
+fn versions(group: &APIGroup) -> impl Iterator<Item = (&str, &str)> {
+    let preferred = group.preferred_version.as_ref().map(|version| version.version.as_str());
+    let all = group.versions.iter().map(|version| version.version.as_str());
+    let all = preferred.into_iter().chain(all.filter(move |version| Some(*version) != preferred));
+    all.map(|version| (group.name.as_str(), version))
+}
+
+/// Returns whether nothing of a group is ever listed: what it serves need not be known, and those that serve metrics are
+/// the first that do not answer.
+fn is_left_out(group: &str) -> bool {
+    REPORTS.contains(&group) || METRICS.contains(&group)
+}
+
 async fn ask<T: DeserializeOwned>(client: &Client, lister: &Lister, path: &str) -> Result<T, String> {
-    let text = lister.at(client, path).await.map_err(PageError::cause)?;
+    let text = lister.served(client, path).await.map_err(PageError::cause)?;
     serde_json::from_str(&text).map_err(|error| error.to_string())
 }
 
@@ -132,8 +159,7 @@ impl Served {
         let is_wanted = |listed: &&Listed| {
             let kind = &listed.kind;
             !LEFT_OUT.contains(&(&*kind.group, &*kind.kind))
-                && !REPORTS.contains(&&*kind.group)
-                && !METRICS.contains(&&*kind.group)
+                && !is_left_out(&kind.group)
                 && (secrets || !kind.is_secret())
                 && is_looked_at(bundle, policies, kind)
         };

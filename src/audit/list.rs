@@ -20,6 +20,9 @@ use crate::telemetry::audit::Cost;
 const PATIENCE: Duration = Duration::from_mins(1);
 /// How often a page is asked for that does not come for a reason that may pass.
 const TRIES: u32 = 4;
+/// The same of what a group serves: one that does not answer holds up the others no longer.
+const GROUP_PATIENCE: Duration = Duration::from_secs(10);
+const GROUP_TRIES: u32 = 2;
 /// What a page should weigh: two are held at once, one that is judged and one that comes.
 const PAGE_BYTES: usize = 4 << 20;
 /// What a page may weigh: of a heavier one no more is read, and fewer objects are asked for.
@@ -217,7 +220,8 @@ impl Lister {
                 Extent::Whole => Request::new(url).list(&params),
                 Extent::Metadata => Request::new(url).list_metadata(&params),
             };
-            let page = self.text(client, (size.room, size.most()), || request().map_err(|error| error.to_string()));
+            let most = (size.room, size.most());
+            let page = self.text(client, most, (TRIES, PATIENCE), || request().map_err(|error| error.to_string()));
             match page.await {
                 Err(PageError::TooHeavy) => size = size.smaller(),
                 page => return page,
@@ -228,26 +232,27 @@ impl Lister {
     /// Returns an object as text.
     pub async fn object(&self, client: &Client, list: &str, name: &str) -> Result<String, PageError> {
         let request = || Request::new(list).get(name, &GetParams::default());
-        self.text(client, ANY, || request().map_err(|error| error.to_string())).await
+        self.text(client, ANY, (TRIES, PATIENCE), || request().map_err(|error| error.to_string())).await
     }
 
-    /// Returns what is answered at a path, as text.
-    pub async fn at(&self, client: &Client, path: &str) -> Result<String, PageError> {
-        self.text(client, ANY, || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string())).await
+    /// Returns what is answered at a path that says what a group serves, as text.
+    pub async fn served(&self, client: &Client, path: &str) -> Result<String, PageError> {
+        let request = || http::Request::get(path).body(Vec::new()).map_err(|error| error.to_string());
+        self.text(client, ANY, (GROUP_TRIES, GROUP_PATIENCE), request).await
     }
 
     async fn text(
         &self,
         client: &Client,
         (room, most): (usize, usize),
+        (mut tries, patience): (u32, Duration),
         request: impl Fn() -> Result<http::Request<Vec<u8>>, String>,
     ) -> Result<String, PageError> {
         let mut wait = Duration::from_millis(200);
-        let mut tries = TRIES;
         loop {
             self.turn().await;
             tries = tries.saturating_sub(1);
-            let answer = timeout(PATIENCE, ask(client, (room, most), request().map_err(PageError::Unread)?)).await;
+            let answer = timeout(patience, ask(client, (room, most), request().map_err(PageError::Unread)?)).await;
             match answer.unwrap_or_else(|_| Err(Failure { code: 0, cause: "no answer in time".into(), next: None })) {
                 Ok(Answer::Whole(text)) => {
                     self.cost.bytes.inc_by(u64::try_from(text.len()).unwrap_or_default());

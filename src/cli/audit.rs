@@ -107,7 +107,7 @@ impl Run {
     }
 
     async fn run(&self, bundle: Arc<Bundle>, config: Arc<Config>) -> anyhow::Result<ExitCode> {
-        let client = cluster::connect(self.kubeconfig.as_deref()).await?;
+        let client = cluster::connect_to_list(self.kubeconfig.as_deref()).await?;
         let client = client.ok_or_else(|| UsageError("name the cluster with --kubeconfig FILE".to_owned()))?;
         // Whatever is out of reach from the start is one error, and not one for each kind.
         let version = client.apiserver_version().await?;

@@ -61,6 +61,14 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Option<Client>, Connec
     Client::try_from(config).map(Some).map_err(ConnectError::Client)
 }
 
+/// Connects as [`connect`] does, for whoever tries again by itself: else what does not answer is tried for minutes, 15
+/// times for each try.
+pub async fn connect_to_list(kubeconfig: Option<&Path>) -> Result<Option<Client>, ConnectError> {
+    let Some(mut config) = config(kubeconfig).await? else { return Ok(None) };
+    config.default_retry = false;
+    Client::try_from(config).map(Some).map_err(ConnectError::Client)
+}
+
 /// Returns where the cluster is, and who we are there.
 async fn config(kubeconfig: Option<&Path>) -> Result<Option<Config>, ConnectError> {
     if kubeconfig.is_some() {

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use super::words::number;
 
 /// The plot's own units: it is stretched to where it stands.
-const WIDTH: f64 = 1000.0;
-const HEIGHT: f64 = 160.0;
+pub const WIDTH: f64 = 1000.0;
+/// Its height.
+pub const HEIGHT: f64 = 160.0;
 const BARS: f64 = 48.0;
 
 /// One moment of a trend.
@@ -60,8 +61,9 @@ pub struct Trend {
     pub points: Vec<Point>,
 }
 
+/// Returns a number to be drawn.
 #[allow(clippy::cast_precision_loss, reason = "a plot has a thousand places")]
-fn real(value: u64) -> f64 {
+pub fn real(value: u64) -> f64 {
     value as f64
 }
 
@@ -105,7 +107,7 @@ impl Trend {
 }
 
 /// Returns a round even number that is not less.
-fn nice(value: u64) -> u64 {
+pub fn nice(value: u64) -> u64 {
     let mut step: u64 = 1;
     while step.saturating_mul(10) <= value {
         step = step.saturating_mul(10);

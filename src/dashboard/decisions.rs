@@ -10,6 +10,7 @@ use super::dress::page_of;
 use super::facets::{self, Chip, Choice, Menu};
 use super::links::{Place, encoded};
 use super::shell::{Crumb, Shell, Visit};
+use super::traffic::Traffic;
 use super::words::When;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
@@ -17,6 +18,7 @@ use crate::scan::decisions::{DECISION_FILTERS, decision_filter};
 use crate::scan::endpoint::{Endpoint, Query, Routes};
 use crate::scan::lists::PAGES;
 use crate::scan::problem::Problem;
+use crate::scan::traffic::Answer;
 use crate::store::{Decision, DecisionResult, Page, PageQuery, TimeSort};
 
 /// Decisions of a page when nobody says how many.
@@ -26,12 +28,14 @@ const NAMED: usize = 3;
 /// How far back one may look with one click.
 const AGES: [(&str, &str); 4] = [("1h", "Last hour"), ("24h", "Last day"), ("7d", "Last week"), ("30d", "Last month")];
 /// Filters that are shown as chips, with their names; what tabs say is no chip.
-const CHIPS: [(&str, &str); 7] = [
+const CHIPS: [(&str, &str); 9] = [
     ("namespace", "Namespace"),
     ("rule", "Rule"),
     ("policy", "Policy"),
     ("severity", "Severity"),
     ("kind", "Kind"),
+    ("application", "Application"),
+    ("owner", "Owner"),
     ("since", "Since"),
     ("text", "Text"),
 ];
@@ -65,6 +69,7 @@ struct DecisionsPage {
     next: Option<String>,
     first: Option<String>,
     is_narrowed: bool,
+    traffic: Option<Traffic>,
 }
 
 /// A decision in a list.
@@ -137,11 +142,11 @@ fn told(decision: &Decision) -> Vec<&DecisionResult> {
 
 /// Returns what was answered: the class of the style sheet, and the word.
 pub fn verdict(decision: &Decision) -> (&'static str, &'static str) {
-    match decision.allowed {
-        false => ("deny", "denied"),
-        true if decision.break_glass.is_some() => ("warn", "glass broken"),
-        true if decision.results.iter().any(|result| result.action != "record") => ("warn", "warned"),
-        true => ("good", "allowed"),
+    match Answer::of(decision) {
+        Answer::Denied => ("deny", "denied"),
+        _ if decision.break_glass.is_some() => ("warn", "glass broken"),
+        Answer::Warned => ("warn", "warned"),
+        Answer::Allowed => ("good", "allowed"),
     }
 }
 
@@ -171,7 +176,7 @@ async fn decisions(
 ) -> Result<Response, Problem> {
     let shell = Shell::new(&state, &visit, "Decisions", &[Crumb::here("Decisions")]).await;
     let place = Place::of(&DECISIONS, &query);
-    let (mut rows, mut next) = (Vec::new(), None);
+    let (mut rows, mut next, mut traffic) = (Vec::new(), None, None);
     if let Some(kept) = &state.kept {
         let asked = PageQuery {
             filter: decision_filter(&state.app, &caller, &query)?,
@@ -182,6 +187,9 @@ async fn decisions(
         let page: Page<Decision> = kept.store.decisions(&asked).await?;
         rows = page.items.iter().map(|decision| Row::of(decision, &visit)).collect();
         next = page.next.map(|cursor| place.on(&cursor).href());
+        if caller.sees_all() && place.kept().next().is_none() && query.text("cursor").is_none() {
+            traffic = Traffic::new(&kept.feed.traffic(visit.now), &visit);
+        }
     }
     page_of(&DecisionsPage {
         shell,
@@ -197,6 +205,7 @@ async fn decisions(
         first: query.text("cursor").map(|_| place.without("cursor").href()),
         rows,
         next,
+        traffic,
     })
 }
 

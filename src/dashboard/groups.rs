@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::facets::Choice;
 use super::findings::{Part, bar};
 use super::links::Place;
-use super::words::number;
+use super::words::{count, number};
 use crate::engine::Catalogue;
 use crate::policy::Severity;
 use crate::scan::problem::Problem;
@@ -95,12 +95,33 @@ pub async fn groups(
     for (value, severity, findings) in pairs {
         severities.entry(value).or_default().insert(severity, findings);
     }
+    let mut objects = if facet == Facet::Owner { of_owners(store, &of_shown).await? } else { BTreeMap::new() };
     let group = |(value, total): (String, u64)| {
         let bar = bar(&severities.remove(&value).unwrap_or_default());
-        group(value, total, bar, catalogue, place, word)
+        let objects = objects.remove(&value);
+        let group = group(value, total, bar, catalogue, place, word);
+        Group { note: objects.unwrap_or(group.note), ..group }
     };
     let more = if more > 0 { number(u64::try_from(more).unwrap_or(u64::MAX)) } else { String::new() };
     Ok(Groups { shown: counts.into_iter().map(group).collect(), more })
+}
+
+/// Words the objects of each owner: `12 Pods`.
+async fn of_owners(store: &dyn Store, filter: &Filter) -> Result<BTreeMap<String, String>, Problem> {
+    let mut objects: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (owner, kind, number) in store.owned(filter).await? {
+        objects.entry(owner).or_default().push(count(number, &kind, &plural(&kind)));
+    }
+    Ok(objects.into_iter().map(|(owner, kinds)| (owner, kinds.join(", "))).collect())
+}
+
+/// Returns what several objects of a kind are called.
+fn plural(kind: &str) -> String {
+    match kind.strip_suffix('y').filter(|stem| !stem.ends_with(['a', 'e', 'i', 'o', 'u'])) {
+        Some(stem) => format!("{stem}ies"),
+        None if kind.ends_with(['s', 'x']) => format!("{kind}es"),
+        None => format!("{kind}s"),
+    }
 }
 
 fn group(value: String, total: u64, bar: Vec<Part>, catalogue: &Catalogue, place: &Place, word: &str) -> Group {
@@ -123,5 +144,18 @@ fn nobody(word: &str) -> &'static str {
         "application" => "delivered by no application",
         "owner" => "owned by no other object",
         _ => "none",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plural;
+
+    #[test]
+    fn kinds_have_their_plural() {
+        for (kind, several) in [("Pod", "Pods"), ("NetworkPolicy", "NetworkPolicies"), ("Ingress", "Ingresses")] {
+            assert_eq!(plural(kind), several);
+        }
+        assert_eq!(plural("Gateway"), "Gateways");
     }
 }

@@ -49,6 +49,7 @@ mod targets;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a failing test is what it is for")]
 mod tests;
+mod traffic;
 mod words;
 
 use std::sync::Arc;

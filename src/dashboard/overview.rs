@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::arrival::alarm;
 use super::audits::Row as AuditRow;
+use super::caveats::unless_away;
 use super::chart::{Point, Trend};
 use super::dress::page_of;
 use super::highlights::Highlights;
@@ -63,6 +64,8 @@ struct Overview {
 struct Modes {
     parts: Vec<ModePart>,
     total: usize,
+    /// What exemptions excuse.
+    excused: String,
 }
 
 /// Namespaces of one mode, and their part of the strip.
@@ -130,8 +133,13 @@ struct Cell {
 
 async fn overview(State(state): State<Arc<ApiState>>, caller: Caller, visit: Visit) -> Result<Response, Problem> {
     let nothing = nothing_yet(&state).await?;
+    let mut modes = modes(&state, &caller, visit.now);
     let standing = match &state.kept {
-        Some(kept) if nothing.is_none() => standing(&state, kept, &caller, &visit).await?,
+        Some(kept) if nothing.is_none() => {
+            let excused = excused(kept, visible(&state.app, &caller)).await;
+            modes.excused = unless_away(excused)?.unwrap_or_default();
+            standing(&state, kept, &caller, &visit).await?
+        }
         _ => Standing::default(),
     };
     let mut shell = Shell::new(&state, &visit, "Overview", &[Crumb::here("Overview")]).await;
@@ -141,7 +149,7 @@ async fn overview(State(state): State<Arc<ApiState>>, caller: Caller, visit: Vis
     page_of(&Overview {
         shell,
         nothing,
-        modes: modes(&state, &caller, visit.now),
+        modes,
         standing,
         may_begin: may_direct(&caller) && state.kept.as_ref().is_some_and(|kept| kept.auditor.is_some()),
         facts: facts(&state),
@@ -174,7 +182,14 @@ fn modes(state: &ApiState, caller: &Caller, now: Timestamp) -> Modes {
         ("audit", "record", "violations are recorded only"),
         ("off", "", "nothing is judged"),
     ];
-    Modes { parts: words.into_iter().map(part).collect(), total }
+    Modes { parts: words.into_iter().map(part).collect(), total, excused: String::new() }
+}
+
+/// Counts what exemptions excuse.
+async fn excused(kept: &Kept, visible: Option<Vec<String>>) -> Result<String, Problem> {
+    let filter = Filter { state: vec!["exempt".into()], visible, ..Filter::default() };
+    let found = kept.store.facet(&filter, Facet::Severity, 5).await?;
+    Ok(number(found.iter().map(|(_, findings)| findings).sum()))
 }
 
 fn facts(state: &ApiState) -> Vec<(&'static str, String)> {

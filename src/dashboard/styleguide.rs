@@ -6,18 +6,22 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use jiff::SignedDuration;
 use serde_json::json;
 
+use super::chart::{Point, Trend};
 use super::code::{Code, Line, Mark};
 use super::dress::page_of;
 use super::facets::{Choice, Menu};
 use super::findings::{Part, Row, bar};
 use super::manifest;
 use super::shell::{Crumb, Nothing, Shell, Visit};
+use super::traffic::Traffic;
 use crate::policy::Severity;
 use crate::scan::ApiState;
 use crate::scan::endpoint::{Endpoint, Routes};
 use crate::scan::problem::Problem;
+use crate::scan::traffic::{SPAN, SPANS, Span};
 
 const STYLEGUIDE: Endpoint =
     Endpoint { path: "/styleguide", about: "The components of pages", gives: &["text/html"], ..Endpoint::GET };
@@ -38,6 +42,8 @@ struct Styleguide {
     bar: Vec<Part>,
     menu: Menu,
     nothing: Nothing,
+    trend: Option<Trend>,
+    traffic: Option<Traffic>,
 }
 
 async fn styleguide(State(state): State<Arc<ApiState>>, visit: Visit) -> Result<Response, Problem> {
@@ -68,7 +74,37 @@ async fn styleguide(State(state): State<Arc<ApiState>>, visit: Visit) -> Result<
             command: "gatepost serve --audit-interval 30m".to_owned(),
             progress: Some(("1,240".to_owned(), 12, 40)),
         },
+        trend: trend(),
+        traffic: Traffic::new(&spans(&visit), &visit),
     })
+}
+
+fn trend() -> Option<Trend> {
+    let audits = [(120, 0, 0), (131, 14, 3), (128, 2, 5), (96, 0, 32), (99, 3, 0), (71, 4, 32)];
+    let points = (0..).zip(audits).map(|(day, (open, opened, fixed))| {
+        let label = format!("{} d ago", audits.len().saturating_sub(1).saturating_sub(day));
+        Point { second: i64::try_from(day).unwrap_or_default(), label, open, opened, fixed }
+    });
+    Trend::new(points.collect())
+}
+
+/// Returns a day with a busy afternoon, and an hour in which nobody asked.
+fn spans(visit: &Visit) -> Vec<Span> {
+    let span = |number: u64| {
+        let ago = SignedDuration::from_secs(SPAN.saturating_mul(i64::try_from(number).unwrap_or_default()));
+        let asked = if (60..66).contains(&number) { 0 } else { number.saturating_mul(number.abs_diff(90)) / 9 };
+        let slow = number.is_multiple_of(40);
+        Span {
+            time: visit.now.checked_sub(ago).unwrap_or(visit.now),
+            allowed: asked,
+            warned: asked / 5,
+            denied: asked / if slow { 3 } else { 40 },
+            p50_us: 420,
+            p95_us: 1_600,
+            p99_us: if slow { 41_000 } else { number.saturating_mul(17).saturating_add(1_800) },
+        }
+    };
+    (0..).take(SPANS).map(span).collect()
 }
 
 fn rows(visit: &Visit) -> Vec<Row> {

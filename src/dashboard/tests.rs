@@ -517,12 +517,21 @@ async fn only_recorded_findings_are_one_click_away() {
 async fn decisions_are_shown_to_whoever_sees_their_namespace() {
     let directory = tempfile::tempdir().unwrap();
     let store = store::open(directory.path(), None).await.unwrap();
-    store.take_in(&report()).await.unwrap();
-    let namespaces = vec!["shop".to_owned()];
-    let wanted = Wanted { label: "me".into(), scopes: vec![Scope::Read], namespaces, expires: None };
-    let made = tokens::make(wanted, Timestamp::now()).unwrap();
-    store.put_token(&made.token).await.unwrap();
-    let dashboard = Dashboard::new(directory, Door::Tokens, Some(kept(store)));
+    let kept = kept(store.clone());
+    kept.feed.take_in(&*store, &report()).await.unwrap();
+    let token = async |namespaces: Vec<String>| {
+        let wanted = Wanted { label: "me".into(), scopes: vec![Scope::Read], namespaces, expires: None };
+        let made = tokens::make(wanted, Timestamp::now()).unwrap();
+        store.put_token(&made.token).await.unwrap();
+        made
+    };
+    let (made, of_all) = (token(vec!["shop".to_owned()]).await, token(Vec::new()).await);
+    let dashboard = Dashboard::new(directory, Door::Tokens, Some(kept));
+    let whole = format!("__Host-gatepost={}", of_all.secret);
+    for (path, said) in [("/decisions", "1 request: 1 denied, 0 warned of"), ("/api/v1/traffic", "\"denied\":1")] {
+        let (status, _, body) = dashboard.ask(Method::GET, path, &[("cookie", &whole)]).await;
+        assert!(status == StatusCode::OK && body.contains(said), "{path}: {status} {body}");
+    }
     let cookie = format!("__Host-gatepost={}", made.secret);
     let (_, _, body) = dashboard.ask(Method::GET, "/checks", &[("cookie", &cookie)]).await;
     assert!(body.contains("You may not see checks") && !body.contains("alert(1)"), "{body}");
@@ -534,7 +543,10 @@ async fn decisions_are_shown_to_whoever_sees_their_namespace() {
         let (status, _, body) = dashboard.ask(Method::GET, path, &[("cookie", &cookie)]).await;
         assert_eq!(status, StatusCode::OK, "{path}");
         assert!(body.contains("You see the namespaces shop") && !body.contains("alert(1)"), "{path}: {body}");
+        assert!(!body.contains("The last day"), "{path}: it is of all namespaces");
     }
+    let (status, ..) = dashboard.ask(Method::GET, "/api/v1/traffic", &[("cookie", &cookie)]).await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
     let one = "/decisions/%3Cscript%3Ealert(1)%3C%2Fscript%3E";
     let (status, ..) = dashboard.ask(Method::GET, one, &[("cookie", &cookie)]).await;
     assert_eq!(status, StatusCode::NOT_FOUND);

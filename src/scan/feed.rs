@@ -13,6 +13,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
+use jiff::Timestamp;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -23,6 +24,7 @@ use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::NAMESPACE;
 use super::problem::Problem;
 use super::random;
+use super::traffic::{self, Span, Traffic};
 use crate::store::{Batch, Decision, Store, Stored, Taken};
 
 /// Decisions that are remembered for those who come back, and that may wait for one who reads slowly.
@@ -76,6 +78,7 @@ pub struct Feed {
     /// Tells this process's numbers from those of another.
     epoch: String,
     told: Mutex<Told>,
+    traffic: Mutex<Traffic>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -100,7 +103,23 @@ impl Feed {
     pub fn new(cluster: String, stopped: watch::Receiver<bool>) -> Self {
         let (sender, _) = broadcast::channel(REMEMBERED);
         let told = Told { last: 0, remembered: VecDeque::new(), sender };
-        Self { cluster, epoch: random::hex::<4>(), told: Mutex::new(told), stopped }
+        Self { cluster, epoch: random::hex::<4>(), told: Mutex::new(told), traffic: Mutex::default(), stopped }
+    }
+
+    /// Counts what was decided lately, before this process began.
+    pub async fn remember(&self, store: &dyn Store) -> Stored<()> {
+        let now = Timestamp::now();
+        let lately = traffic::lately(store, now).await?;
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        for decision in &lately {
+            traffic.count(decision, now);
+        }
+        Ok(())
+    }
+
+    /// Returns what was answered over the last day, the newest first.
+    pub fn traffic(&self, now: Timestamp) -> Vec<Span> {
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner).spans(now)
     }
 
     /// Takes a report in, and tells of its decisions if it was not known.
@@ -127,6 +146,12 @@ impl Feed {
     }
 
     fn tell(&self, decisions: &[Decision]) {
+        let now = Timestamp::now();
+        let mut traffic = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        for decision in decisions {
+            traffic.count(decision, now);
+        }
+        drop(traffic);
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for decision in decisions {
             told.last = told.last.saturating_add(1);

@@ -43,6 +43,7 @@ pub mod standing;
 mod stream;
 pub mod suggestions;
 pub mod tokens;
+pub mod traffic;
 pub mod trends;
 pub mod way_in;
 
@@ -248,7 +249,7 @@ pub fn routes(state: Arc<ApiState>, pages: Router) -> Router {
     let routes = plans::routes(routes);
     let routes = acceptance::routes(routes);
     let routes = applications::routes(routes);
-    let routes = trends::routes(audits::routes(routes));
+    let routes = traffic::routes(trends::routes(audits::routes(routes)));
     let routes = namespaces::routes(routes);
     let routes = catalogue::routes(routes);
     let routes = suggestions::routes(routes);

@@ -27,10 +27,10 @@ const AUDITS: usize = 8;
 const FOLDER_QPS: u32 = 1000;
 
 /// Opens the store where this process keeps something; audits the cluster where there is one, or the manifests that stand
-/// in for it, at an interval.
+/// in for it, at an interval. What is listed is asked of the second client.
 pub async fn start(
     settings: &Settings,
-    client: Option<Client>,
+    (client, lists): (Option<Client>, Option<Client>),
     app: &Arc<App>,
     readiness: &Arc<Readiness>,
     stopped: &watch::Receiver<bool>,
@@ -64,7 +64,7 @@ pub async fn start(
     let (has_cluster, in_force) = (client.is_some(), app.clone());
     let manifests = settings.manifests.clone();
     let stand_in = || folder::client(manifests?, Box::new(move || in_force.in_force.load().config.clone())).into();
-    let audited = client.or_else(stand_in).zip(settings.audit_interval.every());
+    let audited = lists.or_else(stand_in).zip(settings.audit_interval.every());
     app.metrics.findings.set_interval(audited.as_ref().map(|(_, interval)| *interval));
     let auditor = audited.map(|(client, interval)| {
         let (ended, _) = broadcast::channel(AUDITS);
@@ -97,6 +97,7 @@ pub async fn start(
     });
     let cluster = settings.cluster();
     let feed = Arc::new(Feed::new(cluster.clone(), stopped.clone()));
+    tokio::spawn(remember(feed.clone(), store.clone()));
     let answers_requests = settings.role.answers_requests();
     Ok(Some(Kept { store, feed, answers_requests, auditor, notifier, applications, cluster }))
 }
@@ -109,6 +110,13 @@ fn tell_of_store(opened: Result<(), &StoreError>, metrics: &StoreMetrics, readin
         tracing::error!(store = %cause, "the store cannot be opened, requests are answered without it; it is tried again");
     }
     readiness.note("store", cause.into_iter().collect());
+}
+
+/// Counts what was decided before this process began.
+async fn remember(feed: Arc<Feed>, store: Arc<dyn Store>) {
+    if let Err(error) = feed.remember(&*store).await {
+        tracing::debug!(%error, "what was decided before is not counted");
+    }
 }
 
 /// Closes what was found before the cluster had a name: under its name all of it is found anew.

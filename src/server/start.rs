@@ -53,6 +53,7 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let metrics = Arc::new(Metrics::new());
     let cache = ProgramCache::default();
     let client = cluster::connect(settings.kubeconfig.as_deref()).await?;
+    let lists = cluster::connect_to_list(settings.kubeconfig.as_deref()).await?;
     let contents = Contents::of(given.read, given.layers.file())?;
     let in_force = contents.build(&cache, client.is_some())?;
     readiness.set(Condition::Bundle, true);
@@ -92,11 +93,11 @@ pub async fn serve(given: Given) -> Result<(), ServeError> {
     let door = door(addresses.http, signs_in);
     let identities = audited.clone().map(Identities::new);
     let (qps, secrets) = (settings.audit_qps.get(), settings.audit_secrets);
-    let reader = audited.clone().map(|client| Reader { client, qps, secrets });
+    let reader = lists.clone().map(|client| Reader { client, qps, secrets });
     let registered = audited.clone().map(Registered::new);
     // The first audit should judge by it; requests are answered meanwhile.
     let _ = tokio::time::timeout(PATIENCE, know_version(audited.as_ref(), &app)).await;
-    let kept = audit::start(&settings, audited, &app, &readiness, &stopped).await?;
+    let kept = audit::start(&settings, (audited, lists), &app, &readiness, &stopped).await?;
     outbox::deliver(&settings, &app, kept.as_ref())?;
     let auditor = kept.as_ref().and_then(|kept| kept.auditor.clone()).filter(|_| !has_cluster);
     let api = ApiState::new(app.clone(), door, settings.scan_workers, api_limits(&settings), kept, identities);

@@ -171,6 +171,22 @@ fn value(cells: &mut Cells, facet: Facet) -> Stored<String> {
     if facet == Facet::Severity { Ok(severity(cells.int()?)?.to_string()) } else { cells.text() }
 }
 
+/// Returns how many objects of each kind have findings, by their top owner.
+pub(super) async fn owned(session: &mut dyn Session, filter: &Filter) -> Stored<Vec<(String, String, u64)>> {
+    let object = "cluster || '/' || api_group || '/' || namespace || '/' || name";
+    let mut select = Select::new(format!("owner, kind, COUNT(DISTINCT {object})"), "finding");
+    narrow(&mut select, filter);
+    select.any_of("gravity", gravities(&filter.severity));
+    narrow_state(&mut select, filter);
+    select.only("owner <> ''");
+    select.group_by("owner, kind");
+    let rows = select.rows(session, "ORDER BY owner, kind").await?.into_iter().map(|row| {
+        let mut cells = row.cells();
+        Ok((cells.text()?, cells.text()?, cells.count()?))
+    });
+    rows.collect()
+}
+
 /// Returns how many findings are open, by namespace, rule, severity and action.
 pub(super) async fn open(session: &mut dyn Session, filter: &Filter) -> Stored<Vec<OpenCount>> {
     let columns = "namespace, rule, gravity, action, CAST(SUM(findings) AS BIGINT)";

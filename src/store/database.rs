@@ -204,6 +204,11 @@ impl Store for Database {
         .await
     }
 
+    async fn owned(&self, filter: &Filter) -> Stored<Vec<(String, String, u64)>> {
+        let filter = filter.clone();
+        self.read(Box::new(move |session| Box::pin(async move { counts::owned(session, &filter).await }))).await
+    }
+
     async fn resources(&self, query: &PageQuery<ResourceSort>) -> Stored<Page<ResourceCount>> {
         let query = query.clone();
         self.read(Box::new(move |session| Box::pin(async move { findings::resources(session, &query).await }))).await

@@ -164,7 +164,10 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Returns how many findings there are for each pair of values of two facets, most first, at most `limit` pairs.
     async fn cross(&self, filter: &Filter, facets: [Facet; 2], limit: usize) -> Stored<Vec<(String, String, u64)>>;
 
-    /// Returns objects with open findings, in ascending order.
+    /// Returns how many objects of each kind have findings, by their top owner: `Deployment/web`, `Pod`, 12.
+    async fn owned(&self, filter: &Filter) -> Stored<Vec<(String, String, u64)>>;
+
+    /// Returns objects with open findings.
     async fn resources(&self, query: &PageQuery<ResourceSort>) -> Stored<Page<ResourceCount>>;
 
     /// Returns what delivers objects with open findings, in ascending order.

@@ -178,7 +178,7 @@ pub struct Changes {
 }
 
 /// What a violation or failure told in a decision was.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DecisionResult {
     /// The rule.

@@ -123,6 +123,7 @@ on_both! {
     what_was_open_after_each_audit_is_remembered,
     a_batch_is_taken_in_once_and_decisions_are_found,
     decisions_are_found_by_one_of_their_results_and_by_whose_the_object_is,
+    objects_are_counted_by_their_owner,
     objects_come_with_the_most_findings_first,
     what_was_found_after_an_answer_joins_its_decision,
     who_brought_a_finding_in_is_known_whichever_comes_first,
@@ -709,6 +710,26 @@ async fn decisions_are_found_by_one_of_their_results_and_by_whose_the_object_is(
     assert_eq!(uids(Filter { application: words(&["front", "back"]), ..Filter::default() }).await, ["d3", "d1"]);
     assert_eq!(uids(Filter { application: words(&["back"]), ..Filter::default() }).await, Vec::<String>::new());
     assert_eq!(uids(Filter { owner: words(&["Rollout/web"]), ..told("r", "high") }).await, ["d1"]);
+}
+
+async fn objects_are_counted_by_their_owner(kept: Kept) {
+    let store = &kept.store;
+    let pod = |name: &str, rule: &str, owner: &str| Finding {
+        owner: owner.into(),
+        ..finding(&ObjectKey { kind: "Pod".into(), ..object("shop", name) }, rule, Severity::High, at(0))
+    };
+    let found = [
+        pod("a", "r", "Deployment/web"),
+        pod("a", "s", "Deployment/web"),
+        pod("b", "r", "Deployment/web"),
+        pod("c", "r", ""),
+        Finding { owner: "Deployment/web".into(), ..finding(&object("shop", "rs"), "r", Severity::Low, at(0)) },
+    ];
+    store.change("main", put(&found), at(0)).await.unwrap();
+    let owned = async |filter: Filter| store.owned(&filter).await.unwrap();
+    let of = |kind: &str, number: u64| ("Deployment/web".to_owned(), kind.to_owned(), number);
+    assert_eq!(owned(Filter::default()).await, [of("Deployment", 1), of("Pod", 2)]);
+    assert_eq!(owned(Filter { rule: words(&["s"]), ..Filter::default() }).await, [of("Pod", 1)]);
 }
 
 async fn objects_come_with_the_most_findings_first(kept: Kept) {

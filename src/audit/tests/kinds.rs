@@ -1,5 +1,6 @@
 //! Kinds that are read otherwise than most.
 
+use super::super::kinds::discover;
 use super::*;
 
 /// Returns rules of which one looks up a kind.
@@ -52,4 +53,32 @@ async fn what_can_only_be_listed_is_listed_and_not_followed() {
         assert_eq!(asked.iter().filter(|at| at.starts_with("/api/v1/pods")).count(), 1, "{asked:?}");
         assert!(!asked.iter().any(|at| at.contains("watch") || at.contains("componentstatuses")), "{asked:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_that_does_not_answer_costs_itself_and_one_that_is_never_listed_nothing() {
+    let group = |name: &str, versions: &[&str]| {
+        let version = |version: &&str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+        let all: Vec<_> = versions.iter().map(version).collect();
+        json!({"name": name, "versions": all, "preferredVersion": all.last()})
+    };
+    let groups = json!({"groups": [group("gone.example", &["v1"]), group("shop.example", &["v1beta1", "v1"]),
+        group("metrics.k8s.io", &["v1beta1"]), group("wgpolicyk8s.io", &["v1alpha2"])]});
+    let widgets = json!({"groupVersion": "", "resources": [{"name": "widgets", "singularName": "", "kind": "Widget",
+        "namespaced": true, "verbs": ["list", "watch"]}]});
+    let mut answers = cluster(vec![]);
+    answers.insert("/apis".into(), vec![(200, groups)]);
+    answers.insert("/apis/gone.example/v1".into(), vec![status(503, "nobody is there")]);
+    for version in ["v1", "v1beta1"] {
+        answers.insert(format!("/apis/shop.example/{version}"), vec![(200, widgets.clone())]);
+    }
+    let (client, asked) = client(answers);
+    let began = tokio::time::Instant::now();
+    let served = discover(&client, &Lister::new(1000, Cost::default())).await;
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(served.unread.keys().collect::<Vec<_>>(), ["gone.example/v1"]);
+    let widget = served.kinds.iter().find(|listed| listed.kind.kind == "Widget").unwrap();
+    assert_eq!(widget.kind.version, "v1", "the preferred version, whichever answered first");
+    let asked = asked.lock().unwrap();
+    assert!(!asked.iter().any(|at| at.contains("metrics.k8s.io") || at.contains("wgpolicyk8s.io")), "{asked:?}");
 }
