@@ -138,6 +138,7 @@ fn pages_say_what_is_the_matter_with_a_cluster() {
     let Some(control_plane) = ControlPlane::own("states") else { return };
     let there = control_plane.kubectl();
     there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    there.accepts(kubectl("delete validatingwebhookconfigurations --all"));
     for name in ["shop", "bank"] {
         there.accepts(create(&namespace(name)));
         there.in_namespace(name).accepts(apply(&untagged(if name == "shop" { "web" } else { "safe" })));

@@ -31,10 +31,10 @@ async function says(name, url, words, { not = [], status = 200, token } = {}) {
 }
 
 try {
-  await says("first-audit", `${slow}/`, ["No audit has ended yet", "objects"], { not: ["Nothing is wrong"] });
-  await says("first-audit-findings", `${slow}/findings`, ["No audit has ended yet"], { not: ["Nothing is wrong"] });
+  await says("first-audit", `${slow}/`, ["No audit has finished yet", "objects"], { not: ["Nothing is wrong"] });
+  await says("first-audit-findings", `${slow}/findings`, ["No audit has finished yet"], { not: ["Nothing is wrong"] });
   await says("unregistered", `${base}/`, ["The API server does not ask Gatepost", "could not be read in the last audit", "≥"]);
-  await says("unregistered-status", `${base}/status`, ["problem", "There is no registration", "could not read"]);
+  await says("unregistered-status", `${base}/status`, ["problem", "There is no ValidatingWebhookConfiguration", "could not read"]);
   await says("partial", `${base}/findings`, ["could not be read in the last audit", "Counts are at least what is shown"]);
   const { items: [audit] } = await (await fetch(`${base}/api/v1/audits?state=partial&limit=1`)).json();
   await says("partial-audit", `${base}/audits/${audit.id}`, ["nobody.example"]);
@@ -46,7 +46,7 @@ try {
   await says("limited-settings", `${base}/settings`, ["You may not see settings"], seen);
   await says("limited-checks", `${base}/checks`, ["You may not see checks"], seen);
   const { items: [hidden] } = await (await fetch(`${base}/api/v1/findings?namespace=bank&limit=1`)).json();
-  await says("limited-finding", `${base}/findings/${hidden.id}`, ["Not found"], { token: limited, status: 404 });
+  await says("limited-finding", `${base}/findings/${hidden.id}`, ["There is no such thing"], { token: limited, status: 404 });
 } finally {
   await browser.close();
 }
