@@ -13,9 +13,9 @@ use super::output::{self, Format};
 use super::place::StoreArgs;
 use super::{UsageError, exit};
 use crate::config::Config;
-use crate::policy::Group;
 use crate::policy::modes::PolicyNames as _;
 use crate::policy::set::is_name;
+use crate::policy::{Group, Groups};
 use crate::report::suggest::{About, CandidateTold, Wanted, candidates, policy_yaml};
 use crate::scan::standing::{Looked, Standings};
 use crate::scan::suggestions::audit_in_words;
@@ -78,9 +78,10 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let globs = globs(&args.namespaces)?;
     super::in_runtime(async {
         let store = args.store.open().await?;
+        let groups = Groups { terms: &config.groups, own: None };
         let is_meant = |namespace: &str| match &globs {
             Some(globs) => globs.is_match(namespace),
-            None => Group::of(namespace, None) != Group::System,
+            None => groups.of(namespace) != Group::System,
         };
         let (now, days, few) = (Timestamp::now(), args.days, args.few);
         let filter = Filter::default();

@@ -9,11 +9,14 @@ use super::audit::{AuditTerms, AuditText};
 use super::auth::{Auth, AuthText};
 use super::authority::AuthorityText;
 use super::exemptions::ExemptionsText;
+use super::groups::GroupsText;
 use super::notifications::{self, Target, TargetText};
 use super::slots::Slots;
 use crate::admission::Controllers;
 use crate::policy::modes::{OFF, Slot, SlotSet, parse_from};
-use crate::policy::{Authority, ExemptionTerms, Modes, NamespaceMeta, Scope, Selector, Severity, with_nearest_field};
+use crate::policy::{
+    Authority, ExemptionTerms, GroupTerms, Modes, NamespaceMeta, Scope, Selector, Severity, with_nearest_field,
+};
 
 /// What is wrong in the file; the line where it is known, and else the key of the setting that is at fault.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,6 +49,7 @@ pub(super) struct Sections {
     modes: Option<Spanned<AuthorityText>>,
     exemptions: Option<Spanned<ExemptionsText>>,
     audit: Option<AuditText>,
+    groups: Option<Spanned<GroupsText>>,
     notifications: Option<Spanned<Vec<TargetText>>>,
     auth: Option<Spanned<AuthText>>,
 }
@@ -87,6 +91,7 @@ pub(super) struct Converted {
     pub controllers: Controllers,
     pub exemptions: ExemptionTerms,
     pub audit: AuditTerms,
+    pub groups: GroupTerms,
     pub notifications: Vec<Target>,
     pub auth: Auth,
     /// The line of each policy that is named: `namespaces[0].set.enforce`.
@@ -133,9 +138,14 @@ impl Sections {
         }
         let (exemptions, notifications) = (exemptions(self.exemptions)?, targets(self.notifications)?);
         let audit = self.audit.unwrap_or_default().convert(&mut lines);
-        let auth = auth(self.auth)?;
-        Ok(Converted { modes, static_namespaces, controllers, exemptions, audit, notifications, auth, lines })
+        let (groups, auth) = (groups(self.groups)?, auth(self.auth)?);
+        Ok(Converted { modes, static_namespaces, controllers, exemptions, audit, groups, notifications, auth, lines })
     }
+}
+
+fn groups(text: Option<Spanned<GroupsText>>) -> Result<GroupTerms, Fault> {
+    let Some(Spanned { value, referenced, .. }) = text else { return Ok(GroupTerms::default()) };
+    value.convert().map_err(|cause| Fault::Section { line: Some(referenced.line()), cause: format!("groups.{cause}") })
 }
 
 fn authority(text: Option<Spanned<AuthorityText>>) -> Result<Authority, Fault> {

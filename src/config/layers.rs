@@ -182,6 +182,7 @@ impl Layers {
             controllers: converted.controllers,
             exemptions: converted.exemptions,
             audit: converted.audit,
+            groups: converted.groups,
             notifications: converted.notifications.into(),
             auth: Arc::new(converted.auth),
             places,

@@ -5,6 +5,7 @@ pub mod auth;
 mod authority;
 mod exemptions;
 mod file;
+mod groups;
 mod layers;
 mod lifetime;
 pub mod notifications;
@@ -28,7 +29,7 @@ use crate::engine::{Catalogue, CatalogueError, Fault};
 use crate::policy::modes::OFF;
 use crate::policy::modes::PolicyNames;
 use crate::policy::mutation::SLOT_LABELS;
-use crate::policy::{Exemption, ExemptionTerms, Modes, NamespaceMeta, nearest};
+use crate::policy::{Exemption, ExemptionTerms, GroupTerms, Modes, NamespaceMeta, nearest};
 
 pub use audit::{AuditTerms, INSTANCE_LABEL};
 pub use layers::{Layers, Pod, Read, Value};
@@ -55,6 +56,8 @@ pub struct Config {
     pub exemptions: ExemptionTerms,
     /// What the audit judges by beside what namespaces ask for.
     pub audit: AuditTerms,
+    /// Whose namespaces are.
+    pub groups: GroupTerms,
     /// Who is told of what.
     pub notifications: Arc<[notifications::Target]>,
     /// How people sign in.

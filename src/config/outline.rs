@@ -11,7 +11,7 @@ use super::slots::GROUPS;
 use crate::policy::nearest;
 
 /// Top-level keys that are read elsewhere, each with what stands for its absence.
-pub(super) const SECTIONS: [(&str, &str); 9] = [
+pub(super) const SECTIONS: [(&str, &str); 10] = [
     ("namespaces", "[]"),
     ("floors", "[]"),
     ("static", "{}"),
@@ -19,6 +19,7 @@ pub(super) const SECTIONS: [(&str, &str); 9] = [
     ("modes", "{}"),
     ("exemptions", "{}"),
     ("audit", "{policies: [strict], instanceLabelKey: app.kubernetes.io/instance}"),
+    ("groups", "{}"),
     ("notifications", "[]"),
     ("auth", "{}"),
 ];

@@ -10,7 +10,8 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 
 use super::dress::page_of;
-use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, no_store, progress};
+use super::nothing::{Nothing, no_store};
+use super::shell::{Crumb, Shell, Visit, last_audits, progress};
 use super::words::{When, count, number, took};
 use crate::scan::access::{Caller, Scope};
 use crate::scan::audits::{ask, end_early, may_direct, seen};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::caveats::unless_away;
-use super::shell::Nothing;
+use super::nothing::Nothing;
 use super::standing::last_audit;
 use crate::admission::Action;
 use crate::policy::RuleId;

@@ -32,6 +32,7 @@ mod mode_changes;
 mod modes;
 mod namespace;
 mod namespaces;
+mod nothing;
 mod oidc;
 mod overview;
 mod playground;

@@ -14,11 +14,12 @@ use super::dress::page_of;
 use super::facets::{self, Chip};
 use super::findings::{Part, bar};
 use super::links::Place;
-use super::shell::{Crumb, Nothing, Shell, Visit};
+use super::nothing::Nothing;
+use super::shell::{Crumb, Shell, Visit};
 use super::words::number;
 use crate::admission::speak::countdown;
 use crate::policy::modes::Grants;
-use crate::policy::{Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId};
+use crate::policy::{Grant, GrantOrigin, Group, Groups, Mode, NamespaceMeta, RuleId};
 use crate::report::Score;
 use crate::scan::ApiState;
 use crate::scan::access::Caller;
@@ -162,7 +163,7 @@ async fn namespaces(
         .iter()
         .filter(|namespace| caller.sees(&namespace.name) && is_wanted(&namespace.name))
         .map(|namespace| {
-            let in_force = (&*in_force, state.app.own_namespace.as_deref());
+            let in_force = (&*in_force, state.app.groups(&in_force));
             row(namespace, in_force, counts.as_ref().unwrap_or(&Counts::default()), &first, visit.now)
         })
         .collect();
@@ -249,7 +250,7 @@ fn begins(grants: &[Grant], now: Timestamp) -> String {
 
 fn row(
     namespace: &NamespaceMeta,
-    (in_force, own): (&InForce, Option<&str>),
+    (in_force, groups): (&InForce, Groups<'_>),
     counts: &Counts,
     first: &BTreeSet<RuleId>,
     now: Timestamp,
@@ -258,7 +259,7 @@ fn row(
     let severities = counts.severities(&namespace.name);
     let (bar, bar_words) = worded(&severities);
     Row {
-        group: Group::of(&namespace.name, own),
+        group: groups.of(&namespace.name),
         name: namespace.name.clone(),
         modes: grants.iter().map(|grant| (grant.mode, grant.policy.to_string(), told(grant.origin))).collect(),
         strongest: strongest(&grants, now),

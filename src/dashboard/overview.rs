@@ -16,9 +16,10 @@ use super::dress::page_of;
 use super::highlights::Highlights;
 use super::links::encoded;
 use super::namespaces::{is_announced, strongest};
+use super::nothing::{Nothing, nothing_yet};
 use super::rules::Row as RuleRow;
-use super::shell::{Crumb, Nothing, Shell, Visit, last_audits, nothing_yet, progress};
-use super::words::{at_least, number};
+use super::shell::{Crumb, Shell, Visit, last_audits, progress};
+use super::words::{at_least, count, number};
 use crate::policy::{Effort, Severity};
 use crate::report::score::Score;
 use crate::scan::access::Caller;
@@ -63,7 +64,8 @@ struct Overview {
 #[derive(Default)]
 struct Modes {
     parts: Vec<ModePart>,
-    total: usize,
+    /// `7 namespaces do`.
+    total: String,
     /// What exemptions excuse.
     excused: String,
 }
@@ -182,7 +184,9 @@ fn modes(state: &ApiState, caller: &Caller, now: Timestamp) -> Modes {
         ("audit", "record", "violations are recorded only"),
         ("off", "", "nothing is judged"),
     ];
-    Modes { parts: words.into_iter().map(part).collect(), total, excused: String::new() }
+    let parts = words.into_iter().map(part).collect();
+    let total = count(u64::try_from(total).unwrap_or(u64::MAX), "namespace does", "namespaces do");
+    Modes { parts, total, excused: String::new() }
 }
 
 /// Counts what exemptions excuse.
@@ -194,7 +198,7 @@ async fn excused(kept: &Kept, visible: Option<Vec<String>>) -> Result<String, Pr
 
 fn facts(state: &ApiState) -> Vec<(&'static str, String)> {
     let in_force = state.app.in_force.load();
-    let digest = in_force.bundle.digest().chars().take(19).collect::<String>();
+    let digest = in_force.bundle.digest().chars().take(15).collect::<String>();
     vec![
         ("Gatepost", env!("CARGO_PKG_VERSION").to_owned()),
         ("Rules in force", in_force.bundle.rules().len().to_string()),
@@ -254,10 +258,12 @@ fn has_ended(audit: &Audit) -> bool {
 
 fn changed(ended: &[&Audit], now: Timestamp, of: impl Fn(&Audit) -> u64) -> Changed {
     let is_recent = |audit: &&&Audit| now.duration_since(audit.started) <= WEEK;
-    let recent = ended.iter().filter(is_recent).filter(|audit| audit.id > 1);
+    // The first audit of all finds what stood there before anybody looked.
+    let told = ended.iter().filter(|audit| audit.id > 1);
+    let last = ended.first().filter(|audit| audit.id > 1);
     Changed {
-        last: number(ended.first().map_or(0, |audit| of(audit))),
-        week: number(recent.map(|audit| of(audit)).sum()),
+        last: last.map_or("–".to_owned(), |audit| number(of(audit))),
+        week: number(told.filter(is_recent).map(|audit| of(audit)).sum()),
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::assets::{ICON, SCRIPT, STYLE};
 use super::caveats::{COUNTED, Caveat};
-use super::words::{When, count, number};
+use super::words::{When, count};
 use crate::audit::{Desk, Progress};
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
@@ -359,71 +359,4 @@ pub fn plain(path: &str) -> String {
     let is_plain =
         path.starts_with('/') && !path.starts_with("//") && !path.contains(|c: char| c == '\\' || c.is_control());
     if is_plain { path.to_owned() } else { "/".to_owned() }
-}
-
-/// Returns what nobody could find anything in, for pages that need audits.
-#[derive(Debug, Clone)]
-pub struct Nothing {
-    /// Why in a few words.
-    pub title: String,
-    /// What to do.
-    pub text: String,
-    /// What to run.
-    pub command: String,
-    /// How far the first audit has come: objects read, kinds done, kinds.
-    pub progress: Option<(String, usize, usize)>,
-}
-
-impl Nothing {
-    /// Says that no audit has got to its end.
-    pub fn stopped() -> Self {
-        Self {
-            title: "No audit has gone through yet".to_owned(),
-            text: "Those that began ended before their time, so nobody knows what they had not come to.".to_owned(),
-            command: String::new(),
-            progress: None,
-        }
-    }
-}
-
-/// Returns why there is nothing to show, where there is not.
-pub async fn nothing_yet(state: &ApiState) -> Result<Option<Nothing>, Problem> {
-    let Some(kept) = &state.kept else { return Ok(Some(no_store(state))) };
-    if last_audits(kept, 5).await?.iter().any(|audit| audit.finished.is_some()) {
-        return Ok(None);
-    }
-    if kept.auditor.is_none() {
-        return Ok(Some(no_store(state)));
-    }
-    let progress = progress(kept);
-    let read = progress.map_or(0, |progress| progress.objects);
-    Ok(Some(Nothing {
-        title: "No audit has finished yet".to_owned(),
-        text: format!(
-            "The first one is under way: {} objects read. This page shows what it found as soon as it ends.",
-            number(read)
-        ),
-        command: String::new(),
-        progress: progress.map(|progress| (number(read), progress.kinds_done, progress.kinds)),
-    }))
-}
-
-/// Returns why nothing is audited, and what to run.
-pub fn no_store(state: &ApiState) -> Nothing {
-    let has_cluster = state.app.has_cluster();
-    let text = if has_cluster {
-        "This Gatepost judges requests but does not look over what stands in the cluster. Tell it how often to:"
-    } else {
-        "This Gatepost has no cluster, so there is nothing to audit. Give it one, or a folder of manifests in its place:"
-    };
-    Nothing {
-        title: "Nothing is audited here".to_owned(),
-        text: text.to_owned(),
-        command: if has_cluster {
-            "gatepost serve --audit-interval 30m".to_owned()
-        } else {
-            "gatepost serve --kubeconfig FILE\ngatepost serve --manifests DIR".to_owned()
-        },
-        progress: None,
-    }
 }

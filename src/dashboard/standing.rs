@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::caveats::unless_away;
-use super::shell::{Nothing, nothing_yet};
+use super::nothing::{Nothing, nothing_yet};
 use super::words::{at_least, count, number};
 use crate::policy::{Group, NamespaceMeta};
 use crate::report::suggest::{Reach, RuleStanding, Wanted, reach};
@@ -88,9 +88,9 @@ impl Standings {
         }
         let in_force = state.app.in_force.load();
         let judged: BTreeSet<String> = kept.store.judged_namespaces().await?.into_iter().collect();
-        let own = state.app.own_namespace.as_deref();
+        let groups = state.app.groups(&in_force);
         let mut namespaces = state.app.known_namespaces(&in_force);
-        namespaces.retain(|meta| caller.sees(&meta.name) && Group::of(&meta.name, own) != Group::System);
+        namespaces.retain(|meta| caller.sees(&meta.name) && groups.of(&meta.name) != Group::System);
         add_unjudged(&mut rules, &in_force, &namespaces, &judged);
         let is_limited = caller.globs().is_some();
         let known = Known { rules, is_partial: audit.state == AuditState::Partial, is_limited };

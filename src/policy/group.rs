@@ -67,16 +67,6 @@ pub enum Group {
 }
 
 impl Group {
-    /// Returns the group of a namespace; `own` is where Gatepost is installed.
-    pub fn of(namespace: &str, own: Option<&str>) -> Self {
-        let is_one_of = |patterns: &[&str]| patterns.iter().any(|pattern| matches(pattern, namespace));
-        match () {
-            () if own == Some(namespace) || is_one_of(&SYSTEM) => Self::System,
-            () if is_one_of(&VENDORS) => Self::Vendor,
-            () => Self::Yours,
-        }
-    }
-
     /// Returns the word of the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,6 +74,40 @@ impl Group {
             Self::System => "system",
             Self::Vendor => "vendor",
         }
+    }
+}
+
+/// What the configuration says of whose namespaces are: names, or how they begin with a `*` behind.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroupTerms(pub Vec<(Group, String)>);
+
+/// Tells whose namespaces are.
+#[derive(Debug, Clone, Copy)]
+pub struct Groups<'a> {
+    /// What the configuration says; it comes first.
+    pub terms: &'a GroupTerms,
+    /// Where Gatepost is installed.
+    pub own: Option<&'a str>,
+}
+
+impl Groups<'_> {
+    /// Returns the group of a namespace.
+    pub fn of(&self, namespace: &str) -> Group {
+        let is_one_of = |patterns: &[&str]| patterns.iter().any(|pattern| matches(pattern, namespace));
+        let named = self.terms.0.iter().find(|(_, pattern)| matches(pattern, namespace));
+        match named {
+            Some((group, _)) => *group,
+            None if self.own == Some(namespace) || is_one_of(&SYSTEM) => Group::System,
+            None if is_one_of(&VENDORS) => Group::Vendor,
+            None => Group::Yours,
+        }
+    }
+
+    /// Returns whether a namespace counts for the cluster's score.
+    ///
+    /// Objects outside any do not: most of them are Kubernetes' own, and nothing in their names says which.
+    pub fn is_scored(&self, namespace: &str) -> bool {
+        !namespace.is_empty() && self.of(namespace) != Group::System
     }
 }
 
@@ -113,8 +137,24 @@ mod tests {
             ("istio-system", "vendor"),
             ("", "yours"),
         ] {
-            assert_eq!(Group::of(name, Some("policies")).as_str(), expected, "{name}");
+            let groups = Groups { terms: &GroupTerms::default(), own: Some("policies") };
+            assert_eq!(groups.of(name).as_str(), expected, "{name}");
         }
-        assert_eq!(Group::of("policies", None), Group::Yours);
+        assert_eq!(Groups { terms: &GroupTerms::default(), own: None }.of("policies"), Group::Yours);
+    }
+
+    #[test]
+    fn what_the_configuration_says_comes_first() {
+        let named = |group, pattern: &str| (group, pattern.to_owned());
+        let terms = GroupTerms(vec![
+            named(Group::Yours, "monitoring"),
+            named(Group::Vendor, "platform-*"),
+            named(Group::System, "platform-core"),
+        ]);
+        let groups = Groups { terms: &terms, own: None };
+        for (name, expected) in [("monitoring", "yours"), ("platform-core", "vendor"), ("argocd", "vendor")] {
+            assert_eq!(groups.of(name).as_str(), expected, "{name}");
+        }
+        assert!(groups.is_scored("platform-core") && !groups.is_scored("kube-system") && !groups.is_scored(""));
     }
 }

@@ -26,7 +26,7 @@ mod tests;
 pub use authority::{Authority, Requester, Standing, Verb};
 pub use break_glass::{BreakGlass, BreakGlassFault};
 pub use exemption::{Exemption, ExemptionNote, ExemptionTerms, Exemptions};
-pub use group::Group;
+pub use group::{Group, GroupTerms, Groups};
 pub use kinds::{GroupVersionKind, KindSelector};
 pub use kubernetes_version::KubernetesVersion;
 pub use metadata::{AtMost, Dialect, Effort, Operation, Origin, Severity};

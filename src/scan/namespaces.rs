@@ -14,9 +14,9 @@ use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, POLICY, SEVERITY};
 use super::problem::Problem;
-use super::trends::{add, is_scored};
+use super::trends::add;
 use crate::engine::Bundle;
-use crate::policy::{AtMost, Grant, GrantOrigin, Group, Mode, NamespaceMeta, RuleId, Scope, Severity};
+use crate::policy::{AtMost, Grant, GrantOrigin, Group, Groups, Mode, NamespaceMeta, RuleId, Scope, Severity};
 use crate::report::Score;
 use crate::report::score::Open;
 use crate::store::{Filter, OpenCount};
@@ -113,15 +113,15 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Q
     }
     let judged = store.judged_namespaces().await?.into_iter();
     let judged: BTreeSet<String> = judged.filter(|name| caller.sees(name)).collect();
-    let own = state.app.own_namespace.as_deref();
+    let groups = state.app.groups(&in_force);
     let known = state.app.known_namespaces(&in_force);
     let seen = known.iter().filter(|namespace| caller.sees(&namespace.name));
     let told = seen.map(|namespace| {
         let counts = counts.get(&namespace.name).map(Vec::as_slice).unwrap_or_default();
-        told(namespace, &in_force, own, counts, judged.contains(&namespace.name))
+        told(namespace, (&in_force, groups), counts, judged.contains(&namespace.name))
     });
     let mut told: BTreeMap<String, NamespaceTold> = told.map(|told| (told.name.clone(), told)).collect();
-    let cluster = cluster(&counts, own, &judged);
+    let cluster = cluster(&counts, groups, &judged);
     let rules = lists::rules(&state.app, &query);
     let breaks = |name: &str| {
         let mut counts = counts.get(name).into_iter().flatten();
@@ -136,8 +136,7 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Q
 /// Returns how a namespace stands.
 fn told(
     namespace: &NamespaceMeta,
-    in_force: &InForce,
-    own: Option<&str>,
+    (in_force, groups): (&InForce, Groups<'_>),
     counts: &[OpenCount],
     is_judged: bool,
 ) -> NamespaceTold {
@@ -153,7 +152,7 @@ fn told(
     }
     NamespaceTold {
         name: namespace.name.clone(),
-        group: Group::of(&namespace.name, own),
+        group: groups.of(&namespace.name),
         mutate: modes.mutation(namespace, bundle),
         modes: grants.grants.into_iter().map(ModeTold::from).collect(),
         notices: grants.notices.iter().map(ToString::to_string).collect(),
@@ -173,17 +172,17 @@ fn may_be_denied(bundle: &Bundle, grants: &[Grant], rule: &RuleId) -> bool {
     })
 }
 
-fn cluster(counts: &BTreeMap<String, Vec<OpenCount>>, own: Option<&str>, judged: &BTreeSet<String>) -> Text {
+fn cluster(counts: &BTreeMap<String, Vec<OpenCount>>, groups: Groups<'_>, judged: &BTreeSet<String>) -> Text {
     let (mut by_severity, mut open, mut outside) = (BTreeMap::new(), Open::default(), BTreeMap::new());
     for count in counts.values().flatten() {
         if count.namespace.is_empty() {
             add(&mut outside, count.severity, count.findings);
-        } else if is_scored(&count.namespace, own) {
+        } else if groups.is_scored(&count.namespace) {
             add(&mut by_severity, count.severity, count.findings);
             open.add(&count.rule, count.severity, count.findings);
         }
     }
-    let is_judged = judged.iter().chain(counts.keys()).any(|name| is_scored(name, own));
+    let is_judged = judged.iter().chain(counts.keys()).any(|name| groups.is_scored(name));
     json!({"score": is_judged.then(|| open.score()), "open": by_severity, "outsideNamespaces": outside})
 }
 

@@ -102,12 +102,12 @@ impl Chosen {
         let selector =
             selector.map_err(|error| Problem::query(vec![Flaw::of_parameter("namespace", error.to_string())]))?;
         let is_all = names.is_empty() && labels.is_empty();
-        let own = state.app.own_namespace.as_deref();
+        let groups = state.app.groups(in_force);
         let mut namespaces = state.app.known_namespaces(in_force);
         namespaces.retain(|namespace| {
             caller.sees(&namespace.name)
                 && selector.matches(namespace)
-                && !(is_all && Group::of(&namespace.name, own) == Group::System)
+                && !(is_all && groups.of(&namespace.name) == Group::System)
         });
         namespaces.sort_by(|a, b| a.name.cmp(&b.name));
         let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();

@@ -15,7 +15,7 @@ use super::endpoint::{Endpoint, Query, Routes};
 use super::lists::{self, EFFORT, NAMESPACE, PAGES, RULE, SEVERITY, TIMES};
 use super::problem::Problem;
 use super::{ApiState, Kept};
-use crate::policy::{Group, RuleId, Severity};
+use crate::policy::{RuleId, Severity};
 use crate::report::Score;
 use crate::report::score::Open;
 use crate::store::{Audit, AuditState, Filter, History, OpenChange, Page, TimeSort};
@@ -92,17 +92,11 @@ async fn of_audits(
 ) -> Result<Vec<Point>, Problem> {
     let (Some(newest), Some(oldest)) = (audits.first(), audits.last()) else { return Ok(Vec::new()) };
     let history = kept.store.history(filter, oldest.id, newest.id).await?;
-    let own = state.app.own_namespace.as_deref();
+    let in_force = state.app.in_force.load();
+    let groups = state.app.groups(&in_force);
     // Whoever names namespaces wants their score, whosesoever they are.
-    let is_scored = |name: &str| !filter.namespace.is_empty() || is_scored(name, own);
+    let is_scored = |name: &str| !filter.namespace.is_empty() || groups.is_scored(name);
     Ok(points(audits, &history, is_scored, is_told))
-}
-
-/// Returns whether a namespace counts for the cluster's score.
-///
-/// Objects outside any do not: most of them are Kubernetes' own, and nothing in their names says which.
-pub fn is_scored(namespace: &str, own: Option<&str>) -> bool {
-    !namespace.is_empty() && Group::of(namespace, own) != Group::System
 }
 
 /// Goes through history once, from the oldest audit to the newest.
@@ -196,7 +190,7 @@ mod tests {
         let history = History { judged_from: Some(2), changes };
         let audits: Vec<Audit> = (1..=5).rev().map(audit).collect();
         let told = |is_told: fn(&OpenChange) -> bool| -> Vec<String> {
-            let points = points(&audits, &history, |name| is_scored(name, None), is_told);
+            let points = points(&audits, &history, |name| name != "kube-system", is_told);
             let text = |point: &Point| {
                 let counts = [&point.open, &point.new, &point.fixed].map(|counts| {
                     format!("{}/{}", counts.get(&Critical).unwrap_or(&0), counts.get(&High).unwrap_or(&0))

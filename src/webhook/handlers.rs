@@ -34,7 +34,7 @@ use crate::engine::Machines;
 use crate::engine::review::Inventory;
 use crate::policy::modes::Grants;
 use crate::policy::notices::Notice;
-use crate::policy::{BreakGlass, Mode, NamespaceMeta, Operation};
+use crate::policy::{BreakGlass, Groups, Mode, NamespaceMeta, Operation};
 use crate::telemetry::{Answered, Metrics, Overload, Trace, Traces};
 
 /// Everything that answering needs; shared by all requests.
@@ -120,6 +120,11 @@ impl App {
             World::Cluster { namespaces, .. } => namespaces.all(),
             World::Static => in_force.surroundings.namespaces().cloned().collect(),
         }
+    }
+
+    /// Returns what tells whose namespaces are.
+    pub fn groups<'a>(&'a self, in_force: &'a InForce) -> Groups<'a> {
+        Groups { terms: &in_force.config.groups, own: self.own_namespace.as_deref() }
     }
 
     /// Shows how the known namespaces are judged.

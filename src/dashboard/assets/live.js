@@ -55,7 +55,7 @@ async function follow(fresh) {
         return;
       }
       for (const shown of document.querySelectorAll("[data-progress]")) {
-        shown.textContent = `${progress.objects.toLocaleString("en-US")} objects read, ${progress.kindsDone} of ${progress.kinds} kinds done`;
+        shown.textContent = progress.kinds === 0 ? "Asking what the cluster serves" : `${progress.objects.toLocaleString("en-US")} objects read, ${progress.kindsDone} of ${progress.kinds} kinds done`;
       }
       for (const bar of document.querySelectorAll("progress")) {
         bar.max = Math.max(1, progress.kinds);
