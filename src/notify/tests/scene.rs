@@ -58,15 +58,14 @@ pub struct Scene {
     store: Arc<dyn Store>,
     around: Arc<Fake>,
     metrics: Metrics,
-    stop: watch::Sender<bool>,
+    stop: Mutex<Vec<watch::Sender<bool>>>,
 }
 
 impl Scene {
     pub async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let store = open(directory.path(), None).await.unwrap();
-        let (stop, _) = watch::channel(false);
-        Self { directory, store, around: Arc::default(), metrics: Metrics::new(), stop }
+        Self { directory, store, around: Arc::default(), metrics: Metrics::new(), stop: Mutex::default() }
     }
 
     pub fn file(&self, name: &str, text: &str) -> String {
@@ -134,14 +133,18 @@ impl Scene {
     /// Begins to tell these targets.
     pub fn notify(&self, targets: &str) -> Desk {
         *self.around.config.lock().unwrap() = Arc::new(Self::config(targets));
-        self.stop.send_replace(false);
+        // Each has a channel of its own: with one for all, the one before could miss that it was to stop.
+        let (stop, stopped) = watch::channel(false);
+        self.stop.lock().unwrap().push(stop);
         let (store, around) = (self.store.clone(), self.around.clone());
         let notifier = Notifier::new(store, around, Self::links(), String::new(), self.metrics.notifications.clone());
-        notifier.start(self.stop.subscribe(), tokio::sync::watch::channel(true).1)
+        notifier.start(stopped, tokio::sync::watch::channel(true).1)
     }
 
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        for stop in self.stop.lock().unwrap().drain(..) {
+            stop.send_replace(true);
+        }
     }
 
     pub fn metrics(&self) -> String {
