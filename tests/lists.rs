@@ -53,6 +53,10 @@ fn each_list_is_narrowed_as_its_filters_say() {
         ("audits?sort=oldest&limit=1", "/state", "complete"),
         ("findings?namespace=shop&sort=object", "/resource/name", "db web web"),
         ("findings?state=fixed", "/resource/name", "old"),
+        ("findings?namespace=sh*&sort=object", "/resource/name", "db web web"),
+        ("findings?namespace=!shop", "/resource/name", "dns"),
+        ("findings?namespace=none-*", "/resource/name", ""),
+        ("decisions?namespace=*,!bank", "/uid", "denied-1"),
         ("findings?since=1m", "/resource/name", ""),
     ] {
         assert_eq!(told(&server, &format!("/api/v1/{path}"), field), expected, "{path}");
@@ -101,6 +105,7 @@ fn namespaces_tell_modes_with_their_origin_and_how_they_stand() {
         ("?policy=baseline", "shop"),
         ("?text=an", "bank"),
         ("?limit=2", "argocd bank"),
+        ("?namespace=*o*,!argocd", "shop"),
         ("?rule=CONTAINERS_MISSING_IMAGE_VALUE_VERSION", "shop"),
         ("?severity=critical&sort=name", "kube-system shop"),
         ("?sort=findings&limit=2", "shop kube-system"),

@@ -133,7 +133,7 @@ async fn exemptions(
     let place = Place::of(&EXEMPTIONS, &query);
     let seen = visible(&state, &caller, visit.now);
     let tabs = tabs(&place, &seen);
-    let found = page(asked_for(&state, seen, &query), &query)?;
+    let found = page(asked_for(&state, seen, &query)?, &query)?;
     page_of(&ExemptionsPage {
         shell,
         tabs,

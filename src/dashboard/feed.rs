@@ -16,6 +16,7 @@ use crate::scan::ApiState;
 use crate::scan::access::Caller;
 use crate::scan::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use crate::scan::lists::{self, NAMESPACE};
+use crate::scan::names::Names;
 use crate::scan::problem::Problem;
 use crate::store::{Filter, PageQuery, TimeSort};
 
@@ -59,7 +60,7 @@ async fn feed(
     let mut rows = Vec::new();
     if let Some(kept) = &state.kept {
         let filter = Filter {
-            namespace: query.list("namespace").to_vec(),
+            namespace: Names::of(&query)?.known(&state.app),
             state: query.list("state").to_vec(),
             visible: lists::visible(&state.app, &caller),
             ..Filter::default()

@@ -13,6 +13,7 @@ use super::ApiState;
 use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, RULE};
+use super::names::Names;
 use super::problem::Problem;
 use crate::policy::exemption::{Container, Exemption, ExemptionName, ExemptionSpec, ExemptionState, Subject, Written};
 use crate::policy::{GroupVersionKind, RuleId};
@@ -81,7 +82,7 @@ pub struct Item {
 
 async fn exemptions(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let seen = visible(&state, &caller, Timestamp::now());
-    Ok(lists::answer(page(asked_for(&state, seen, &query), &query)?))
+    Ok(lists::answer(page(asked_for(&state, seen, &query)?, &query)?))
 }
 
 /// Returns every exemption that somebody may see, by namespace and name.
@@ -94,10 +95,10 @@ pub fn visible(state: &ApiState, caller: &Caller, now: Timestamp) -> Vec<Item> {
 }
 
 /// Returns those of exemptions that a query asks for.
-pub fn asked_for(state: &ApiState, mut items: Vec<Item>, query: &Query) -> Vec<Item> {
-    let rules = lists::rules(&state.app, query);
-    items.retain(|item| is_asked_for(item, query, &rules));
-    items
+pub fn asked_for(state: &ApiState, mut items: Vec<Item>, query: &Query) -> Result<Vec<Item>, Problem> {
+    let (rules, names) = (lists::rules(&state.app, query), Names::of(query)?);
+    items.retain(|item| names.mean(&item.name.namespace) && is_asked_for(item, query, &rules));
+    Ok(items)
 }
 
 fn items(in_force: &InForce, last_used: impl Fn(&ExemptionName) -> Option<Timestamp>, now: Timestamp) -> Vec<Item> {
@@ -146,8 +147,7 @@ impl Item {
 fn is_asked_for(item: &Item, query: &Query, rules: &[String]) -> bool {
     let states = query.list("state");
     let said = [&*item.name.name, &*item.spec.reason, &*item.spec.owner].join("\n").to_lowercase();
-    lists::is_one_of(query, "namespace", |word| word == &*item.name.namespace)
-        && lists::is_one_of(query, "owner", |word| word == &*item.spec.owner)
+    lists::is_one_of(query, "owner", |word| word == &*item.spec.owner)
         && (rules.is_empty() || item.excuses.iter().any(|rule| rules.iter().any(|asked| asked == rule.as_str())))
         && (states.is_empty() || states.iter().any(|state| item.is_in(state)))
         && lists::has_words(query, &said)

@@ -22,6 +22,7 @@ use super::ApiState;
 use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::NAMESPACE;
+use super::names::Names;
 use super::problem::Problem;
 use super::random;
 use super::traffic::{self, Span, Traffic};
@@ -193,7 +194,7 @@ impl Feed {
 /// What a stream is narrowed to.
 struct Wanted {
     caller: Caller,
-    namespaces: Vec<String>,
+    namespaces: Names,
     states: Vec<String>,
 }
 
@@ -201,7 +202,7 @@ impl Wanted {
     fn takes(&self, decision: &Decision) -> bool {
         let is_one = |words: &[String], word: &str| words.is_empty() || words.iter().any(|known| known == word);
         self.caller.sees(&decision.namespace)
-            && is_one(&self.namespaces, &decision.namespace)
+            && self.namespaces.mean(&decision.namespace)
             && is_one(&self.states, if decision.allowed { "allowed" } else { "denied" })
     }
 }
@@ -288,12 +289,11 @@ async fn stream(
     let turn = state.streams.clone().try_acquire_owned();
     let turn = turn.map_err(|_| Problem::too_many("as many streams as there is room for are open"))?;
     let last_event = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let list = |name| query.list(name).to_vec();
     let listener = Listener {
         seat: kept.feed.enter(last_event),
         stopped: kept.feed.stopped.clone(),
         feed: kept.feed.clone(),
-        wanted: Wanted { caller, namespaces: list("namespace"), states: list("state") },
+        wanted: Wanted { caller, namespaces: Names::of(&query)?, states: query.list("state").to_vec() },
         sent: None,
         _turn: turn,
     };

@@ -9,6 +9,7 @@ use serde_json::{Value as Text, json};
 
 use super::access::Caller;
 use super::endpoint::{Parameter, Query, Values};
+use super::names::Names;
 use super::problem::{Flaw, Problem};
 use crate::config::Lifetime;
 use crate::store::{Filter, Page, PageQuery, StoreError, TimeSort};
@@ -24,7 +25,8 @@ pub const PAGES: &[Parameter] = &[
     Parameter::new("cursor", Values::Text, "Where to go on: the `next` of the page before"),
 ];
 
-pub const NAMESPACE: Parameter = Parameter::new("namespace", Values::List, "Namespaces");
+pub const NAMESPACE: Parameter =
+    Parameter::new("namespace", Values::List, "Namespaces: names, globs such as team-*, and !NAME for all but these");
 pub const APPLICATION: Parameter =
     Parameter::new("application", Values::List, "Argo CD Applications, Flux Kustomizations and releases, by name");
 pub const RULE: Parameter = Parameter::new("rule", Values::List, "Rules, by id or another name");
@@ -110,7 +112,7 @@ fn key(cursor: &str, order: &str) -> Option<String> {
 pub fn filter(app: &App, caller: &Caller, query: &Query) -> Result<Filter, Problem> {
     let list = |name| query.list(name).to_vec();
     Ok(Filter {
-        namespace: list("namespace"),
+        namespace: Names::of(query)?.known(app),
         visible: visible(app, caller),
         application: list("application"),
         rule: rules(app, query),

@@ -27,6 +27,7 @@ mod lines;
 pub(crate) mod lists;
 pub mod messages;
 pub mod mode_changes;
+pub mod names;
 mod namespaces;
 pub mod notifications;
 mod openapi;

@@ -17,6 +17,7 @@ use super::endpoint::{Endpoint, Method, Parameter, Query, Routes, Values};
 use super::evaluate::read;
 use super::guard::shown;
 use super::lists::{self, NAMESPACE, PAGES, TIMES};
+use super::names::Names;
 use super::problem::{Flaw, Problem};
 use super::tokens;
 use crate::audit::delivered::delivered_by;
@@ -127,7 +128,7 @@ impl Wanted<'_> {
 
 async fn changes(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let filter = Filter {
-        namespace: query.list("namespace").to_vec(),
+        namespace: Names::of(&query)?.known(&state.app),
         visible: lists::visible(&state.app, &caller),
         since: lists::since(&query)?,
         ..Filter::default()

@@ -13,6 +13,7 @@ use super::ApiState;
 use super::access::Caller;
 use super::endpoint::{Endpoint, Parameter, Query, Routes, Values};
 use super::lists::{self, NAMESPACE, PAGES, POLICY, SEVERITY};
+use super::names::Names;
 use super::problem::Problem;
 use super::trends::add;
 use crate::engine::Bundle;
@@ -127,7 +128,8 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Q
         let mut counts = counts.get(name).into_iter().flatten();
         rules.is_empty() || counts.any(|count| rules.iter().any(|rule| rule == count.rule.as_str()))
     };
-    told.retain(|name, namespace| is_asked(namespace, &query) && breaks(name));
+    let names = Names::of(&query)?;
+    told.retain(|name, namespace| names.mean(name) && is_asked(namespace, &query) && breaks(name));
     let keyed = told.into_values().map(|told| (key(&told, query.text("sort")), told));
     let page = lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?;
     Ok(Json(json!({"items": page.items, "next": page.next, "cluster": cluster})))
@@ -200,8 +202,7 @@ fn key(told: &NamespaceTold, sort: Option<&str>) -> String {
 }
 
 fn is_asked(namespace: &NamespaceTold, query: &Query) -> bool {
-    lists::is_one_of(query, "namespace", |word| namespace.name == word)
-        && lists::is_one_of(query, "group", |word| namespace.group.as_str() == word)
+    lists::is_one_of(query, "group", |word| namespace.group.as_str() == word)
         && lists::is_one_of(query, "mode", |word| namespace.modes.iter().any(|told| told.mode.as_str() == word))
         && lists::is_one_of(query, "policy", |word| namespace.modes.iter().any(|told| &*told.policy == word))
         && lists::is_one_of(query, "severity", |word| namespace.open.keys().any(|open| open.as_str() == word))
