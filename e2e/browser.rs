@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::objects::{self, CONTAINER, Object, deployment, namespace, untagged};
+use crate::support::serving::Serving;
 use crate::support::skip::skip;
 use crate::support::wait::eventually;
 use crate::support::{Gatepost, Options, apply, create, kubectl, manifests};
@@ -174,7 +175,18 @@ fn pages_say_what_is_the_matter_with_a_cluster() {
     let limited: Value = serde_json::from_slice(&limited.stdout).expect("a token");
     slow.launch();
     let [slow, scanner] = [&slow, &scanner].map(|serving| format!("http://{}", serving.http().expect("an address")));
+    // Neither of these has a cluster: one finds nothing wrong with a folder, the other's database is not there.
+    let [mut clean, mut away] = ["states-clean", "states-away"].map(Serving::new);
+    let folder_of_one = clean.directory().join("manifests");
+    fs::create_dir_all(&folder_of_one).expect("a folder");
+    fs::write(folder_of_one.join("web.json"), deployment("web").0.to_string()).expect("a manifest");
+    clean.with(["--audit-interval", "1h", "--manifests", "manifests"]);
+    away.with(["--database-url", "postgres://nobody@127.0.0.1:1/nothing"]);
+    clean.launch();
+    away.launch();
+    let [clean, away] = [&clean, &away].map(|serving| format!("http://{}", serving.http().expect("an address")));
     let mut command = Command::new("node");
+    command.env("CLEAN_URL", clean).env("AWAY_URL", away);
     command.arg("states.mjs").env("SLOW_URL", slow).env("GATEPOST_URL", scanner).env("SCREENSHOTS", screenshots());
     succeeds(command.env("LIMITED_TOKEN", limited["token"].as_str().expect("a token")).current_dir(&folder));
 }

@@ -1,5 +1,5 @@
-// What pages say when something is the matter: nobody asks Gatepost, an audit is under way or could not read everything, and
-// whoever looks may see one namespace only. Screenshots are kept in SCREENSHOTS.
+// What pages say when something is the matter: nobody asks Gatepost, an audit is under way or could not read everything,
+// whoever looks may see one namespace only, the store is away; and when nothing is. Screenshots are kept in SCREENSHOTS.
 
 import assert from "node:assert/strict";
 import { mkdirSync } from "node:fs";
@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { launch } from "./chromium.mjs";
 import { accessible, fits } from "./looks.mjs";
 
-const { SLOW_URL: slow, GATEPOST_URL: base, SCREENSHOTS: screenshots, LIMITED_TOKEN: limited } = process.env;
+const { SLOW_URL: slow, CLEAN_URL: clean, AWAY_URL: away, GATEPOST_URL: base, SCREENSHOTS: screenshots, LIMITED_TOKEN: limited } = process.env;
 mkdirSync(screenshots, { recursive: true });
 const browser = await launch();
 
@@ -47,6 +47,16 @@ try {
   await says("limited-checks", `${base}/checks`, ["You may not see checks"], seen);
   const { items: [hidden] } = await (await fetch(`${base}/api/v1/findings?namespace=bank&limit=1`)).json();
   await says("limited-finding", `${base}/findings/${hidden.id}`, ["There is no such thing"], { token: limited, status: 404 });
+  for (let tries = 0; tries < 100; tries += 1) {
+    const { items } = await (await fetch(`${clean}/api/v1/audits?state=complete,partial`)).json();
+    if (items.length > 0) break;
+    await new Promise((done) => setTimeout(done, 200));
+  }
+  await says("nothing-wrong", `${clean}/findings`, ["Nothing is wrong here", "0 findings in"]);
+  await says("away", `${away}/`, ["does not answer", "request"], { not: ["Nothing is wrong"], status: 503 });
+  await says("away-namespaces", `${away}/namespaces`, ["Counts are not known now"], { not: ["Nothing is wrong"] });
+  await says("away-status", `${away}/status`, ["problem", "does not answer"]);
+  await says("away-findings", `${away}/findings`, ["does not answer", "request"], { status: 503 });
 } finally {
   await browser.close();
 }
