@@ -109,15 +109,14 @@ async fn applications(State(state): State<Arc<ApiState>>, caller: Caller, query:
         (names.is_empty() || names.contains(&told.application.name)) && (is_denied || !denied)
     });
     let keyed = all.map(|(key, told)| {
-        let open = told.found.open.values().fold(0, |sum: u64, findings| sum.saturating_add(*findings));
         let begin = match query.text("sort") {
             Some("name") => format!("{}\n", told.application.name),
-            Some("findings") => lists::greatest_first(open),
+            Some("findings") => lists::greatest_first(lists::sum(&told.found.open)),
             _ => String::new(),
         };
         (begin + &key, told)
     });
-    let page = lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?;
+    let page = lists::part(&query, keyed)?;
     Ok(Json(json!({"items": page.items, "next": page.next, "unread": unread})))
 }
 

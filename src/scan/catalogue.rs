@@ -166,12 +166,12 @@ async fn rules(State(state): State<Arc<ApiState>>, caller: Caller, query: Query)
     let keyed = all.filter(|rule| is_asked(rule, &query)).map(|rule| {
         let begin = match query.text("sort") {
             Some("severity") => lists::greatest_first(rule.severity as u64),
-            Some("findings") => lists::greatest_first(sum(rule.open)),
+            Some("findings") => lists::greatest_first(lists::sum(rule.open)),
             _ => String::new(),
         };
         (format!("{begin}\n{}", rule.id), rule)
     });
-    Ok(lists::answer(lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?))
+    Ok(lists::answer(lists::part(&query, keyed)?))
 }
 
 async fn rule(
@@ -251,11 +251,6 @@ fn is_asked(rule: &RuleTold<'_>, query: &Query) -> bool {
         && lists::has_words(query, &said)
 }
 
-/// Returns how many findings there are of all severities.
-fn sum(open: &BySeverity) -> u64 {
-    open.values().fold(0, |sum, findings| sum.saturating_add(*findings))
-}
-
 async fn policies(State(state): State<Arc<ApiState>>, caller: Caller, query: Query) -> Result<Json<Text>, Problem> {
     let in_force = state.app.in_force.load();
     let bundle = &in_force.bundle;
@@ -272,12 +267,12 @@ async fn policies(State(state): State<Arc<ApiState>>, caller: Caller, query: Que
         let (rules, of_all) = in_policy(bundle, policy, &open);
         let begin = match query.text("sort") {
             Some("rules") => lists::greatest_first(u64::try_from(rules).unwrap_or(u64::MAX)),
-            Some("findings") => lists::greatest_first(sum(&of_all)),
+            Some("findings") => lists::greatest_first(lists::sum(&of_all)),
             _ => String::new(),
         };
-        (format!("{begin}\n{}", policy.name), summary(bundle, policy, &open))
+        (format!("{begin}\n{}", policy.name), summary(policy, rules, &of_all))
     });
-    Ok(lists::answer(lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?))
+    Ok(lists::answer(lists::part(&query, keyed)?))
 }
 
 async fn policy(
@@ -293,7 +288,8 @@ async fn policy(
     let mut rules: Vec<EntryTold<'_>> =
         entries(bundle, policy).map(|(rule, entry)| entry_told(rule, entry, &open)).collect();
     rules.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.id.cmp(b.id)));
-    let mut told = summary(bundle, policy, &open);
+    let (count, of_all) = in_policy(bundle, policy, &open);
+    let mut told = summary(policy, count, &of_all);
     if let Some(fields) = told.as_object_mut() {
         fields.insert("rules".into(), json!(rules));
         let set = bundle.catalogue().sets().get(&policy.name);
@@ -327,8 +323,7 @@ fn in_policy(bundle: &Bundle, policy: &ResolvedPolicy, open: &OpenOf) -> (usize,
     (rules.len(), of_all)
 }
 
-fn summary(bundle: &Bundle, policy: &ResolvedPolicy, open: &OpenOf) -> Text {
-    let (rules, of_all) = in_policy(bundle, policy, open);
+fn summary(policy: &ResolvedPolicy, rules: usize, of_all: &BySeverity) -> Text {
     json!({
         "name": policy.name,
         "title": policy.title,

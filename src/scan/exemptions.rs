@@ -1,6 +1,5 @@
 //! `GET /api/v1/exemptions`: who may break which rule, until when, and whether anybody does.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -162,7 +161,7 @@ pub fn page(items: Vec<Item>, query: &Query) -> Result<Page<Item>, Problem> {
         let begin = if is_by_end { format!("{end:020}\n") } else { String::new() };
         (begin + &item.key().join("\n"), item)
     });
-    lists::part(query, keyed.collect::<BTreeMap<_, _>>())
+    lists::part(query, keyed)
 }
 
 /// Returns the exemptions that are about a finding at an instant: of its rule, its object, and the container.

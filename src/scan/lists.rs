@@ -1,5 +1,7 @@
 //! What lists share: the parameters of pages and filters, and what they ask of the store.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -54,6 +56,11 @@ pub fn greatest_first(number: u64) -> String {
     format!("{:020}", u64::MAX.saturating_sub(number))
 }
 
+/// Returns how many findings there are of all severities.
+pub fn sum<S>(open: &BTreeMap<S, u64>) -> u64 {
+    open.values().fold(0, |sum, findings| sum.saturating_add(*findings))
+}
+
 /// Returns whether a filter holds nothing, or one of its words is meant.
 pub fn is_one_of(query: &Query, filter: &str, is_meant: impl Fn(&str) -> bool) -> bool {
     let words = query.list(filter);
@@ -82,13 +89,14 @@ pub fn answer<T: Serialize>(Page { items, next }: Page<T>) -> Json<Text> {
     Json(json!({"items": items, "next": next}))
 }
 
-/// Returns the part of a whole list that is asked for; keys are in ascending order, each once.
+/// Returns the part of a whole list that is asked for, in the ascending order of its keys, each of which there is once.
 ///
 /// A cursor goes on only in the order that it was made for.
 pub fn part<T>(query: &Query, all: impl IntoIterator<Item = (String, T)>) -> Result<Page<T>, Problem> {
     let order = query.text("sort").unwrap_or_default();
     let limit = query.number("limit").unwrap_or(PAGE);
     let after = query.text("cursor").map(|cursor| key(cursor, order).ok_or(StoreError::Cursor)).transpose()?;
+    let all: BTreeMap<String, T> = all.into_iter().collect();
     let mut left = all.into_iter().skip_while(|(key, _)| after.as_ref().is_some_and(|after| key <= after)).peekable();
     let (mut items, mut last) = (Vec::new(), None);
     while let Some((key, item)) = left.next_if(|_| items.len() < limit) {

@@ -131,7 +131,7 @@ async fn namespaces(State(state): State<Arc<ApiState>>, caller: Caller, query: Q
     let names = Names::of(&query)?;
     told.retain(|name, namespace| names.mean(name) && is_asked(namespace, &query) && breaks(name));
     let keyed = told.into_values().map(|told| (key(&told, query.text("sort")), told));
-    let page = lists::part(&query, keyed.collect::<BTreeMap<_, _>>())?;
+    let page = lists::part(&query, keyed)?;
     Ok(Json(json!({"items": page.items, "next": page.next, "cluster": cluster})))
 }
 
@@ -190,9 +190,8 @@ fn cluster(counts: &BTreeMap<String, Vec<OpenCount>>, groups: Groups<'_>, judged
 
 /// Returns what a namespace is ordered by.
 fn key(told: &NamespaceTold, sort: Option<&str>) -> String {
-    let open = || told.open.values().fold(0, |sum: u64, findings| sum.saturating_add(*findings));
     let begin = match sort {
-        Some("findings") => lists::greatest_first(open()),
+        Some("findings") => lists::greatest_first(lists::sum(&told.open)),
         Some("wouldBeDenied") => lists::greatest_first(told.would_be_denied),
         // What has not been judged has no score, and comes last.
         Some("score") => told.score.map_or_else(|| "none".to_owned(), |score| format!("{:05.1}", score.points())),
