@@ -12,7 +12,7 @@ use crate::support::objects::{self, CONTAINER, Object, deployment, namespace, un
 use crate::support::serving::Serving;
 use crate::support::skip::skip;
 use crate::support::wait::eventually;
-use crate::support::{Gatepost, Options, apply, create, kubectl, manifests};
+use crate::support::{Gatepost, Options, apply, create, http, kubectl, manifests, replace};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -189,6 +189,58 @@ fn pages_say_what_is_the_matter_with_a_cluster() {
     command.env("CLEAN_URL", clean).env("AWAY_URL", away);
     command.arg("states.mjs").env("SLOW_URL", slow).env("GATEPOST_URL", scanner).env("SCREENSHOTS", screenshots());
     succeeds(command.env("LIMITED_TOKEN", limited["token"].as_str().expect("a token")).current_dir(&folder));
+}
+
+#[test]
+fn an_exemption_made_in_the_browser_is_honoured_at_admission() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
+    if let Some(reason) = missing(&folder, "axe-core") {
+        return skip("a browser", &reason);
+    }
+    let Some(control_plane) = ControlPlane::own("exempting") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    there.accepts(kubectl("delete validatingwebhookconfigurations --all"));
+    let mut scanner = manifests::scanner("exempting-scanner", &control_plane);
+    scanner.with(["--audit-interval", "2s"]);
+    scanner.launch();
+    let address = scanner.http().expect("an address");
+    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "exempting-webhook", &control_plane);
+    webhook.launch();
+    there.accepts(create(&namespace("moved")));
+    let moved = there.in_namespace("moved");
+    moved.accepts(apply(&untagged("web")));
+    there.accepts(replace(&manifests::service()).with("--force"));
+    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    for setting in ["enforce=recommended", "enforce-scope=all"] {
+        let target = if setting.contains("scope") { "annotate" } else { "label" };
+        there.accepts(kubectl(&format!("{target} namespace moved gatepost.dev/{setting}")));
+    }
+    let touch = || kubectl("annotate --overwrite deployment/web touched=yes").dry_run();
+    eventually("it to be enforced", || moved.run(touch()).denial().map(drop));
+    let findings = |state: &str| -> Option<Value> {
+        let path = format!("/api/v1/findings?namespace=moved&rule=container-image-tag&state={state}");
+        let answer: Value = serde_json::from_str(&http::body_of(&address, &path)?).ok()?;
+        let [one] = answer["items"].as_array()?.as_slice() else { return None };
+        (one["resource"]["kind"] == "Deployment").then(|| one.clone())
+    };
+    eventually("the audit to say so, of the Deployment alone", || {
+        findings("open").filter(|open| open["action"] == "deny")
+    });
+
+    let file = scanner.directory().join("accepted.yaml");
+    let browse = |step: &str| {
+        let mut command = Command::new("node");
+        command.arg("exempting.mjs").env("STEP", step).env("NAMESPACE", "moved").env("FILE", &file);
+        succeeds(command.env("GATEPOST_URL", format!("http://{address}")).current_dir(&folder));
+    };
+    browse("make");
+    moved.rejects(touch()).denies_for("container-image-tag");
+    there.accepts(kubectl(&format!("apply -f {}", file.display())));
+    eventually("the exemption to be honoured", || moved.run(touch()).succeeded().then_some(()));
+    moved.rejects(create(&untagged("other")).dry_run()).denies_for("container-image-tag");
+    eventually("the audit to excuse it, too", || findings("exempt"));
+    browse("seen");
 }
 
 /// Returns the token of somebody who may do everything in the cluster, made for Gatepost and for the API server.

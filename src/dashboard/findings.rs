@@ -228,7 +228,7 @@ async fn findings(
 async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, visit: &Visit) -> Result<List, Problem> {
     let place = Place::of(&FINDINGS, query);
     let mut filter = filter(&state.app, caller, query)?;
-    if place.list("mode").is_empty() {
+    if place.list("mode").is_empty() && !is_of_closed(&place) {
         // What nobody is told of, but who looks for it, is one click away.
         filter.action = vec!["deny".into(), "warn".into()];
     }
@@ -289,10 +289,20 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
     Ok(list)
 }
 
+/// Returns whether only findings are asked for that do not stand any more: of these nobody is told, whatever the mode was.
+fn is_of_closed(place: &Place) -> bool {
+    let states = place.list("state");
+    !states.is_empty() && !states.iter().any(|state| state == "open")
+}
+
 /// Returns the same findings for other paths: what the page leaves out by itself is said there.
 fn told(place: &Place) -> Place {
     let place = place.without("group");
-    if place.list("mode").is_empty() { place.toggled("mode", "enforce").toggled("mode", "warn") } else { place }
+    if place.list("mode").is_empty() && !is_of_closed(&place) {
+        place.toggled("mode", "enforce").toggled("mode", "warn")
+    } else {
+        place
+    }
 }
 
 /// Returns what is downloaded of the findings of a place: what each is called, and where it is.
@@ -322,6 +332,14 @@ fn tabs(place: &Place, actions: &[(String, u64)]) -> Vec<Choice> {
             href: at.href(),
         }
     };
+    if is_of_closed(place) {
+        let is_chosen = matches!(place.list("mode").len(), 0 | 3);
+        return vec![
+            Choice { is_chosen, ..tab("All", &[], &["deny", "warn", "record"]) },
+            tab("Denied or warned", &["enforce", "warn"], &["deny", "warn"]),
+            tab("Only recorded", &["audit"], &["record"]),
+        ];
+    }
     vec![
         tab("Denied or warned", &[], &["deny", "warn"]),
         tab("Denied", &["enforce"], &["deny"]),

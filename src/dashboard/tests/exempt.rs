@@ -36,4 +36,9 @@ async fn what_is_excused_says_by_what_until_when_and_why() {
         "expires": "2099-01-02T00:00:00Z"});
     assert_eq!(found["exemption"], by);
     assert_eq!(list("open").await["items"], json!([]));
+    // Of what does not stand any more nobody is told, so no mode narrows it.
+    for (query, is_shown) in [("state=exempt", true), ("state=exempt&mode=warn", false), ("state=exempt,open", false)] {
+        let page = dashboard.page(&format!("/findings?{query}")).await;
+        assert_eq!(page.contains(&format!("/findings/{}", excused.id)), is_shown, "{query}");
+    }
 }
