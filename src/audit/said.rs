@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::memory::Counted;
@@ -12,7 +13,6 @@ use crate::policy::{ExemptionNote, RuleId};
 use crate::report::finding::{Content, Look, Observation, place};
 use crate::report::redact::Redactor;
 use crate::report::{ScanEntry, Summary, Verdict};
-use crate::scan::random::to_hex;
 
 /// What changes by itself in an object's metadata.
 const CHANGING: [&str; 3] = ["managedFields", "resourceVersion", "generation"];
@@ -102,6 +102,6 @@ pub(super) fn content(object: &Value) -> Content {
     let kept = ObjectBuilder::from_value(&object).without("status");
     let kept = kept.set_some(&"metadata".into(), object.field("metadata").map(metadata)).build();
     let text = redactor.redact(serde_json::to_string(&kept).unwrap_or_default());
-    let digest = to_hex(&Sha256::digest(text.as_bytes()));
+    let digest = HEXLOWER.encode(&Sha256::digest(text.as_bytes()));
     Content { digest, text }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
@@ -89,7 +90,7 @@ impl Wanted {
             hash.update([0]);
         }
         // Not the object's name: names of roles have colons, which those of Events may not.
-        hash.finalize().iter().take(16).fold("gatepost-".to_owned(), |name, byte| name + &format!("{byte:02x}"))
+        format!("gatepost-{}", HEXLOWER.encode(hash.finalize().get(..16).unwrap_or_default()))
     }
 }
 

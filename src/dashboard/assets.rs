@@ -1,6 +1,5 @@
 //! What pages load: built in, named by what it holds, compressed once, and kept by browsers for ever.
 
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::LazyLock;
 
@@ -11,6 +10,7 @@ use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTE
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest as _, Sha256};
@@ -28,10 +28,7 @@ pub struct Asset {
 impl Asset {
     fn new(name: &str, kind: &'static str, plain: &'static str) -> Self {
         let hash = Sha256::digest(plain.as_bytes());
-        let hash = hash.iter().take(8).fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
+        let hash = HEXLOWER.encode(hash.get(..8).unwrap_or_default());
         let (stem, extension) = name.split_once('.').unwrap_or((name, ""));
         let compressed = gzip(plain.as_bytes(), Compression::best());
         Self { path: format!("/assets/{stem}-{hash}.{extension}"), kind, plain, compressed }

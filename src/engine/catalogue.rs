@@ -1,9 +1,10 @@
 //! Every rule and policy that there is: the embedded ones, then those of each `--policies` directory over them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use super::rego;
@@ -242,7 +243,7 @@ impl Catalogue {
             hash.update([0]);
             hash.update(source.text.as_bytes());
         }
-        hex(&hash.finalize())
+        HEXLOWER.encode(&hash.finalize())
     }
 
     /// Returns a hash over a rule's fixtures, in hex.
@@ -252,7 +253,7 @@ impl Catalogue {
             hash.update([0]);
             hash.update(fixture.source.text.as_bytes());
         }
-        hex(&hash.finalize())
+        HEXLOWER.encode(&hash.finalize())
     }
 
     /// Returns a hash over every rule, policy and shared module, as `sha256:…`.
@@ -264,15 +265,8 @@ impl Catalogue {
             hash.update([0]);
             hash.update(source.text.as_bytes());
         }
-        format!("sha256:{}", hex(&hash.finalize()))
+        format!("sha256:{}", HEXLOWER.encode(&hash.finalize()))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What a document of a YAML file is.

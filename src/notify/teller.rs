@@ -1,10 +1,10 @@
 //! Tells one target: what there is, when it may, and again until it is taken.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use jiff::{SignedDuration, Timestamp};
 use sha2::{Digest as _, Sha256};
 use tokio::time::Instant;
@@ -187,10 +187,7 @@ impl Teller {
             let mut hash = Sha256::new();
             let Notice { recipient, owner, resolved, .. } = notice;
             hash.update(format!("{:?}", (&self.entry.target.name, event, at, recipient, owner, resolved)));
-            hash.finalize().iter().take(12).fold(String::from("msg-"), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
+            format!("msg-{}", HEXLOWER.encode(hash.finalize().get(..12).unwrap_or_default()))
         };
         notices.into_iter().map(|notice| (notice.clone(), id(&notice))).collect()
     }

@@ -1,7 +1,8 @@
 //! A violation kept over time: what tells it from others, what is known of it, and how one look at an object changes it.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -71,10 +72,7 @@ pub(super) fn digest(parts: &[&str]) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(16).fold(String::with_capacity(32), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(hash.finalize().get(..16).unwrap_or_default())
 }
 
 /// Returns a path as text with list items by their `name` where they have one: `/spec/containers/[app]/image`.

@@ -4,9 +4,8 @@ use axum::body::{Body, HttpBody as _, to_bytes};
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
-
-use super::random;
 
 /// Gives an answer its tag; one that the client has already loses its body. What is streamed is left as it is.
 pub async fn answer(has: Option<&HeaderValue>, response: Response) -> Response {
@@ -17,7 +16,7 @@ pub async fn answer(has: Option<&HeaderValue>, response: Response) -> Response {
     // It lies in memory as a whole, so reading it neither waits nor fails.
     let bytes = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let digest = Sha256::digest(&bytes);
-    let tag = format!("\"{}\"", random::to_hex(digest.get(..16).unwrap_or_default()));
+    let tag = format!("\"{}\"", HEXLOWER.encode(digest.get(..16).unwrap_or_default()));
     let is_known = has.and_then(|has| has.to_str().ok()).is_some_and(|has| names(has, &tag));
     let mut body = Body::from(bytes);
     if is_known {

@@ -1,9 +1,8 @@
 //! Random bytes as text, and the hashes by which such a text is known.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
 use crate::webhook::tls;
@@ -17,15 +16,7 @@ pub fn bytes<const N: usize>() -> Option<[u8; N]> {
 
 /// Returns so many random bytes in hexadecimal digits; what it stands for is no secret.
 pub fn hex<const N: usize>() -> String {
-    to_hex(&bytes::<N>().unwrap_or([0; N]))
-}
-
-/// Returns bytes in hexadecimal digits.
-pub fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&bytes::<N>().unwrap_or([0; N]))
 }
 
 /// Returns so many random bytes in base64 for URLs; none where the system has no random numbers.

@@ -3,6 +3,7 @@
 //! A token reads `gp_ID_SECRET`. The id finds it again and is no secret; what is kept is the SHA-256 of the whole, which
 //! needs no salt, because the secret is 32 random bytes.
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
@@ -36,7 +37,7 @@ pub struct Made {
 
 /// Makes a token; none where the system has no random numbers.
 pub fn make(wanted: Wanted, now: Timestamp) -> Option<Made> {
-    let id = random::to_hex(&random::bytes::<6>()?);
+    let id = HEXLOWER.encode(&random::bytes::<6>()?);
     let secret = format!("{PREFIX}{id}_{}", random::base64::<32>()?);
     let token = Token {
         id,
@@ -80,7 +81,7 @@ pub fn bearer(kept: Option<&Token>, shown: &str, now: Timestamp) -> Result<Calle
 }
 
 fn hash(secret: &str) -> String {
-    random::to_hex(&Sha256::digest(secret))
+    HEXLOWER.encode(&Sha256::digest(secret))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rcgen::string::Ia5String;
 use rcgen::{
@@ -48,7 +49,7 @@ pub fn authority(life_seconds: i64, now: Timestamp) -> Result<(Certificate, Key)
     let mut params = CertificateParams::default();
     // Two authorities are trusted at a time; by name alone a client must know which of them issued.
     let digest = Sha256::digest(key.der_bytes());
-    let short = digest.iter().take(4).fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let short = HEXLOWER.encode(digest.get(..4).unwrap_or_default());
     params.distinguished_name = common_name(&format!("Gatepost CA {short}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];

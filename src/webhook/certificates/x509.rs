@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use jiff::Timestamp;
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -57,8 +58,7 @@ impl Certificate {
 
     /// Returns `sha256:` and the digest of the whole certificate in hexadecimal digits.
     pub fn fingerprint(&self) -> String {
-        let digest = Sha256::digest(&self.der);
-        digest.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}"))
+        format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(&self.der)))
     }
 
     /// Returns whom it names and who issued it, as `CN=…`.
