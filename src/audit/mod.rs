@@ -17,6 +17,7 @@ mod look_up;
 pub mod memory;
 pub mod owner;
 pub mod pass;
+mod reading;
 mod resume;
 pub mod said;
 pub mod scope;

@@ -12,7 +12,8 @@ use super::judges::Judges;
 use super::kinds::{Listed, discover};
 use super::list::Lister;
 use super::memory::{Memory, OutcomeId};
-use super::owner::{Owner, Owners};
+use super::owner::Owners;
+use super::reading::Maker;
 use super::scope::Rules;
 use super::sink::{Sink, Tally};
 use super::unjudged;
@@ -96,11 +97,13 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Takes a workload in.
-    pub(super) fn enter(&mut self, uid: String, owner: Owner, namespace: &str) {
-        if self.owners.get(&uid) != Some(&owner) {
-            self.stirred.insert(namespace.to_owned());
-            Arc::make_mut(&mut self.owners).insert(uid, owner);
+    /// Takes workloads in; not while objects are judged, for then threads read these.
+    pub(super) fn enter_all(&mut self, makers: Vec<Maker>) {
+        for Maker { uid, namespace, owner } in makers {
+            if self.owners.get(&uid) != Some(&owner) {
+                self.stirred.insert(namespace);
+                Arc::make_mut(&mut self.owners).insert(uid, owner);
+            }
         }
     }
 

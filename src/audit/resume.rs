@@ -13,9 +13,10 @@ use super::list::{Extent, PageError};
 use super::memory::{NamespaceId, OfKind};
 use super::owner::digest;
 use super::pass::{Ended, Gathered, Pass};
+use super::reading::ListEnd;
 use super::scope::{Where, World};
 use super::sink::{Present, Sink};
-use super::sweep::{ListEnd, Sweep};
+use super::sweep::Sweep;
 use crate::report::finding::ObjectKey;
 use crate::store::Stored;
 
@@ -146,6 +147,9 @@ impl<S: Sink> Pass<'_, S> {
         }
         if !batch.is_empty() {
             read = read.and(self.judge(listed, page(&batch), world, sweep, gathered).await?);
+        }
+        if self.cancel.is_cancelled() {
+            return Ok(Some(Ended::Cancelled));
         }
         Ok(read.err().map(Ended::Unread))
     }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::judge::{Answer, Desk, Seen};
-use super::judges::{Items, Judges, Slice};
+use super::judge::{Answer, Desk};
 use super::kinds::Listed;
-use super::list::{PageError, PageMeta, PageSize, Reached};
 use super::memory::{OfKind, Remembered};
 use super::pass::{Ended, Gathered, Pass};
+use super::reading::{Batch, ListEnd, Reading, gather, judging};
 use super::said::Said;
 use super::scope::World;
 use super::sink::{Present, Sink};
@@ -19,9 +18,6 @@ use crate::store::Stored;
 
 /// Kinds that a namespace refuses before it is not asked any more; most allow nothing or what all others do.
 const REFUSALS: u32 = 3;
-
-/// Objects that are taken in at once, at least, but for the last of a page.
-const BATCH: usize = 500;
 
 /// Namespaces that are named where a kind could not be read in many.
 const NAMED: usize = 3;
@@ -33,14 +29,6 @@ pub(super) struct Sweep {
     pub(super) learnt: OfKind,
     /// The state of the cluster that the first page shows.
     version: String,
-}
-
-/// How a list ended.
-pub(super) enum ListEnd {
-    Complete,
-    Cancelled,
-    Forbidden(String),
-    Unread(String),
 }
 
 impl<S: Sink> Pass<'_, S> {
@@ -134,7 +122,7 @@ impl<S: Sink> Pass<'_, S> {
         Ok(Ended::Partial(read, cause))
     }
 
-    /// Reads a list page by page, and judges what it holds.
+    /// Reads a list page by page, and judges what it holds; while a batch is taken in, the next ones are judged.
     pub(super) async fn list(
         &mut self,
         listed: &Listed,
@@ -143,49 +131,22 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<ListEnd> {
-        let (mut size, mut reached, mut read) = (PageSize::FIRST, Reached::default(), Ok(()));
-        let mut fetch = self.lister.fetch(&self.client, url, size, None);
-        loop {
-            let page = tokio::select! {
-                biased;
-                () = self.cancel.cancelled() => return Ok(ListEnd::Cancelled),
-                page = fetch.page() => page,
-            };
-            let text = match page {
-                Ok(text) => text,
-                // What comes after a list that grew too old is read as it is now: enough, for each object is judged by itself.
-                Err(error) => match reached.go_on(error) {
-                    Ok(()) => {
-                        fetch = self.lister.fetch(&self.client, url, size, reached.at.as_deref());
-                        continue;
-                    }
-                    // Not in the middle of a list: what was read of it already closes nothing.
-                    Err(PageError::Forbidden(cause)) if reached.at.is_none() => return Ok(ListEnd::Forbidden(cause)),
-                    Err(error) => return Ok(ListEnd::Unread(error.cause())),
-                },
-            };
-            let bytes = text.len();
-            let (objects, metadata, slices) =
-                match judging(&self.judges, self.desk(listed, world, gathered), text).await {
-                    Ok(begun) => begun,
-                    Err(cause) => return Ok(ListEnd::Unread(cause)),
-                };
-            size = PageSize::after(objects, bytes);
-            // The API server makes the next page while this one is judged.
-            let next = metadata.next.as_deref().map(|next| self.lister.fetch(&self.client, url, size, Some(next)));
-            // An object that nobody can name closes nothing of its kind, and keeps no other from being judged.
-            read = read.and(self.take_in(slices, sweep, gathered).await?);
-            if reached.at.is_none() {
-                sweep.version = metadata.resource_version;
-            }
-            let remaining = metadata.remaining_item_count.unwrap_or_default();
-            self.progress.send_modify(|progress| progress.remaining = remaining);
-            reached.at = metadata.next;
-            match next {
-                Some(next) => fetch = next,
-                None => return Ok(read.map_or_else(ListEnd::Unread, |()| ListEnd::Complete)),
-            }
-        }
+        let reading = Reading {
+            lister: self.lister.clone(),
+            client: self.client.clone(),
+            judges: self.judges.clone(),
+            cancel: self.cancel.clone(),
+            progress: self.progress.clone(),
+            url: url.to_owned(),
+            desk: self.desk(listed, world, gathered),
+        };
+        let (gathering, batches) = mpsc::channel(1);
+        let (taken, read) = tokio::join!(self.take_in(batches, sweep, gathered), reading.run(gathering));
+        taken?;
+        sweep.version = read.version;
+        gathered.enter_all(read.makers);
+        // What was read and not taken in any more would count as gone.
+        Ok(if self.cancel.is_cancelled() { ListEnd::Cancelled } else { read.end })
     }
 
     /// Judges the objects of a page, and takes in what is said of them; the inner error says what could not be read.
@@ -197,10 +158,20 @@ impl<S: Sink> Pass<'_, S> {
         sweep: &mut Sweep,
         gathered: &mut Gathered,
     ) -> Stored<Result<(), String>> {
-        match judging(&self.judges, self.desk(listed, world, gathered), text).await {
-            Ok((_, _, slices)) => self.take_in(slices, sweep, gathered).await,
-            Err(cause) => Ok(Err(cause)),
-        }
+        let slices = match judging(&self.judges, self.desk(listed, world, gathered), text).await {
+            Ok((_, _, slices)) => slices,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        let mut makers = Vec::new();
+        let (gathering, batches) = mpsc::channel(1);
+        let gather = async {
+            let gathering = gathering;
+            gather(slices, &gathering, &mut makers).await
+        };
+        let (taken, read) = tokio::join!(self.take_in(batches, sweep, gathered), gather);
+        taken?;
+        gathered.enter_all(makers);
+        Ok(read)
     }
 
     /// Returns what a page's objects are judged by.
@@ -221,39 +192,24 @@ impl<S: Sink> Pass<'_, S> {
             || self.rules.config.controllers.0.contains_key(&listed.name())
     }
 
-    /// Takes in what is said of a page's objects; the inner error says what could not be read of them.
+    /// Takes in what is said of objects, batch after batch, until the pass is cancelled.
     async fn take_in(
         &mut self,
-        mut slices: mpsc::Receiver<Slice>,
+        mut batches: mpsc::Receiver<Batch>,
         sweep: &mut Sweep,
         gathered: &mut Gathered,
-    ) -> Stored<Result<(), String>> {
-        let (mut batch, mut owners, mut fault) = (Vec::new(), Vec::new(), Ok(()));
-        while let Some(slice) = slices.recv().await {
-            for object in slice {
-                match object {
-                    Ok(mut object) => {
-                        let owner = object.owner.take().map(|owner| (std::mem::take(&mut object.uid), owner));
-                        owners.extend(owner.map(|owner| (owner, object.namespace.clone())));
-                        batch.push(object);
-                    }
-                    Err(cause) => fault = fault.and(Err(cause)),
-                }
+    ) -> Stored<()> {
+        while let Some(batch) = batches.recv().await {
+            if self.cancel.is_cancelled() {
+                return Ok(());
             }
-            if batch.len() >= BATCH {
-                self.take_in_batch(std::mem::take(&mut batch), sweep, gathered).await?;
-            }
+            self.take_in_batch(batch, sweep, gathered).await?;
         }
-        self.take_in_batch(batch, sweep, gathered).await?;
-        // Only now: while objects are judged, threads read these.
-        for ((uid, owner), namespace) in owners {
-            gathered.enter(uid, owner, &namespace);
-        }
-        Ok(fault)
+        Ok(())
     }
 
     /// Takes in some objects; one that an earlier page held, because its list began again, counts once.
-    async fn take_in_batch(&mut self, batch: Vec<Seen>, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
+    async fn take_in_batch(&mut self, batch: Batch, sweep: &mut Sweep, gathered: &mut Gathered) -> Stored<()> {
         let mut said: Vec<Said> = Vec::new();
         let mut remembered = Vec::new();
         for object in batch {
@@ -299,14 +255,4 @@ impl<S: Sink> Pass<'_, S> {
         self.progress.send_modify(|progress| progress.objects = objects);
         Ok(())
     }
-}
-
-/// How many objects a page has, what it says of the list, and what is said of its objects while they are judged.
-type Judging = (usize, PageMeta, mpsc::Receiver<Slice>);
-
-/// Begins to judge a page, or says why it cannot be read.
-async fn judging(judges: &Judges, desk: Desk, text: String) -> Result<Judging, String> {
-    let read = tokio::task::spawn_blocking(move || Items::read(text)).await;
-    let (items, metadata) = read.unwrap_or_else(|_| Err("reading the list panicked".to_owned()))?;
-    Ok((items.count(), metadata, judges.judge(desk, items)))
 }
