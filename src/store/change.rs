@@ -1,6 +1,6 @@
 //! What a look at objects changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -94,38 +94,53 @@ pub(super) async fn apply(session: &mut dyn Session, changes: &Changes, now: Tim
     let contents = changes.contents.iter().map(|content| vec![(&content.digest).into(), (&content.text).into()]);
     let keep = "INSERT INTO content (digest, text) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING";
     session.run_each(keep, contents.collect()).await?;
-    // In the order of ids, and each once: the last that is told counts.
-    let put: BTreeMap<&str, &Finding> = changes.put.iter().map(|finding| (finding.id.0.as_str(), finding)).collect();
-    let closed = changes.close.iter().map(|(id, _)| id.0.as_str());
-    let mut ids: Vec<&str> = put.keys().copied().chain(closed).collect();
+    let put = each_once(&changes.put);
+    let closing: BTreeSet<&str> = changes.close.iter().map(|(id, _)| id.0.as_str()).collect();
+    let mut ids: Vec<&str> = put.iter().map(|finding| finding.id.0.as_str()).chain(closing.iter().copied()).collect();
     ids.sort_unstable();
     ids.dedup();
     let mut known = known(session, &ids).await?;
     let mut tally = Tally::default();
-    put_all(session, &put, &mut known, &mut tally, now).await?;
+    put_all(session, put, &closing, &mut known, &mut tally, now).await?;
     close_all(session, changes, &mut known, &mut tally, now).await?;
     tally.write(session).await
 }
 
+/// Returns each finding once: the last that is told counts.
+fn each_once(put: &[Finding]) -> Vec<&Finding> {
+    let mut ids = HashSet::new();
+    let mut once: Vec<&Finding> = put.iter().rev().filter(|finding| ids.insert(&finding.id)).collect();
+    once.reverse();
+    once
+}
+
 async fn put_all(
     session: &mut dyn Session,
-    put: &BTreeMap<&str, &Finding>,
+    put: Vec<&Finding>,
+    closing: &BTreeSet<&str>,
     known: &mut BTreeMap<String, Known>,
     tally: &mut Tally,
     now: Timestamp,
 ) -> Stored<()> {
-    let stands = |id: &str| known.get(id).is_some_and(Known::stands);
-    let come: Vec<&str> = put.keys().copied().filter(|id| !stands(id)).collect();
+    // What is there is written in the order of ids, as everybody does; what is new as it was told, so that neighbours in the
+    // cluster are neighbours in the store.
+    let is_there = |finding: &&Finding| known.contains_key(&finding.id.0);
+    let (mut there, new): (Vec<&Finding>, Vec<&Finding>) = put.into_iter().partition(is_there);
+    there.sort_unstable_by(|one, other| one.id.cmp(&other.id));
+    let stands = |finding: &&&Finding| known.get(&finding.id.0).is_some_and(Known::stands);
+    let come = there.iter().filter(|finding| !stands(finding)).chain(&new);
+    let come: Vec<&str> = come.map(|finding| finding.id.0.as_str()).collect();
     let brought = remembered(session, &come, now).await?;
-    let mut rows = Vec::with_capacity(put.len());
-    for (id, finding) in put {
-        let before = known.get(*id);
+    let mut rows = Vec::with_capacity(there.len().saturating_add(new.len()));
+    for finding in there.into_iter().chain(new) {
+        let id = finding.id.0.as_str();
+        let before = known.get(id);
         let standing = before.filter(|before| before.stands());
         let brought_in = match standing {
             Some(standing) => finding.brought_in.as_ref().or(standing.brought_in.as_ref()),
             // Whoever brought it in the last time did not bring it back.
-            None if before.is_some() => brought.get(*id),
-            None => finding.brought_in.as_ref().or_else(|| brought.get(*id)),
+            None if before.is_some() => brought.get(id),
+            None => finding.brought_in.as_ref().or_else(|| brought.get(id)),
         };
         let after = Known {
             key: key(finding)?,
@@ -139,8 +154,12 @@ async fn put_all(
         if let Some(before) = before {
             tally.add(before.key.clone(), -1);
         }
-        tally.add(after.key.clone(), 1);
-        known.insert((*id).to_owned(), after);
+        if closing.contains(id) {
+            tally.add(after.key.clone(), 1);
+            known.insert(id.to_owned(), after);
+        } else {
+            tally.add(after.key, 1);
+        }
     }
     session.run_each(&upsert(), rows).await.map(drop)
 }
@@ -276,13 +295,18 @@ fn columns(finding: &Finding, known: &Known) -> Stored<Vec<Param>> {
     Ok(row)
 }
 
+/// What a finding shows is there before it.
 fn upsert() -> String {
     let values: Vec<String> = (1..=WRITTEN.len()).map(|number| format!("${number}")).collect();
-    let updates: Vec<String> = WRITTEN.iter().skip(1).map(|column| format!("{column} = excluded.{column}")).collect();
+    let place = |wanted: &str| WRITTEN.iter().zip(1..).find(|(column, _)| **column == wanted).map_or(0, |(_, at)| at);
+    let written = WRITTEN.iter().chain([&"content_number"]).skip(1);
+    let updates: Vec<String> = written.map(|column| format!("{column} = excluded.{column}")).collect();
     format!(
-        "INSERT INTO finding ({}) VALUES ({}) ON CONFLICT (id) DO UPDATE SET {}",
+        "INSERT INTO finding ({}, content_number) VALUES ({}, (SELECT number FROM content WHERE digest = ${})) \
+         ON CONFLICT (id) DO UPDATE SET {}",
         WRITTEN.join(", "),
         values.join(", "),
+        place("content"),
         updates.join(", ")
     )
 }

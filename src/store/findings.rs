@@ -186,11 +186,11 @@ fn with_gravity(part: &Select, filter: &Filter, gravities: &[i64]) -> Select {
 
 fn order(sort: FindingSort) -> Order {
     let (tag, columns, is_descending): (_, &[&str], _) = match sort {
-        FindingSort::Severity => ("severity", &["gravity", "id"], false),
-        FindingSort::FirstSeen => ("firstSeen", &["first_seen", "id"], true),
-        FindingSort::Oldest => ("oldest", &["first_seen", "id"], false),
-        FindingSort::Object => ("object", &["namespace", "kind", "name", "id"], false),
-        FindingSort::Rule => ("rule", &["rule", "gravity", "id"], false),
+        FindingSort::Severity => ("severity", &["gravity", "number"], false),
+        FindingSort::FirstSeen => ("firstSeen", &["first_seen", "number"], true),
+        FindingSort::Oldest => ("oldest", &["first_seen", "number"], false),
+        FindingSort::Object => ("object", &["namespace", "kind", "name", "number"], false),
+        FindingSort::Rule => ("rule", &["rule", "gravity", "number"], false),
     };
     Order { tag, columns, is_descending }
 }

@@ -104,7 +104,7 @@ async fn counts(session: &mut dyn Session, before: Timestamp) -> Stored<bool> {
     session.run("DELETE FROM finding_count WHERE findings <= 0", Vec::new()).await.map(|_| false)
 }
 
-const UNSHOWN: &str = "NOT EXISTS (SELECT 1 FROM finding WHERE finding.content = content.digest)";
+const UNSHOWN: &str = "NOT EXISTS (SELECT 1 FROM finding WHERE finding.content_number = content.number)";
 
 /// Returns contents that no finding shows any more, after one of them: looking keeps no writer waiting.
 pub(super) async fn unshown(session: &mut dyn Session, after: &str) -> Stored<Vec<String>> {

@@ -209,8 +209,19 @@ pub(super) const COUNT: &str = "COUNT(*)";
 
 /// Columns of orders that hold numbers.
 fn is_number(column: &str) -> bool {
-    [COUNT, "gravity", "first_seen", "audit.id", "decided", "judged", "judged.id", "changed", "mode_change.id"]
-        .contains(&column)
+    [
+        COUNT,
+        "gravity",
+        "number",
+        "first_seen",
+        "audit.id",
+        "decided",
+        "judged",
+        "judged.id",
+        "changed",
+        "mode_change.id",
+    ]
+    .contains(&column)
 }
 
 impl From<&Param> for Param {

@@ -146,6 +146,7 @@ on_both! {
     what_was_open_goes_in_steps_where_later_counts_stand_in_its_place,
     one_process_has_a_turn_until_it_is_left_or_outlived,
     a_newer_store_is_refused_in_words_and_left_as_it_is,
+    a_store_from_before_findings_were_numbered_keeps_them,
     several_may_open_it_at_once_and_write,
 }
 

@@ -213,6 +213,38 @@ pub(super) async fn a_newer_store_is_refused_in_words_and_left_as_it_is(kept: Ke
     assert_eq!(kept.number(count).await, known + 1);
 }
 
+pub(super) async fn a_store_from_before_findings_were_numbered_keeps_them(kept: Kept) {
+    let (directory, remote) = kept.another().await;
+    let old = Kept { store: kept.store, directory, remote };
+    let before = refinery::Target::Version(11);
+    match &old.remote {
+        Some(remote) => {
+            let runner = schema::runner(schema::Dialect::Postgres).unwrap().set_target(before);
+            runner.run_async(&mut server::client(remote).await).await.unwrap();
+        }
+        None => drop(schema::runner(schema::Dialect::Sqlite).unwrap().set_target(before).run(&mut old.file()).unwrap()),
+    }
+    let found = [("web", "critical", Severity::Critical), ("api", "low", Severity::Low)]
+        .map(|(name, rule, severity)| finding(&object("shop", name), rule, severity, at(0)));
+    for Finding { id, object, rule, severity, .. } in &found {
+        let (name, gravity, minute) = (&object.name, super::super::findings::gravity(*severity), at(0).as_nanosecond());
+        old.run(&format!(
+            "INSERT INTO finding (id, cluster, api_group, kind, namespace, name, api_version, uid, owner, app_kind, \
+             app_namespace, application, content, rule, place, result, gravity, category, policies, action, path, message, \
+             state, closed_because, first_seen, seen, opened_at, reopened) VALUES ('{id}', 'main', 'apps', 'Deployment', \
+             'shop', '{name}', 'apps/v1', 'u', '{OWNER}', '', '', '', 'c0ffee', '{rule}', '/spec', 'fail', {gravity}, \
+             'workload', '[\"recommended\",\"strict\"]', 'warn', '/spec', 'write 100% of it_down', 'open', '', {minute}, \
+             {minute}, {minute}, 0)"
+        ))
+        .await;
+    }
+    let store = old.again().await.unwrap();
+    assert_eq!(store.findings(&query(Filter::default())).await.unwrap().items, found);
+    let worse = Finding { severity: Severity::High, ..found[1].clone() };
+    store.change("main", put(std::slice::from_ref(&worse)), at(1)).await.unwrap();
+    assert_eq!(store.findings(&query(Filter::default())).await.unwrap().items, [found[0].clone(), worse]);
+}
+
 pub(super) async fn several_may_open_it_at_once_and_write(kept: Kept) {
     let (directory, remote) = kept.another().await;
     let path = directory.path().to_owned();
