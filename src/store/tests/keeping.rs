@@ -238,7 +238,13 @@ pub(super) async fn a_store_from_before_findings_were_numbered_keeps_them(kept: 
         ))
         .await;
     }
+    for digest in ["c0ffee", "decaf"] {
+        old.run(&format!("INSERT INTO content (digest, text) VALUES ('{digest}', '{digest}')")).await;
+    }
     let store = old.again().await.unwrap();
+    store.prune(Retention { decisions_before: at(0), history_before: at(0) }).await.unwrap();
+    assert_eq!(store.content("c0ffee").await.unwrap().as_deref(), Some("c0ffee"));
+    assert_eq!(store.content("decaf").await.unwrap(), None, "no finding shows it");
     assert_eq!(store.findings(&query(Filter::default())).await.unwrap().items, found);
     let worse = Finding { severity: Severity::High, ..found[1].clone() };
     store.change("main", put(std::slice::from_ref(&worse)), at(1)).await.unwrap();
