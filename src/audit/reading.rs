@@ -13,7 +13,7 @@ use super::owner::Owner;
 use super::pass::Progress;
 
 /// Objects that are taken in at once, at least, but for the last of a page.
-const BATCH: usize = 500;
+const BATCH: usize = 300;
 
 /// Objects that are to be taken in.
 pub(super) type Batch = Vec<Seen>;
