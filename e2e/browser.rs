@@ -16,8 +16,21 @@ use crate::support::{Gatepost, Options, apply, create, http, kubectl, manifests,
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
+/// Returns the directory of what drives the browser, and says that the running test is skipped where that, or a module that it
+/// needs, is not there.
+pub fn folder_with(module: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
+    match missing(&folder, module) {
+        None => Some(folder),
+        Some(reason) => {
+            skip("a browser", &reason);
+            None
+        }
+    }
+}
+
 /// Returns why the browser tests cannot run here; nothing where they can.
-pub fn missing(folder: &Path, module: &str) -> Option<String> {
+fn missing(folder: &Path, module: &str) -> Option<String> {
     if !Command::new("node").arg("--version").output().is_ok_and(|output| output.status.success()) {
         return Some("there is no node".to_owned());
     }
@@ -26,6 +39,15 @@ pub fn missing(folder: &Path, module: &str) -> Option<String> {
     }
     let is_there = [module, "playwright-core"].iter().all(|module| folder.join("node_modules").join(module).exists());
     (!is_there).then(|| format!("run npm ci in {}", folder.display()))
+}
+
+/// Returns a control plane of its own with what the manifests install, but for the registrations.
+fn unregistered(name: &str) -> Option<ControlPlane> {
+    let control_plane = ControlPlane::own(name)?;
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    there.accepts(kubectl("delete validatingwebhookconfigurations --all"));
+    Some(control_plane)
 }
 
 fn hostile(name: &str) -> Object {
@@ -67,10 +89,7 @@ spec:
 
 #[test]
 fn every_page_is_accessible_quick_and_safe_in_a_browser() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder, "axe-core") {
-        return skip("a browser", &reason);
-    }
+    let Some(folder) = folder_with("axe-core") else { return };
     let arguments = &["--audit-interval", "1h"];
     let policies = &[("exemptions.yaml", EXEMPTIONS)];
     let Some(gatepost) = Gatepost::start(&Options { policies, arguments, ..Options::default() }) else { return };
@@ -115,10 +134,7 @@ fn succeeds(command: &mut Command) {
 
 #[test]
 fn pages_work_behind_a_proxy_that_takes_a_path_off_and_an_audit_is_cancelled_there() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder, "axe-core") {
-        return skip("a browser", &reason);
-    }
+    let Some(folder) = folder_with("axe-core") else { return };
     let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port();
     let url: &str = format!("http://127.0.0.1:{port}/tools/gatepost").leak();
     // At one request a second the first audit is still under way when the browser comes.
@@ -132,14 +148,9 @@ fn pages_work_behind_a_proxy_that_takes_a_path_off_and_an_audit_is_cancelled_the
 
 #[test]
 fn pages_say_what_is_the_matter_with_a_cluster() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder, "axe-core") {
-        return skip("a browser", &reason);
-    }
-    let Some(control_plane) = ControlPlane::own("states") else { return };
+    let Some(folder) = folder_with("axe-core") else { return };
+    let Some(control_plane) = unregistered("states") else { return };
     let there = control_plane.kubectl();
-    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
-    there.accepts(kubectl("delete validatingwebhookconfigurations --all"));
     for name in ["shop", "bank"] {
         there.accepts(create(&namespace(name)));
         there.in_namespace(name).accepts(apply(&untagged(if name == "shop" { "web" } else { "safe" })));
@@ -193,14 +204,9 @@ fn pages_say_what_is_the_matter_with_a_cluster() {
 
 #[test]
 fn an_exemption_made_in_the_browser_is_honoured_at_admission() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder, "axe-core") {
-        return skip("a browser", &reason);
-    }
-    let Some(control_plane) = ControlPlane::own("exempting") else { return };
+    let Some(folder) = folder_with("axe-core") else { return };
+    let Some(control_plane) = unregistered("exempting") else { return };
     let there = control_plane.kubectl();
-    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
-    there.accepts(kubectl("delete validatingwebhookconfigurations --all"));
     let mut scanner = manifests::scanner("exempting-scanner", &control_plane);
     scanner.with(["--audit-interval", "2s"]);
     scanner.launch();
@@ -212,10 +218,8 @@ fn an_exemption_made_in_the_browser_is_honoured_at_admission() {
     moved.accepts(apply(&untagged("web")));
     there.accepts(replace(&manifests::service()).with("--force"));
     there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
-    for setting in ["enforce=recommended", "enforce-scope=all"] {
-        let target = if setting.contains("scope") { "annotate" } else { "label" };
-        there.accepts(kubectl(&format!("{target} namespace moved gatepost.dev/{setting}")));
-    }
+    there.accepts(kubectl("label namespace moved gatepost.dev/enforce=recommended"));
+    there.accepts(kubectl("annotate namespace moved gatepost.dev/enforce-scope=all"));
     let touch = || kubectl("annotate --overwrite deployment/web touched=yes").dry_run();
     eventually("it to be enforced", || moved.run(touch()).denial().map(drop));
     let findings = |state: &str| -> Option<Value> {

@@ -3,22 +3,17 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 
-use crate::browser::{missing, screenshots};
+use crate::browser::{folder_with, screenshots};
 use crate::support::objects::untagged;
-use crate::support::skip::skip;
 use crate::support::wait::eventually;
 use crate::support::watchdog::state_directory;
 use crate::support::{Gatepost, Options, apply};
 
 #[test]
 fn people_without_rights_in_the_cluster_see_what_their_groups_may() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/browser");
-    if let Some(reason) = missing(&folder, "oidc-provider") {
-        return skip("a browser", &reason);
-    }
+    let Some(folder) = folder_with("oidc-provider") else { return };
     let (issuer, outside) = (format!("http://127.0.0.1:{}", free_port()), free_port());
     let files = state_directory().join("oidc");
     fs::create_dir_all(&files).expect("a directory");

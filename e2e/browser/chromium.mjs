@@ -15,3 +15,11 @@ export const launch = () =>
       "--disable-sync",
     ],
   });
+
+/** Gathers what the console of a page says against it from now on. */
+export function complaintsOf(page) {
+  const complaints = [];
+  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  return complaints;
+}

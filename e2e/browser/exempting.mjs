@@ -2,7 +2,7 @@
 // file of YAML, STEP=seen looks at what the pages say once that holds.
 
 import assert from "node:assert/strict";
-import { launch } from "./chromium.mjs";
+import { complaintsOf, launch } from "./chromium.mjs";
 import { accessible } from "./looks.mjs";
 
 const { GATEPOST_URL: base, NAMESPACE: namespace, FILE: file, STEP: step } = process.env;
@@ -10,9 +10,7 @@ assert.ok(base && namespace && file && step, "GATEPOST_URL, NAMESPACE, FILE and 
 
 const browser = await launch();
 const page = await (await browser.newContext({ viewport: { width: 1280, height: 800 }, acceptDownloads: true })).newPage();
-const complaints = [];
-page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-page.on("pageerror", (error) => complaints.push(String(error)));
+const complaints = complaintsOf(page);
 
 /** Goes with the Tab key to what a selector means, as somebody without a mouse does. */
 async function reach(selector) {

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import http from "node:http";
-import { launch } from "./chromium.mjs";
+import { complaintsOf, launch } from "./chromium.mjs";
 
 const target = new URL(process.env.GATEPOST_URL);
 const port = Number(process.env.PROXY_PORT);
@@ -32,9 +32,7 @@ await new Promise((done) => proxy.listen(port, "127.0.0.1", done));
 
 const browser = await launch();
 const page = await (await browser.newContext({ viewport: { width: 1280, height: 800 } })).newPage();
-const complaints = [];
-page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-page.on("pageerror", (error) => complaints.push(String(error)));
+const complaints = complaintsOf(page);
 
 try {
   // An audit of one request a second is still under way.
