@@ -55,13 +55,18 @@ pub(super) struct Reading {
 impl Reading {
     /// Reads the list to its end, or until nobody takes its objects in any more.
     pub(super) async fn run(self, batches: mpsc::Sender<Batch>) -> Read {
-        let mut read = Read { end: ListEnd::Complete, version: String::new(), makers: Vec::new() };
-        read.end = self.pages(&batches, &mut read).await.err().unwrap_or(ListEnd::Complete);
-        read
+        let (mut version, mut makers) = (String::new(), Vec::new());
+        let end = self.pages(&batches, &mut version, &mut makers).await.err().unwrap_or(ListEnd::Complete);
+        Read { end, version, makers }
     }
 
     /// Reads page after page; the error says how the list ended before its end.
-    async fn pages(&self, batches: &mpsc::Sender<Batch>, read: &mut Read) -> Result<(), ListEnd> {
+    async fn pages(
+        &self,
+        batches: &mpsc::Sender<Batch>,
+        version: &mut String,
+        makers: &mut Vec<Maker>,
+    ) -> Result<(), ListEnd> {
         let (mut size, mut reached, mut unnamed) = (PageSize::FIRST, Reached::default(), Ok(()));
         let mut fetch = self.lister.fetch(&self.client, &self.url, size, None);
         loop {
@@ -91,12 +96,12 @@ impl Reading {
             let next =
                 metadata.next.as_deref().map(|next| self.lister.fetch(&self.client, &self.url, size, Some(next)));
             // An object that nobody can name closes nothing of its kind, and keeps no other from being judged.
-            unnamed = unnamed.and(gather(slices, batches, &mut read.makers).await);
+            unnamed = unnamed.and(gather(slices, batches.clone(), makers).await);
             if batches.is_closed() {
                 return Err(ListEnd::Unread("nobody takes it in".to_owned()));
             }
             if reached.at.is_none() {
-                read.version = metadata.resource_version;
+                *version = metadata.resource_version;
             }
             let remaining = metadata.remaining_item_count.unwrap_or_default();
             self.progress.send_modify(|progress| progress.remaining = remaining);
@@ -122,7 +127,7 @@ pub(super) async fn judging(judges: &Judges, desk: Desk, text: String) -> Result
 /// Gathers what is said of a page's objects, as long as somebody takes it in; the error says what could not be read of them.
 pub(super) async fn gather(
     mut slices: mpsc::Receiver<Slice>,
-    batches: &mpsc::Sender<Batch>,
+    batches: mpsc::Sender<Batch>,
     makers: &mut Vec<Maker>,
 ) -> Result<(), String> {
     let (mut batch, mut unnamed) = (Vec::new(), Ok(()));

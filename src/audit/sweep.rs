@@ -164,11 +164,8 @@ impl<S: Sink> Pass<'_, S> {
         };
         let mut makers = Vec::new();
         let (gathering, batches) = mpsc::channel(1);
-        let gather = async {
-            let gathering = gathering;
-            gather(slices, &gathering, &mut makers).await
-        };
-        let (taken, read) = tokio::join!(self.take_in(batches, sweep, gathered), gather);
+        let (taken, read) =
+            tokio::join!(self.take_in(batches, sweep, gathered), gather(slices, gathering, &mut makers));
         taken?;
         gathered.enter_all(makers);
         Ok(read)

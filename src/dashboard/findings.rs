@@ -228,8 +228,7 @@ async fn findings(
 async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, visit: &Visit) -> Result<List, Problem> {
     let place = Place::of(&FINDINGS, query);
     let mut filter = filter(&state.app, caller, query)?;
-    if place.list("mode").is_empty() && !is_of_closed(&place) {
-        // What nobody is told of, but who looks for it, is one click away.
+    if leaves_recorded_out(&place) {
         filter.action = vec!["deny".into(), "warn".into()];
     }
     let store = &*kept.store;
@@ -295,14 +294,15 @@ fn is_of_closed(place: &Place) -> bool {
     !states.is_empty() && !states.iter().any(|state| state == "open")
 }
 
+/// Returns whether the page leaves out by itself what nobody is told of: that is one click away.
+fn leaves_recorded_out(place: &Place) -> bool {
+    place.list("mode").is_empty() && !is_of_closed(place)
+}
+
 /// Returns the same findings for other paths: what the page leaves out by itself is said there.
 fn told(place: &Place) -> Place {
     let place = place.without("group");
-    if place.list("mode").is_empty() && !is_of_closed(&place) {
-        place.toggled("mode", "enforce").toggled("mode", "warn")
-    } else {
-        place
-    }
+    if leaves_recorded_out(&place) { place.toggled("mode", "enforce").toggled("mode", "warn") } else { place }
 }
 
 /// Returns what is downloaded of the findings of a place: what each is called, and where it is.
