@@ -17,6 +17,7 @@ use super::rules::Share;
 use super::shell::{Crumb, Shell, Visit};
 use super::words::{When, count, number};
 use crate::admission::decide::Action;
+use crate::engine::pointer::unescaped;
 use crate::policy::Severity;
 use crate::report::Verdict;
 use crate::report::finding::Finding;
@@ -189,7 +190,7 @@ impl Row {
 /// Returns a place as people write it: `spec.template.spec.containers[app].image`.
 pub fn place(place: &str) -> String {
     let text = place.strip_prefix('/').unwrap_or(place).replace("/[", "[").replace('/', ".");
-    text.replace("~1", "/").replace("~0", "~")
+    unescaped(&text).into_owned()
 }
 
 /// Returns a place without the way to a pod template, which every workload has.

@@ -5,6 +5,7 @@
 use serde_json::Value;
 
 use super::code::{Line, Mark};
+use crate::engine::pointer::unescaped;
 use crate::report::yaml;
 
 /// Ghosts are not indented for ever.
@@ -104,10 +105,6 @@ fn add_ghosts(placed: &mut Vec<Placed>, parent: &str, first: usize, missing: &[&
         indent = indent.saturating_add(2).saturating_add(dash.len());
         (at, dash) = (at.saturating_add(1), "");
     }
-}
-
-fn unescaped(segment: &str) -> String {
-    segment.replace("~1", "/").replace("~0", "~")
 }
 
 #[cfg(test)]

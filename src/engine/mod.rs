@@ -11,6 +11,7 @@ pub mod judge;
 pub mod kept;
 pub mod lint;
 pub mod parameters;
+pub mod pointer;
 pub mod reads;
 pub mod rego;
 pub mod repeat;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
+use super::pointer::escaped;
 use super::rego::Value;
 
 /// Field access that gives nothing instead of failing.
@@ -177,7 +178,7 @@ impl fmt::Display for Path {
         for segment in &self.0 {
             f.write_char('/')?;
             match segment {
-                Segment::Key(key) => f.write_str(&key.replace('~', "~0").replace('/', "~1"))?,
+                Segment::Key(key) => f.write_str(&escaped(key))?,
                 Segment::Index(index) => write!(f, "{index}")?,
             }
         }

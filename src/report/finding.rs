@@ -1,6 +1,6 @@
 //! A violation kept over time: what tells it from others, what is known of it, and how one look at an object changes it.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::result::Verdict;
 use crate::admission::decide::Action;
+use crate::engine::pointer::escaped;
 use crate::engine::{Fields as _, Path, Segment, Value};
 use crate::policy::{ExemptionNote, RuleId, Severity};
 
@@ -82,17 +83,21 @@ pub fn place(path: &Path, object: &Value) -> String {
     let mut text = String::new();
     let mut at = Some(object);
     for segment in &path.0 {
-        let (step, next) = match segment {
-            Segment::Key(key) => (key.to_string(), at.and_then(|value| value.field(key))),
+        text.push('/');
+        at = match segment {
+            Segment::Key(key) => {
+                text.push_str(&escaped(key));
+                at.and_then(|value| value.field(key))
+            }
             Segment::Index(index) => {
                 let item = usize::try_from(*index).ok().and_then(|index| at?.items().nth(index));
-                let name = item.and_then(|item| item.text("name"));
-                (name.map_or_else(|| index.to_string(), |name| format!("[{name}]")), item)
+                let _ = match item.and_then(|item| item.text("name")) {
+                    Some(name) => write!(text, "[{}]", escaped(name)),
+                    None => write!(text, "{index}"),
+                };
+                item
             }
         };
-        text.push('/');
-        text.push_str(&step.replace('~', "~0").replace('/', "~1"));
-        at = next;
     }
     text
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use similar::TextDiff;
 
 use self::edit::{Change, Edit, applied};
+use crate::engine::pointer::{escaped, unescaped};
 use crate::engine::{Fields as _, Value as Object};
 use crate::policy::metadata::{Mend, Step};
 
@@ -52,7 +53,7 @@ pub fn located(object: &Object, place: &str) -> Option<String> {
         let step = match (name, found) {
             (Some(_), None) if !items.is_empty() => return None,
             (_, Some(index)) => index.to_string(),
-            _ => segment.replace('~', "~0").replace('/', "~1"),
+            _ => escaped(&segment).into_owned(),
         };
         at = match items.get(step.parse().unwrap_or(usize::MAX)) {
             Some(item) => Some(item.clone()),
@@ -108,7 +109,7 @@ fn read(text: &str) -> Option<Value> {
 
 /// Returns the unescaped segments of a JSON Pointer.
 fn segments(pointer: &str) -> impl Iterator<Item = String> {
-    pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~"))
+    pointer.split('/').skip(1).map(|segment| unescaped(segment).into_owned())
 }
 
 /// Takes a Relative JSON Pointer apart: how many levels up, and what follows.

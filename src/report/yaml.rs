@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::engine::pointer::escaped;
+
 /// A line, with the place that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -87,7 +89,7 @@ impl Writer {
     /// Writes the members of an object; the first one stands behind the dash of a list where it is an item of one.
     fn object(&mut self, map: &Map<String, Value>, pointer: &str, indent: usize, mut dash: Option<String>) {
         for (key, value) in ordered(map) {
-            let pointer = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+            let pointer = format!("{pointer}/{}", escaped(key));
             let lead = dash.take().unwrap_or_else(|| " ".repeat(indent));
             let key = format!("{}:", name(key));
             match value {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_path_to_error::{Path, Segment};
 
+use crate::engine::pointer::escaped;
 use crate::policy::nearest;
 use crate::scan::access::Caller;
 use crate::scan::problem::Flaw;
@@ -198,7 +199,7 @@ pub fn pointer(path: &Path) -> String {
     path.iter().fold(String::new(), |mut text, segment| {
         let _ = match segment {
             Segment::Seq { index } => write!(text, "/{index}"),
-            Segment::Map { key } => write!(text, "/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Map { key } => write!(text, "/{}", escaped(key)),
             Segment::Enum { .. } | Segment::Unknown => Ok(()),
         };
         text
