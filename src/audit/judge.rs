@@ -199,7 +199,8 @@ impl Desk {
         machines: &mut Machines,
         before: Option<Vec<Judgement>>,
     ) -> Result<(Said, Option<Arc<Held>>), String> {
-        let object = json::parse(item).map_err(|error| format!("it cannot be read: {error}"))?;
+        let parse = if place.reads_managed_fields { json::parse } else { json::parse_without_managed_fields };
+        let object = parse(item).map_err(|error| format!("it cannot be read: {error}"))?;
         // Items of a list may leave out what the list says; in files of one kind each says its own version.
         let api_version = object.text("apiVersion").map_or_else(|| self.kind.api_version(), str::to_owned);
         let object = ObjectBuilder::from_value(&object)

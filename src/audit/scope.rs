@@ -63,6 +63,8 @@ pub struct Place {
     pub policies: Vec<Arc<ResolvedPolicy>>,
     /// Objects that rules look up.
     pub inventory: Inventory,
+    /// Whether a rule of the policies reads who wrote which field of an object.
+    pub reads_managed_fields: bool,
     /// Changes when an object that is the same might be judged otherwise, but for dates.
     pub digest: u64,
 }
@@ -185,7 +187,8 @@ impl World {
         }
         let inventory = self.inventory(at);
         let digest = self.digest(namespace.as_deref(), &grants, &inventory);
-        Place { namespace, grants, policies, inventory, digest }
+        let reads_managed_fields = bundle.read_managed_fields(&policies);
+        Place { namespace, grants, policies, inventory, reads_managed_fields, digest }
     }
 
     fn inventory(&self, at: &Where) -> Inventory {

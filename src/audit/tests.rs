@@ -145,9 +145,14 @@ impl Sink for Notes {
 }
 
 fn rules() -> Rules {
-    let files = vec![Source::new("own/rule.rego", RULE), Source::new("strict.yaml", POLICY)];
+    rules_of(RULE)
+}
+
+/// Returns rules of which one is the test's own.
+fn rules_of(rule: &str) -> Rules {
+    let files = vec![Source::new("own/rule.rego", rule), Source::new("strict.yaml", POLICY)];
     let catalogue = Catalogue::read(&[files]).unwrap();
-    let bundle = Bundle::build(catalogue, &ProgramCache::default(), crate::engine::BackendChoice::default()).unwrap();
+    let bundle = Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::default()).unwrap();
     Rules {
         kubernetes_version: None,
         bundle: Arc::new(bundle),
@@ -312,9 +317,7 @@ async fn what_no_rule_reads_of_looked_up_objects_has_nothing_judged_again() {
     let rule = RULE.replace("#   fix: F\n", "#   fix: F\n#   inventory: [core/ConfigMap]\n")
         + "violation contains {\"message\": \"switched off\", \"path\": []} if {\n\
          \tsome map in input.inventory[\"core/ConfigMap\"]\n\tmap.data.off == \"true\"\n}\n";
-    let files = vec![Source::new("own/rule.rego", rule), Source::new("strict.yaml", POLICY)];
-    let bundle = Bundle::build(Catalogue::read(&[files]).unwrap(), &ProgramCache::default(), BackendChoice::default());
-    let rules = Rules { bundle: Arc::new(bundle.unwrap()), ..rules() };
+    let rules = rules_of(&rule);
     let map = |version: &str, data: Json| {
         let metadata = json!({"name": "switches", "namespace": "shop", "uid": "m", "resourceVersion": version});
         json!({"metadata": metadata, "data": data})
@@ -338,6 +341,21 @@ async fn what_no_rule_reads_of_looked_up_objects_has_nothing_judged_again() {
         notes.failing.clear();
         let outcome = run(client(answers(map.clone())).0, &rules, &mut memory, &mut notes).await;
         assert_eq!((outcome.evaluated, notes.failing.len()), (evaluated, failing), "{map}: {:?}", outcome.unread);
+    }
+}
+
+#[tokio::test]
+async fn who_wrote_which_field_is_told_to_a_rule_that_asks() {
+    let mut written = pod("a", "x:1");
+    written["metadata"]["managedFields"] = json!([{"manager": "kubectl-edit", "operation": "Update"}]);
+    let asks = RULE.to_owned()
+        + "violation contains {\"message\": \"by hand\", \"path\": []} if {\n\
+           \tinput.object.metadata.managedFields[_].manager == \"kubectl-edit\"\n}\n";
+    for (rule, failing) in [(RULE, 0), (&asks, 1)] {
+        let (client, _) = client(cluster(vec![("", page(&[written.clone(), pod("b", "x:1")], ""))]));
+        let (mut memory, mut notes) = (Memory::default(), Notes::default());
+        let outcome = run(client, &rules_of(rule), &mut memory, &mut notes).await;
+        assert_eq!((outcome.evaluated, notes.failing.len()), (2, failing), "{rule}");
     }
 }
 

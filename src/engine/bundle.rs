@@ -154,6 +154,13 @@ impl Bundle {
         all
     }
 
+    /// Returns whether a rule of some policies reads who wrote which field of the object that it judges.
+    pub fn read_managed_fields(&self, policies: &[Arc<ResolvedPolicy>]) -> bool {
+        let checks =
+            policies.iter().flat_map(|policy| policy.entries.keys()).filter_map(|check| self.checks.get(*check));
+        checks.into_iter().any(|check| check.rule.reads_managed_fields)
+    }
+
     /// Returns every check.
     pub fn checks(&self) -> &[Arc<Check>] {
         &self.checks

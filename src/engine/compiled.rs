@@ -26,6 +26,8 @@ pub struct CompiledRule {
     pub verdict: Option<Verdict>,
     /// What it reads of the objects that it looks up, by `apiGroup/Kind`.
     pub reads: Reads,
+    /// Whether it reads who wrote which field of the object that it judges.
+    pub reads_managed_fields: bool,
     pub(super) uses_strings: bool,
     pub(super) watch: Option<Watch>,
     program: Arc<Program>,
@@ -176,12 +178,15 @@ impl Compile<'_> {
         };
         let program = self.cache.get(&digest, self.library, self.rule, backend)?;
         smoke_test(self.rule, &program)?;
+        let modules = rego::parsed(self.library, &self.rule.source)?;
+        let uses_strings = self.catalogue.uses_strings(self.rule);
         let compiled = CompiledRule {
             rule: self.rule.clone(),
             digest,
             verdict: None,
-            reads: self.reads()?,
-            uses_strings: self.catalogue.uses_strings(self.rule),
+            reads: reads::reads(&modules, &self.rule.inventory),
+            reads_managed_fields: uses_strings || reads::read_managed_fields(&modules),
+            uses_strings,
             watch: None,
             program,
         };
@@ -189,13 +194,6 @@ impl Compile<'_> {
             BackendChoice::Tried(trial) if self.rule.provenance == Provenance::User => self.try_on_vm(compiled, trial),
             _ => compiled,
         })
-    }
-
-    fn reads(self) -> Result<Reads, CompileError> {
-        if self.rule.inventory.is_empty() {
-            return Ok(Reads::new());
-        }
-        Ok(reads::reads(&rego::parsed(self.library, &self.rule.source)?, &self.rule.inventory))
     }
 
     /// Lets a user's rule, which stands on the interpreter, onto the VM if its fixtures agree.

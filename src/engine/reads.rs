@@ -1,4 +1,4 @@
-//! Which fields of looked-up objects a rule reads, found in its Rego.
+//! Which fields of its input a rule reads, found in its Rego: of looked-up objects, and of the one that it judges.
 //!
 //! What is found is never too little: a place counts as read whole wherever a value leaves the sight of this reading, as an
 //! argument, in a comparison or in what a rule gives back. Followed are names that stand for a place, fields, and steps
@@ -17,25 +17,39 @@ pub type Reads = BTreeMap<String, Kept>;
 const DEEPEST: usize = 24;
 /// How often a rule is gone over until nothing new is found; one that takes longer reads everything.
 const ROUNDS: usize = 32;
-/// The field of the input that this is about.
+/// Fields of the input that this is about.
 const INVENTORY: &str = "inventory";
+const OBJECT: &str = "object";
+const POD_TEMPLATES: &str = "podTemplates";
 
 /// A place in the input, by the steps from it.
 type Place = Vec<Step>;
 
 /// Finds what modules, taken together, read of these kinds.
 pub(super) fn reads(modules: &[Ref<Module>], kinds: &[String]) -> Reads {
-    let mut read = Kept::default();
-    for module in modules {
-        of_module(module, &mut read);
-    }
-    let inventory = read.of_field(INVENTORY).unwrap_or_default();
+    let inventory = reads_of(modules, INVENTORY).unwrap_or_default();
     let of_objects = |kind: &String| inventory.of_field(kind).and_then(|list| list.of_items()).unwrap_or_default();
     kinds.iter().map(|kind| (kind.clone(), of_objects(kind))).collect()
 }
 
-fn of_module(module: &Module, read: &mut Kept) {
-    let mut imported = Sight { names: HashMap::new(), read };
+/// Finds whether modules, taken together, read who wrote which field of the object: a Pod's template is the Pod itself.
+pub(super) fn read_managed_fields(modules: &[Ref<Module>]) -> bool {
+    let template = || reads_of(modules, POD_TEMPLATES).and_then(|templates| templates.of_items());
+    let has_read = |of: Kept| of.of_field("metadata").is_some_and(|read| read.of_field("managedFields").is_some());
+    reads_of(modules, OBJECT).is_some_and(has_read) || template().is_some_and(has_read)
+}
+
+/// Finds what modules, taken together, read of a field of the input; none where not even that.
+fn reads_of(modules: &[Ref<Module>], field: &'static str) -> Option<Kept> {
+    let mut read = Kept::default();
+    for module in modules {
+        of_module(module, field, &mut read);
+    }
+    read.of_field(field)
+}
+
+fn of_module(module: &Module, field: &'static str, read: &mut Kept) {
+    let mut imported = Sight { field, names: HashMap::new(), read };
     for import in &module.imports {
         let places = imported.value(&import.refr);
         let last = match import.refr.as_ref() {
@@ -49,7 +63,7 @@ fn of_module(module: &Module, read: &mut Kept) {
     }
     let names = imported.names;
     for rule in &module.policy {
-        let mut sight = Sight { names: names.clone(), read };
+        let mut sight = Sight { field, names: names.clone(), read };
         for round in 0.. {
             let before = (sight.names.clone(), sight.read.clone());
             sight.rule(rule);
@@ -64,8 +78,9 @@ fn of_module(module: &Module, read: &mut Kept) {
     }
 }
 
-/// What the names of one rule stand for, and what has been read.
+/// What the names of one rule stand for, and what has been read of a field of the input.
 struct Sight<'a> {
+    field: &'static str,
     names: HashMap<String, BTreeSet<Place>>,
     read: &'a mut Kept,
 }
@@ -161,8 +176,8 @@ impl Sight<'_> {
             place.push(step.clone());
             match place.first() {
                 // Rego reads other parts of the input without anything being trimmed there.
-                Some(Step::Field(name)) if **name != *INVENTORY => continue,
-                // Any part of the input may be the inventory.
+                Some(Step::Field(name)) if **name != *self.field => continue,
+                // Any part of the input may be this one.
                 Some(Step::Each) => self.read.keep(&[], true),
                 _ => {}
             }

@@ -7,9 +7,7 @@ use super::*;
 fn rules_that_look_up(kind: &str) -> Rules {
     let rule = RULE.replace("#   fix: F\n", &format!("#   fix: F\n#   inventory: [{kind}]\n"))
         + &format!("violation contains {{\"message\": \"found\", \"path\": []}} if input.inventory[\"{kind}\"][0]\n");
-    let files = vec![Source::new("own/rule.rego", rule), Source::new("strict.yaml", POLICY)];
-    let bundle = Bundle::build(Catalogue::read(&[files]).unwrap(), &ProgramCache::default(), BackendChoice::default());
-    Rules { bundle: Arc::new(bundle.unwrap()), ..rules() }
+    rules_of(&rule)
 }
 
 #[tokio::test]

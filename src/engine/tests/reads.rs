@@ -223,3 +223,31 @@ fn shipped_rules_read_little() {
     assert_eq!(paths("keda.sh/ScaledObject"), ["spec.scaleTargetRef"]);
     assert_eq!(paths("core/LimitRange"), ["spec.limits"]);
 }
+
+#[test]
+fn who_wrote_which_field_is_read_by_few() {
+    let reads = |body: &str| bundle_of(vec![rule_of(body)]).rules().values().any(|rule| rule.reads_managed_fields);
+    for body in [
+        "violation contains {\"message\": \"m\"} if input.object.metadata.managedFields[_].manager == \"x\"",
+        "violation contains {\"message\": \"m\"} if input.podTemplates[_].metadata.managedFields",
+        "violation contains {\"message\": \"m\"} if {\n\tsome field\n\tinput.object.metadata[field] == \"x\"\n}",
+        "violation contains {\"message\": \"m\"} if count(input.object.metadata) > 3",
+        "violation contains {\"message\": \"m\"} if {\n\twalk(input.object, [_, value])\n\tvalue == \"x\"\n}",
+        "violation contains {\"message\": \"m\"} if is_odd(input)\n\nis_odd(given) if given.object.metadata.managedFields",
+        "violation contains {\"message\": \"m\"} if {\n\tsome text in input.strings\n\ttext.value == \"x\"\n}",
+    ] {
+        assert!(reads(body), "{body}");
+    }
+    for body in [
+        "violation contains {\"message\": \"m\"} if not input.object.metadata.labels.team",
+        "violation contains {\"message\": \"m\"} if object.get(input.object.metadata.annotations, \"a\", \"\") == \"x\"",
+        "violation contains {\"message\": \"m\"} if {\n\tsome template in input.podTemplates\n\tcount(template.spec) > 1\n}",
+        "violation contains {\"message\": \"m\"} if {\n\tsome map in input.inventory[\"core/ConfigMap\"]\n\twalk(map, [_, value])\n\tvalue == \"x\"\n}",
+    ] {
+        assert!(!reads(body), "{body}");
+    }
+    let catalogue = Catalogue::read(&[]).expect("the shipped policies");
+    let bundle = Bundle::build(catalogue, &ProgramCache::default(), BackendChoice::Proven).expect("they compile");
+    let readers: Vec<_> = bundle.rules().values().filter(|rule| rule.reads_managed_fields).collect();
+    assert!(readers.is_empty(), "{:?}", readers.iter().map(|rule| &rule.rule.id).collect::<Vec<_>>());
+}
