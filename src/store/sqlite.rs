@@ -33,7 +33,7 @@ const PREPARED: usize = 128;
 const PAGE_BYTES: u32 = 8 << 10;
 
 /// Bytes in the write-ahead log before they go to the file itself.
-const LOG_BYTES: u32 = 16 << 20;
+const LOG_BYTES: u32 = 64 << 20;
 
 /// How long to wait for another process that writes.
 const BUSY: Duration = Duration::from_secs(10);
