@@ -9,6 +9,8 @@ use crate::store::{Facet, Filter, Store};
 
 /// Values of a menu.
 pub const LONGEST: usize = 60;
+/// Values of a menu that says how many there are of each, the commonest first; others are written.
+const COMMONEST: usize = 30;
 /// Values that are offered while one writes.
 pub const OFFERED: usize = 1000;
 
@@ -100,7 +102,7 @@ pub struct Counts {
 pub async fn counts(store: &dyn Store, filter: &Filter) -> Result<Counts, Problem> {
     let facets = [Facet::Severity, Facet::Action].into_iter().chain(COUNTED.iter().map(|counted| counted.facet));
     let asked: Vec<(Filter, Facet)> = facets.map(|facet| (filter.without(facet), facet)).collect();
-    let mut found = store.facets(&asked, LONGEST).await?.into_iter();
+    let mut found = store.facets(&asked, COMMONEST).await?.into_iter();
     let (severities, actions) = (found.next().unwrap_or_default(), found.next().unwrap_or_default());
     Ok(Counts { severities, actions, counted: found.collect() })
 }
@@ -116,7 +118,7 @@ pub fn menu(found: &[(String, u64)], counted: &Counted, place: &Place) -> Menu {
         count: number(findings),
         label: value,
     });
-    let field = (found.len() >= LONGEST).then(|| Field::new(counted.parameter, place, Vec::new()));
+    let field = (found.len() >= COMMONEST).then(|| Field::new(counted.parameter, place, Vec::new()));
     Menu { label: counted.label, chosen: chosen.len(), choices: choices.collect(), field }
 }
 

@@ -122,7 +122,8 @@ struct List {
     /// Exports of what is listed: the same of each.
     exports: Vec<(&'static str, String)>,
     accept: String,
-    looked_at: String,
+    /// Objects of the whole cluster; nothing where only some namespaces are seen.
+    looked_at: Option<String>,
     is_narrowed: bool,
 }
 
@@ -266,7 +267,7 @@ async fn list(state: &ApiState, kept: &Kept, caller: &Caller, query: &Query, vis
     };
     let audits = super::shell::last_audits(kept, 5).await?;
     let objects = audits.iter().find(|audit| audit.finished.is_some()).map_or(0, |audit| audit.objects);
-    list.looked_at = count(objects, "object", "objects");
+    list.looked_at = caller.sees_all().then(|| count(objects, "object", "objects"));
     // Owners are counted row by row, so only those of the page are offered, and others are written.
     let mut owners: Vec<String> = Vec::new();
     if let Some((word, _)) = grouped_by {

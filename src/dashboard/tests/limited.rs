@@ -45,7 +45,7 @@ impl Scene {
             let put = puts.into_iter().chain(others).collect();
             store.change("", Changes { put, contents, ..Changes::default() }, at).await.unwrap();
             (audit.state, audit.finished) = (AuditState::Partial, Some(at));
-            (audit.opened, audit.fixed, audit.closed) = (4711, 4712, 4713);
+            (audit.objects, audit.opened, audit.fixed, audit.closed) = (4714, 4711, 4712, 4713);
             audit.unread = BTreeMap::from([("pods".to_owned(), format!("refused; not in {ELSEWHERE}"))]);
             store.end_audit(&audit, &[], &[]).await.unwrap();
             last = audit.id;
@@ -95,6 +95,19 @@ async fn an_audit_tells_what_it_found_in_the_namespaces_that_one_sees() {
     assert_eq!((&audit["opened"], &audit["fixed"], audit.get("closed")), (&json!(1), &json!(0), None), "{body}");
     let (_, body) = scene.ask(Method::GET, "/api/v1/audits", &scene.all, "").await;
     assert!(body.contains("\"closed\":4713"), "{body}");
+}
+
+#[tokio::test]
+async fn findings_are_counted_in_what_one_sees() {
+    let scene = Scene::new(&[Scope::Read], |_| Desk::idle()).await;
+    let paths = ["/findings", "/findings?kind=Nothing", "/findings?namespace=shop"];
+    for path in paths {
+        let (status, page) = scene.ask(Method::GET, path, &scene.some, "").await;
+        assert_eq!(status, StatusCode::OK, "{path}: {page}");
+        assert!(page.contains("in the namespaces that you see") && !page.contains("looked at"), "{path}: {page}");
+        let (_, page) = scene.ask(Method::GET, path, &scene.all, "").await;
+        assert!(page.contains("in 4,714 objects that were looked at"), "{path}: {page}");
+    }
 }
 
 #[tokio::test]
