@@ -44,6 +44,12 @@ fn the_policy_of_what_nothing_breaks_is_loaded_and_denies_only_what_is_new() {
 
     let directory = gatepost.serving().directory().join("suggested");
     fs::create_dir_all(&directory).expect("a directory");
+    let config = gatepost.serving().directory().join("audited.yaml");
+    fs::write(&config, "audit: {policies: [baseline]}\n").expect("a file");
+    let [data, config] = [&data, &config].map(|path| path.to_str().expect("a path"));
+    let (_, audited) = gatepost_prints(&[&suggest[..], &[data, "--config", config]].concat());
+    assert!(has(&audited, "container-privileged"), "{audited}");
+    assert!(!audited.contains("container-image-tag"), "the audit's first policy does not have it: {audited}");
     fs::write(directory.join("ready.yaml"), &yaml).expect("a file");
     let (code, listed) = gatepost_prints(&["policies", "list", "--policies", directory.to_str().expect("a path")]);
     assert!(code == Some(0) && listed.contains("\nready ("), "{listed}");
