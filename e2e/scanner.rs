@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
 use crate::support::kubectl::{apply, create, kubectl, replace};
-use crate::support::objects::{exemption, namespace, untagged};
+use crate::support::objects::{exemption, namespace, privileged, untagged};
 use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::wait::eventually;
 use crate::support::{http, manifests};
@@ -50,6 +50,38 @@ fn it_may_read_all_that_a_cluster_serves_but_secrets() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(unused, Vec::<String>::new(), "rights that no audit uses");
+}
+
+#[test]
+fn what_comes_in_while_no_webhook_answers_is_told_so() {
+    let Some(control_plane) = ControlPlane::own("unheard") else { return };
+    let there = control_plane.kubectl();
+    there.accepts(kubectl("apply --server-side -f -").reading(&manifests::objects()));
+    let mut scanner = manifests::scanner("unheard-scanner", &control_plane);
+    scanner.with(["--audit-interval", "2s"]);
+    scanner.launch();
+    let address = scanner.http().expect("an address");
+    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "unheard-webhook", &control_plane);
+    webhook.launch();
+    there.accepts(replace(&manifests::service()).with("--force"));
+    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    there.accepts(create(&namespace("unheard")));
+    there.accepts(kubectl("label namespace unheard gatepost.dev/enforce=recommended"));
+    let inside = there.in_namespace("unheard");
+    eventually("it to be enforced", || inside.run(create(&privileged("root")).dry_run()).denial().map(drop));
+    // One that sees it enforced, and one after it.
+    scanner.audited_once_more();
+    scanner.audited_once_more();
+    webhook.kill();
+    inside.accepts(create(&privileged("root")));
+    let ask = |path: &str| -> Option<Value> { serde_json::from_str(&http::body_of(&address, path)?).ok() };
+    let told = eventually("it to be silent for long enough", || {
+        let found = ask("/api/v1/findings?namespace=unheard&rule=container-privileged")?;
+        let told = ask(&format!("/api/v1/findings/{}", found["items"][0]["id"].as_str()?))?;
+        (told["wayIn"]["way"] == "whileAway").then_some(told)
+    });
+    let why = told["wayIn"]["why"].as_str().expect("words");
+    assert!(why.contains("no webhook was heard of between") && told["broughtIn"] == Value::Null, "{told:#}");
 }
 
 #[test]

@@ -72,6 +72,23 @@ fn what_is_no_report_is_refused_in_words() {
 }
 
 #[test]
+fn a_webhook_says_that_it_is_there_and_nothing_else_is_taken_for_it() {
+    let server = Server::start(&[], &[], &[]);
+    for (body, expected, said) in [
+        (r#"{"source": "webhook/a", "since": "2026-05-01T08:00:00Z"}"#, 200, "\"heard\":"),
+        (r#"{"source": "webhook/a", "since": "2026-05-01T08:00:00Z", "cluster": "west"}"#, 200, "\"heard\":"),
+        (r#"{"source": "", "since": "2026-05-01T08:00:00Z"}"#, 422, "source: is empty"),
+        (r#"{"source": "webhook/a", "since": "2999-05-01T08:00:00Z"}"#, 422, "lies in the future"),
+        (r#"{"source": "webhook/a"}"#, 422, "missing field `since`"),
+        (r#"{"source": "webhook/a", "since": "2026-05-01T08:00:00Z", "until": 1}"#, 422, "unknown field `until`"),
+        ("[", 400, "no JSON"),
+    ] {
+        let (status, answer) = server.ask("POST", "/api/v1/presence", JSON, body);
+        assert_eq!((status, answer.contains(said)), (expected, true), "{body}: {answer}");
+    }
+}
+
+#[test]
 fn a_webhook_alone_keeps_nothing() {
     let server = Server::start(&[], &["--role", "webhook", "--scanner", "http://127.0.0.1:1"], &[]);
     let (status, answer) = server.ask("POST", "/api/v1/reports", JSON, &report("1", &[decision("a")]));

@@ -40,6 +40,20 @@ pub struct Denied {
     pub since: Timestamp,
 }
 
+/// A time in which nobody answered the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Away {
+    /// The process that answers started then.
+    Started(Timestamp),
+    /// Nothing was heard of any webhook in between.
+    Unheard {
+        /// When the last one was heard of.
+        from: Timestamp,
+        /// When the next one began to answer; now where none did.
+        to: Timestamp,
+    },
+}
+
 /// What is known.
 #[derive(Debug, Clone, Default)]
 pub struct Evidence<'e> {
@@ -61,8 +75,8 @@ pub struct Evidence<'e> {
     pub exemption: Option<&'e str>,
     /// An exemption that excused it when it was found, and has ended since.
     pub ended: Option<&'e str>,
-    /// When the process that answers requests started in between.
-    pub started: Option<Timestamp>,
+    /// When nobody answered requests in between.
+    pub away: Option<Away>,
 }
 
 impl Evidence<'_> {
@@ -98,14 +112,15 @@ impl Evidence<'_> {
         }
         // Only what came when it was denied already can have come because nobody was there.
         let denied_then = self.denied.zip(self.after).is_some_and(|(denied, after)| denied.since <= after);
-        match (denied_then, self.after, self.started) {
-            (true, Some(after), Some(started)) => {
-                let why = format!(
-                    "it came between {} and {found}, and Gatepost started in between, on {}",
-                    day(after),
-                    day(started)
-                );
-                of(Way::WhileAway, why)
+        match (denied_then, self.after, self.away) {
+            (true, Some(after), Some(away)) => {
+                let nobody = match away {
+                    Away::Started(at) => format!("Gatepost started in between, on {}", day(at)),
+                    Away::Unheard { from, to } => {
+                        format!("no webhook was heard of between {} and {}", day(from), day(to))
+                    }
+                };
+                of(Way::WhileAway, format!("it came between {} and {found}, and {nobody}", day(after)))
             }
             (_, Some(after), _) => {
                 of(Way::Unknown, format!("it came between {} and {found}; nothing shows how", day(after)))
@@ -131,6 +146,7 @@ mod tests {
     #[test]
     fn only_what_something_shows_is_said() {
         let found = Evidence { found: at(10), after: Some(at(9)), ..Evidence::default() };
+        let unheard = Some(Away::Unheard { from: at(9), to: at(10) });
         let denied = |not_before: Option<u8>, since| Some(Denied { not_before: not_before.map(at), since: at(since) });
         for (evidence, way, words) in [
             (found.clone(), Way::Unknown, "between 2026-11-20 09:00 UTC and 2026-11-20 10:00 UTC; nothing shows how"),
@@ -158,12 +174,17 @@ mod tests {
                 "excused it when it was found, on 2026-11-20 10:00 UTC, and has ended since",
             ),
             (
-                Evidence { denied: denied(None, 8), started: Some(at(9)), ..found.clone() },
+                Evidence { denied: denied(None, 8), away: Some(Away::Started(at(9))), ..found.clone() },
                 Way::WhileAway,
-                "started in between",
+                "started in between, on 2026-11-20 09:00 UTC",
+            ),
+            (
+                Evidence { denied: denied(None, 8), away: unheard, ..found.clone() },
+                Way::WhileAway,
+                "no webhook was heard of between 2026-11-20 09:00 UTC and 2026-11-20 10:00 UTC",
             ),
             (Evidence { denied: denied(None, 8), ..found.clone() }, Way::Unknown, ""),
-            (Evidence { denied: denied(None, 12), started: Some(at(9)), ..found.clone() }, Way::Unknown, ""),
+            (Evidence { denied: denied(None, 12), away: unheard, ..found.clone() }, Way::Unknown, ""),
             (
                 Evidence { denied: denied(Some(11), 12), came_back: true, ..found.clone() },
                 Way::Unknown,

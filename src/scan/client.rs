@@ -32,6 +32,8 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 const ANSWER_BYTES: usize = 16 << 10;
 /// Bytes of a page of a list that are read.
 const LIST_BYTES: usize = 16 << 20;
+/// Where a webhook says that it is there.
+const PRESENCE: &str = "/api/v1/presence";
 /// The longest that a receiver may ask to wait.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
@@ -105,6 +107,14 @@ impl Client {
     /// Sends one report, a whole JSON document.
     pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
         let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
+        let (status, headers, text) = self.send(request, body, ANSWER_BYTES).await?;
+        judge(status, &headers, &text)
+    }
+
+    /// Says that a process answers requests, as a whole JSON document.
+    pub async fn present(&self, body: Bytes) -> Result<(), NotTaken> {
+        let uri = self.receiver.at(PRESENCE).ok_or_else(|| later(format!("{PRESENCE} is no path")))?;
+        let request = Request::post(uri).header(CONTENT_TYPE, "application/json");
         let (status, headers, text) = self.send(request, body, ANSWER_BYTES).await?;
         judge(status, &headers, &text)
     }

@@ -1,6 +1,7 @@
 //! `POST /api/v1/reports`: what webhooks decided and what CI jobs judged, taken in whole or not at all.
 
 mod check;
+mod presence;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -40,7 +42,7 @@ const REPORT: Endpoint = Endpoint {
 
 /// Adds the path.
 pub fn routes(routes: Routes) -> Routes {
-    routes.add(&REPORT, report)
+    presence::routes(routes.add(&REPORT, report))
 }
 
 async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Request) -> Result<Response, Problem> {
@@ -48,7 +50,7 @@ async fn report(State(state): State<Arc<ApiState>>, caller: Caller, request: Req
     check_type(&request)?;
     let _turn = turn(&state)?;
     let body = read(request, REPORT_BYTES).await?;
-    let batch = parse(&body)?;
+    let batch: Batch = parse(&body)?;
     if !batch.checks.is_empty() {
         check_reach(&caller)?;
     }
@@ -98,10 +100,10 @@ fn check_type(request: &Request) -> Result<(), Problem> {
     Err(Problem::media_type(given, "application/json"))
 }
 
-/// Reads a report; what is wrong comes back with its place.
-fn parse(body: &[u8]) -> Result<Batch, Problem> {
+/// Reads what was sent; what is wrong comes back with its place.
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let mut text = serde_json::Deserializer::from_slice(body);
-    let batch: Batch = serde_path_to_error::deserialize(&mut text).map_err(|error| {
+    let read = serde_path_to_error::deserialize(&mut text).map_err(|error| {
         let cause = error.inner();
         if cause.is_data() {
             let (pointer, detail) = (check::pointer(error.path()), cause.to_string());
@@ -109,8 +111,8 @@ fn parse(body: &[u8]) -> Result<Batch, Problem> {
         }
         Problem::malformed(format!("the body is no JSON: {cause}"))
     })?;
-    text.end().map_err(|error| Problem::malformed(format!("the body goes on after the report: {error}")))?;
-    Ok(batch)
+    text.end().map_err(|error| Problem::malformed(format!("the body goes on after its end: {error}")))?;
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -218,8 +220,8 @@ mod tests {
     #[test]
     fn what_is_no_json_is_said_to_be_none() {
         for text in ["", "[", "{} {}", "kind: Report"] {
-            assert_eq!(parse(text.as_bytes()).unwrap_err().status().as_u16() / 100, 4, "{text}");
+            assert_eq!(parse::<Batch>(text.as_bytes()).unwrap_err().status().as_u16() / 100, 4, "{text}");
         }
-        assert_eq!(parse(b"kind: Report").unwrap_err().status(), StatusCode::BAD_REQUEST);
+        assert_eq!(parse::<Batch>(b"kind: Report").unwrap_err().status(), StatusCode::BAD_REQUEST);
     }
 }

@@ -1,6 +1,6 @@
 //! What is known of how a violation came in that is denied and that no decision explains.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value as Json;
 
 use super::exemptions::covering;
@@ -9,9 +9,12 @@ use crate::admission::Action;
 use crate::cluster::registration;
 use crate::policy::{Mode, Severity};
 use crate::report::finding::{Finding, State};
-use crate::report::way_in::{Denied, Evidence, WayIn};
-use crate::store::{Audit, EnforcedSince, Stored, Trigger};
+use crate::report::way_in::{Away, Denied, Evidence, WayIn};
+use crate::store::{Audit, EnforcedSince, Presence, Stored, Trigger};
 use crate::webhook::in_force::InForce;
+
+/// Of whom nothing was heard for longer was away; a webhook is heard of every 15 seconds.
+const SILENCE: SignedDuration = SignedDuration::from_secs(40);
 
 /// Audits that are looked at, before the one that found something.
 const AUDITS: usize = 20;
@@ -54,7 +57,15 @@ pub async fn way_in(
         denied: denied(&enforced, finding),
         exemption: exemption.as_deref(),
         ended: ended.as_deref(),
-        started: after.filter(|_| kept.answers_requests).and_then(|after| looks.started_after(after)),
+        away: match after {
+            Some(after) if kept.answers_requests => looks.started_after(after).map(Away::Started),
+            Some(after) => {
+                let shortly_before = after.checked_sub(SILENCE).unwrap_or(after);
+                let known = kept.store.presence(&finding.object.cluster, shortly_before).await?;
+                unheard(&known, (after, found), now)
+            }
+            None => None,
+        },
     };
     Ok(Some(evidence.way_in()))
 }
@@ -89,6 +100,24 @@ fn looks(audits: &[Audit], finding: &Finding) -> Looks {
     let before = earlier.iter().find(|audit| audit.state.is_through());
     let before = before.filter(|audit| audit.policies == found.policies && !audit.unread.contains_key(&kind));
     Looks { after: before.map(|audit| audit.started), starts }
+}
+
+/// Returns when nothing was heard of any webhook at some time between two others; nothing where that goes back to before
+/// there was one. Given are the first, the last that was heard of long before, and all that were later.
+fn unheard(known: &[Presence], (after, found): (Timestamp, Timestamp), now: Timestamp) -> Option<Away> {
+    let first = known.first().filter(|first| first.since <= after)?;
+    let mut until = first.heard;
+    let away = |from: Timestamp, to: Timestamp| {
+        let is_silence = to.duration_since(from) > SILENCE && from < found && to > after;
+        is_silence.then_some(Away::Unheard { from, to })
+    };
+    for presence in known {
+        if let Some(away) = away(until, presence.since) {
+            return Some(away);
+        }
+        until = until.max(presence.heard);
+    }
+    away(until, now)
 }
 
 /// Returns since when one of the policies that deny it does.
@@ -205,6 +234,33 @@ mod tests {
         assert_eq!(looks(&[], &finding()), Looks::default());
         assert_eq!(of(audit(8, Start, Complete)).started_after(at(8)), Some(at(10)));
         assert_eq!(of(audit(8, Start, Complete)).started_after(at(10)), None);
+    }
+
+    #[test]
+    fn a_webhook_that_was_not_heard_of_was_away() {
+        let during = |since: u8, heard: u8| Presence { since: at(since), heard: at(heard) };
+        let away = |from: u8, to: u8| Some(Away::Unheard { from: at(from), to: at(to) });
+        let of = |known: &[Presence]| unheard(known, (at(8), at(12)), at(20));
+        for (known, expected) in [
+            (vec![], None),
+            // Nobody knows who was there before the first one.
+            (vec![during(9, 20)], None),
+            (vec![during(1, 20)], None),
+            (vec![during(1, 10), during(10, 20)], None),
+            (vec![during(1, 10), during(9, 20)], None),
+            (vec![during(1, 10), during(11, 20)], away(10, 11)),
+            (vec![during(1, 2), during(11, 20)], away(2, 11)),
+            (vec![during(1, 2), during(3, 4), during(11, 20)], away(4, 11)),
+            (vec![during(1, 2), during(7, 20)], None),
+            (vec![during(1, 10), during(14, 20)], away(10, 14)),
+            (vec![during(1, 13), during(14, 20)], None),
+            (vec![during(1, 10)], away(10, 20)),
+            (vec![during(1, 13)], None),
+        ] {
+            assert_eq!(of(&known), expected, "{known:?}");
+        }
+        let soon = Presence { since: at(10) + SignedDuration::from_secs(30), heard: at(20) };
+        assert_eq!(of(&[during(1, 10), soon]), None, "it only started anew");
     }
 
     #[test]

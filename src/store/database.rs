@@ -15,11 +15,12 @@ use super::session::Session;
 use super::sqlite::Sqlite;
 use super::{
     ApplicationCount, Audit, Batch, BroughtBySync, Changes, Check, Covered, Decision, EnforcedSince, Enforcing, Facet,
-    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, ResourceCount, ResourceSort, Retention,
-    RuleCount, RuleSum, Store, StoreError, Stored, Taken, TimeSort, Token, Trigger, Turn, Unsynced,
+    Filter, FindingSort, History, ModeChanged, OpenCount, Page, PageQuery, Presence, ResourceCount, ResourceSort,
+    Retention, RuleCount, RuleSum, Store, StoreError, Stored, Taken, TimeSort, Token, Trigger, Turn, Unsynced,
 };
 use super::{
-    audits, change, counts, enforced, findings, history, mode_changes, notified, reports, syncs, tokens, turns,
+    audits, change, counts, enforced, findings, history, mode_changes, notified, presence, reports, syncs, tokens,
+    turns,
 };
 use crate::report::finding::{Finding, Fingerprint, ObjectKey};
 
@@ -262,6 +263,20 @@ impl Store for Database {
     async fn enforced_since(&self, cluster: &str, namespace: &str) -> Stored<Vec<EnforcedSince>> {
         let (cluster, namespace) = (cluster.to_owned(), namespace.to_owned());
         self.read(Box::new(move |session| Box::pin(async move { enforced::of(session, &cluster, &namespace).await })))
+            .await
+    }
+
+    async fn note_presence(&self, cluster: &str, source: &str, since: Timestamp) -> Stored<()> {
+        let (cluster, source) = (cluster.to_owned(), source.to_owned());
+        self.write(Box::new(move |session| {
+            Box::pin(async move { presence::note(session, &cluster, &source, since, Timestamp::now()).await })
+        }))
+        .await
+    }
+
+    async fn presence(&self, cluster: &str, from: Timestamp) -> Stored<Vec<Presence>> {
+        let cluster = cluster.to_owned();
+        self.read(Box::new(move |session| Box::pin(async move { presence::since(session, &cluster, from).await })))
             .await
     }
 

@@ -15,6 +15,7 @@ mod notified;
 mod observe;
 pub mod open;
 mod postgres;
+mod presence;
 mod prune;
 mod query;
 mod record;
@@ -50,7 +51,7 @@ pub use query::{
 };
 pub use record::{
     Audit, AuditState, Batch, BroughtBySync, Changes, Check, Covered, Decision, DecisionResult, EnforcedSince,
-    Enforcing, RuleCount, RuleSum, SlotChange, Taken, Token, Trigger, Turn, Unsynced,
+    Enforcing, Presence, RuleCount, RuleSum, SlotChange, Taken, Token, Trigger, Turn, Unsynced,
 };
 pub use url::DatabaseUrl;
 
@@ -196,6 +197,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns since when a namespace, or what is in none, enforces what it enforces.
     async fn enforced_since(&self, cluster: &str, namespace: &str) -> Stored<Vec<EnforcedSince>>;
+
+    /// Notes that a process of a cluster, which has answered requests since a time, does so now.
+    async fn note_presence(&self, cluster: &str, source: &str, since: Timestamp) -> Stored<()>;
+
+    /// Returns the first process of a cluster that ever answered requests, the last that was heard of before a time, and
+    /// all that were heard of then or after it; the earliest first.
+    async fn presence(&self, cluster: &str, from: Timestamp) -> Stored<Vec<Presence>>;
 
     /// Returns findings of what an Application of Argo CD delivers that somebody brought in since a time, where nobody has
     /// looked by which sync; the oldest first, at most `limit`.

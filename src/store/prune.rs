@@ -24,11 +24,12 @@ pub(super) enum Step {
     Audits,
     Modes,
     Endings,
+    Presence,
 }
 
 impl Step {
     /// In the order in which they are taken.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Decisions,
         Self::Batches,
         Self::Memories,
@@ -39,6 +40,7 @@ impl Step {
         Self::Audits,
         Self::Modes,
         Self::Endings,
+        Self::Presence,
     ];
 
     /// Takes one step; returns whether more of the kind may be left.
@@ -61,6 +63,9 @@ impl Step {
             Self::Audits => delete(session, ("audit", "id", "finished"), before).await,
             Self::Modes => delete(session, ("mode_change", "id", "changed"), before).await,
             Self::Endings => notified::prune(session, before).await,
+            Self::Presence => {
+                session.run("DELETE FROM presence WHERE heard < $1", vec![before.into()]).await.map(|_| false)
+            }
         }
     }
 }

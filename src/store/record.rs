@@ -155,6 +155,15 @@ pub struct EnforcedSince {
     pub since: Timestamp,
 }
 
+/// A process that answers requests, or did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Presence {
+    /// Since when.
+    pub since: Timestamp,
+    /// When it was last heard of.
+    pub heard: Timestamp,
+}
+
 /// A part of the cluster that an audit looked at completely.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Covered {

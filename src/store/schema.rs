@@ -6,7 +6,7 @@ use refinery::{Migration, Runner};
 use super::{StoreError, Stored};
 
 /// Every version, by name and text. What has been released is never changed again: the next one mends it.
-const VERSIONS: [(&str, &str); 12] = [
+const VERSIONS: [(&str, &str); 13] = [
     ("V1__start", include_str!("migrations/V1__start.sql")),
     ("V2__history", include_str!("migrations/V2__history.sql")),
     ("V3__notifications", include_str!("migrations/V3__notifications.sql")),
@@ -19,6 +19,7 @@ const VERSIONS: [(&str, &str); 12] = [
     ("V10__words", include_str!("migrations/V10__words.sql")),
     ("V11__results", include_str!("migrations/V11__results.sql")),
     ("V12__numbers", include_str!("migrations/V12__numbers.sql")),
+    ("V13__presence", include_str!("migrations/V13__presence.sql")),
 ];
 
 /// How a database writes what others write otherwise.

@@ -137,6 +137,7 @@ on_both! {
     who_brought_a_finding_in_is_known_whichever_comes_first,
     the_sync_that_brought_a_finding_in_is_noted_once,
     what_is_enforced_is_known_by_when_audits_saw_it,
+    who_answers_requests_is_known_by_when_they_were_heard_of,
     targets_are_told_from_where_they_were_told_last,
     checks_are_a_history_by_source,
     tokens_are_kept_by_their_hash_until_they_are_revoked,

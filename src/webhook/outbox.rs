@@ -8,6 +8,7 @@ pub mod courier;
 pub mod entry;
 mod frame;
 mod lane;
+mod presence;
 mod spool;
 #[cfg(test)]
 mod tests;
@@ -148,8 +149,13 @@ impl Outbox {
     /// Begins to deliver. Must be called on a runtime.
     pub fn deliver_to(&self, destination: Arc<dyn Destination>) {
         let (shared, ending) = (self.shared.clone(), self.ending.subscribe());
+        let telling =
+            presence::tell(destination.clone(), self.source.clone(), Timestamp::now(), self.ending.subscribe());
         let courier = Courier { shared, destination, source: self.source.name.clone(), ending };
-        *self.courier.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(courier.run()));
+        let both = async move {
+            tokio::join!(courier.run(), telling);
+        };
+        *self.courier.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokio::spawn(both));
     }
 
     /// Hands a decision in. It never waits: what there is no room for is lost, and counted.

@@ -177,6 +177,11 @@ async fn checks_are_reported_by_whoever_sees_the_whole_cluster() {
         let (status, body) = scene.ask(Method::POST, "/api/v1/reports", token, report).await;
         assert_eq!(status, StatusCode::CREATED, "{body}");
     }
+    let present = r#"{"source": "webhook/a", "since": "2026-05-01T08:00:00Z"}"#;
+    for (token, expected) in [(&scene.all, StatusCode::OK), (&scene.some, StatusCode::FORBIDDEN)] {
+        let (status, body) = scene.ask(Method::POST, "/api/v1/presence", token, present).await;
+        assert_eq!(status, expected, "{body}");
+    }
     let record = "/api/v1/scan?record=true&source=ci/shop";
     let (status, body) = scene.ask(Method::POST, record, &scene.some, "{}").await;
     assert!(status == StatusCode::FORBIDDEN && body.contains("checks are in no namespace"), "{body}");

@@ -57,6 +57,15 @@ pub fn flaws(batch: &Batch, caller: &Caller, now: Timestamp) -> Vec<Flaw> {
     flaws.found
 }
 
+/// Returns what is wrong with what a webhook says of itself.
+pub fn flaws_of_presence(source: &str, cluster: &str, since: Timestamp, now: Timestamp) -> Vec<Flaw> {
+    let mut flaws = Flaws { now, found: Vec::new() };
+    flaws.name("/source", source);
+    flaws.at_most("/cluster", cluster, NAME_BYTES);
+    flaws.time("/since", since);
+    flaws.found
+}
+
 struct Flaws {
     now: Timestamp,
     found: Vec<Flaw>,

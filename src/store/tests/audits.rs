@@ -199,6 +199,38 @@ pub(super) async fn what_was_open_after_each_audit_is_remembered(kept: Kept) {
     );
 }
 
+pub(super) async fn who_answers_requests_is_known_by_when_they_were_heard_of(kept: Kept) {
+    let store = &kept.store;
+    let heard = async |from: i64| {
+        let known = store.presence("main", at(from)).await.unwrap();
+        known.iter().map(|presence| presence.since).collect::<Vec<_>>()
+    };
+    assert_eq!(heard(0).await, []);
+    // The last one's clock is ahead.
+    let ahead = Timestamp::now() + SignedDuration::from_mins(5);
+    for (cluster, source, since) in [
+        ("main", "webhook/b", at(20)),
+        ("main", "webhook/a", at(10)),
+        ("other", "webhook/a", at(1)),
+        ("main", "c", ahead),
+    ] {
+        store.note_presence(cluster, source, since).await.unwrap();
+        store.note_presence(cluster, source, since).await.unwrap();
+    }
+    assert_eq!(heard(0).await, [at(10), at(20), ahead]);
+    let later = store.presence("main", Timestamp::now() + SignedDuration::from_mins(1)).await.unwrap();
+    let [first, last] = [later[0], later[1]];
+    assert_eq!(
+        (later.len(), first.since, last),
+        (2, at(10), Presence { since: ahead, heard: ahead }),
+        "the first, too"
+    );
+    assert!(first.heard > at(20) && first.heard < ahead, "{first:?}");
+    let beyond = Retention { decisions_before: at(0), history_before: Timestamp::now() + SignedDuration::from_mins(1) };
+    store.prune(beyond).await.unwrap();
+    assert_eq!(heard(0).await, [ahead]);
+}
+
 pub(super) async fn what_is_enforced_is_known_by_when_audits_saw_it(kept: Kept) {
     let store = &kept.store;
     let enforcing = |namespace: &str, policy: &str, severity: &str| Enforcing {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use jiff::Timestamp;
 use tokio::sync::watch;
 
-use super::Shared;
 use super::spool::{Most, Parcel};
+use super::{Shared, Source};
 use crate::scan::client::{Client, NotTaken};
 use crate::scan::feed::Feed;
 use crate::scan::random;
@@ -27,6 +28,9 @@ const LONGEST_WAIT: Duration = Duration::from_secs(20);
 pub trait Destination: Send + Sync {
     /// Takes a report in, whole or not at all.
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken>;
+
+    /// Takes note that a process answers requests, and since when.
+    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken>;
 }
 
 /// What is sent.
@@ -43,6 +47,11 @@ impl Destination for Client {
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken> {
         self.report(report.json()).await
     }
+
+    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken> {
+        let told = serde_json::json!({"source": source.name, "cluster": source.cluster, "since": since});
+        Client::present(self, told.to_string().into()).await
+    }
 }
 
 /// A store in this process, and who watches it.
@@ -54,6 +63,11 @@ impl Destination for OwnStore {
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken> {
         let taken = self.1.take_in(&*self.0, &report.batch()).await;
         taken.map(drop).map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
+    }
+
+    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken> {
+        let noted = self.0.note_presence(&source.cluster, &source.name, since).await;
+        noted.map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
     }
 }
 
