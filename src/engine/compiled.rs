@@ -178,14 +178,14 @@ impl Compile<'_> {
         };
         let program = self.cache.get(&digest, self.library, self.rule, backend)?;
         smoke_test(self.rule, &program)?;
-        let modules = rego::parsed(self.library, &self.rule.source)?;
+        let read = reads::input(&rego::parsed(self.library, &self.rule.source)?);
         let uses_strings = self.catalogue.uses_strings(self.rule);
         let compiled = CompiledRule {
             rule: self.rule.clone(),
             digest,
             verdict: None,
-            reads: reads::reads(&modules, &self.rule.inventory),
-            reads_managed_fields: uses_strings || reads::read_managed_fields(&modules),
+            reads: reads::of_kinds(&read, &self.rule.inventory),
+            reads_managed_fields: uses_strings || reads::has_managed_fields(&read),
             uses_strings,
             watch: None,
             program,

@@ -25,31 +25,31 @@ const POD_TEMPLATES: &str = "podTemplates";
 /// A place in the input, by the steps from it.
 type Place = Vec<Step>;
 
-/// Finds what modules, taken together, read of these kinds.
-pub(super) fn reads(modules: &[Ref<Module>], kinds: &[String]) -> Reads {
-    let inventory = reads_of(modules, INVENTORY).unwrap_or_default();
+/// Finds what modules, taken together, read of the input.
+pub(super) fn input(modules: &[Ref<Module>]) -> Kept {
+    let mut read = Kept::default();
+    for module in modules {
+        of_module(module, &mut read);
+    }
+    read
+}
+
+/// Returns what is read of these kinds, of all that is read of the input.
+pub(super) fn of_kinds(input: &Kept, kinds: &[String]) -> Reads {
+    let inventory = input.of_field(INVENTORY).unwrap_or_default();
     let of_objects = |kind: &String| inventory.of_field(kind).and_then(|list| list.of_items()).unwrap_or_default();
     kinds.iter().map(|kind| (kind.clone(), of_objects(kind))).collect()
 }
 
-/// Finds whether modules, taken together, read who wrote which field of the object: a Pod's template is the Pod itself.
-pub(super) fn read_managed_fields(modules: &[Ref<Module>]) -> bool {
-    let template = || reads_of(modules, POD_TEMPLATES).and_then(|templates| templates.of_items());
-    let has_read = |of: Kept| of.of_field("metadata").is_some_and(|read| read.of_field("managedFields").is_some());
-    reads_of(modules, OBJECT).is_some_and(has_read) || template().is_some_and(has_read)
+/// Returns whether it is read who wrote which field of the object: a Pod's template is the Pod itself.
+pub(super) fn has_managed_fields(input: &Kept) -> bool {
+    let template = input.of_field(POD_TEMPLATES).and_then(|templates| templates.of_items());
+    let metadata = [input.of_field(OBJECT), template].into_iter().flatten().filter_map(|of| of.of_field("metadata"));
+    metadata.into_iter().any(|read| read.of_field("managedFields").is_some())
 }
 
-/// Finds what modules, taken together, read of a field of the input; none where not even that.
-fn reads_of(modules: &[Ref<Module>], field: &'static str) -> Option<Kept> {
-    let mut read = Kept::default();
-    for module in modules {
-        of_module(module, field, &mut read);
-    }
-    read.of_field(field)
-}
-
-fn of_module(module: &Module, field: &'static str, read: &mut Kept) {
-    let mut imported = Sight { field, names: HashMap::new(), read };
+fn of_module(module: &Module, read: &mut Kept) {
+    let mut imported = Sight { names: HashMap::new(), read };
     for import in &module.imports {
         let places = imported.value(&import.refr);
         let last = match import.refr.as_ref() {
@@ -63,7 +63,7 @@ fn of_module(module: &Module, field: &'static str, read: &mut Kept) {
     }
     let names = imported.names;
     for rule in &module.policy {
-        let mut sight = Sight { field, names: names.clone(), read };
+        let mut sight = Sight { names: names.clone(), read };
         for round in 0.. {
             let before = (sight.names.clone(), sight.read.clone());
             sight.rule(rule);
@@ -78,9 +78,8 @@ fn of_module(module: &Module, field: &'static str, read: &mut Kept) {
     }
 }
 
-/// What the names of one rule stand for, and what has been read of a field of the input.
+/// What the names of one rule stand for, and what has been read.
 struct Sight<'a> {
-    field: &'static str,
     names: HashMap<String, BTreeSet<Place>>,
     read: &'a mut Kept,
 }
@@ -174,12 +173,9 @@ impl Sight<'_> {
         let mut places = BTreeSet::new();
         for mut place in self.value(from) {
             place.push(step.clone());
-            match place.first() {
-                // Rego reads other parts of the input without anything being trimmed there.
-                Some(Step::Field(name)) if **name != *self.field => continue,
-                // Any part of the input may be this one.
-                Some(Step::Each) => self.read.keep(&[], true),
-                _ => {}
+            // Any part of the input may be any other.
+            if let Some(Step::Each) = place.first() {
+                self.read.keep(&[], true);
             }
             let is_too_deep = place.len() >= DEEPEST;
             self.read.keep(&place, is_too_deep);
