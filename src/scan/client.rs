@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Builder;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
@@ -106,14 +106,16 @@ impl Client {
 
     /// Sends one report, a whole JSON document.
     pub async fn report(&self, body: Bytes) -> Result<(), NotTaken> {
-        let request = Request::post(self.receiver.reports().clone()).header(CONTENT_TYPE, "application/json");
-        let (status, headers, text) = self.send(request, body, ANSWER_BYTES).await?;
-        judge(status, &headers, &text)
+        self.post(self.receiver.reports().clone(), body).await
     }
 
     /// Says that a process answers requests, as a whole JSON document.
     pub async fn present(&self, body: Bytes) -> Result<(), NotTaken> {
         let uri = self.receiver.at(PRESENCE).ok_or_else(|| later(format!("{PRESENCE} is no path")))?;
+        self.post(uri, body).await
+    }
+
+    async fn post(&self, uri: Uri, body: Bytes) -> Result<(), NotTaken> {
         let request = Request::post(uri).header(CONTENT_TYPE, "application/json");
         let (status, headers, text) = self.send(request, body, ANSWER_BYTES).await?;
         judge(status, &headers, &text)

@@ -29,8 +29,10 @@ pub trait Destination: Send + Sync {
     /// Takes a report in, whole or not at all.
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken>;
 
-    /// Takes note that a process answers requests, and since when.
-    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken>;
+    /// Takes note that a process answers requests, and since when; what is in the same process knows.
+    async fn present(&self, _: &Source, _: Timestamp) -> Result<(), NotTaken> {
+        Ok(())
+    }
 }
 
 /// What is sent.
@@ -63,11 +65,6 @@ impl Destination for OwnStore {
     async fn take(&self, report: Report<'_>) -> Result<(), NotTaken> {
         let taken = self.1.take_in(&*self.0, &report.batch()).await;
         taken.map(drop).map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
-    }
-
-    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken> {
-        let noted = self.0.note_presence(&source.cluster, &source.name, since).await;
-        noted.map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
     }
 }
 

@@ -257,11 +257,6 @@ impl Destination for Faulty {
         OwnStore(self.store.clone(), Arc::new(Feed::new(String::new(), watch::channel(false).1))).take(report).await?;
         if way == Way::AnswerLost { Err(later()) } else { Ok(()) }
     }
-
-    async fn present(&self, source: &Source, since: Timestamp) -> Result<(), NotTaken> {
-        let noted = self.store.note_presence(&source.cluster, &source.name, since).await;
-        noted.map_err(|error| NotTaken::Later { cause: error.to_string(), after: None })
-    }
 }
 
 fn queued(outbox: &Outbox) -> u64 {
