@@ -226,6 +226,10 @@ pub(super) async fn who_answers_requests_is_known_by_when_they_were_heard_of(kep
         "the first, too"
     );
     assert!(first.heard > at(20) && first.heard < ahead, "{first:?}");
+    store.note_presence("main", "webhook/b", at(20)).await.unwrap();
+    let later = store.presence("main", Timestamp::now() + SignedDuration::from_mins(1)).await.unwrap();
+    let known: Vec<Timestamp> = later.iter().map(|presence| presence.since).collect();
+    assert_eq!(known, [at(10), at(20), ahead], "and the last that was heard of before");
     let beyond = Retention { decisions_before: at(0), history_before: Timestamp::now() + SignedDuration::from_mins(1) };
     store.prune(beyond).await.unwrap();
     assert_eq!(heard(0).await, [ahead]);
