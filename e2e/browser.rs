@@ -12,7 +12,7 @@ use crate::support::objects::{self, CONTAINER, Object, deployment, namespace, un
 use crate::support::serving::Serving;
 use crate::support::skip::skip;
 use crate::support::wait::eventually;
-use crate::support::{Gatepost, Options, apply, create, http, kubectl, manifests, replace};
+use crate::support::{Gatepost, Options, apply, create, http, kubectl, manifests};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
@@ -211,13 +211,10 @@ fn an_exemption_made_in_the_browser_is_honoured_at_admission() {
     scanner.with(["--audit-interval", "2s"]);
     scanner.launch();
     let address = scanner.http().expect("an address");
-    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "exempting-webhook", &control_plane);
-    webhook.launch();
     there.accepts(create(&namespace("moved")));
     let moved = there.in_namespace("moved");
     moved.accepts(apply(&untagged("web")));
-    there.accepts(replace(&manifests::service()).with("--force"));
-    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    let _webhook = manifests::registered(&address, "exempting-webhook", &control_plane);
     there.accepts(kubectl("label namespace moved gatepost.dev/enforce=recommended"));
     there.accepts(kubectl("annotate namespace moved gatepost.dev/enforce-scope=all"));
     let touch = || kubectl("annotate --overwrite deployment/web touched=yes").dry_run();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::support::control_plane::ControlPlane;
-use crate::support::kubectl::{apply, create, kubectl, replace};
+use crate::support::kubectl::{apply, create, kubectl};
 use crate::support::objects::{exemption, namespace, privileged, untagged};
 use crate::support::rights::{self, Asked, Right, granted};
 use crate::support::wait::eventually;
@@ -61,10 +61,7 @@ fn what_comes_in_while_no_webhook_answers_is_told_so() {
     scanner.with(["--audit-interval", "2s"]);
     scanner.launch();
     let address = scanner.http().expect("an address");
-    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "unheard-webhook", &control_plane);
-    webhook.launch();
-    there.accepts(replace(&manifests::service()).with("--force"));
-    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    let mut webhook = manifests::registered(&address, "unheard-webhook", &control_plane);
     there.accepts(create(&namespace("unheard")));
     there.accepts(kubectl("label namespace unheard gatepost.dev/enforce=recommended"));
     let inside = there.in_namespace("unheard");
@@ -92,10 +89,7 @@ fn the_webhook_reports_to_it_with_a_token_of_its_service_account() {
     let mut scanner = manifests::scanner("reported-scanner", &control_plane);
     scanner.launch();
     let address = scanner.http().expect("an address");
-    let mut webhook = manifests::reporting_to(&format!("http://{address}"), "reported-webhook", &control_plane);
-    webhook.launch();
-    there.accepts(replace(&manifests::service()).with("--force"));
-    there.accepts(kubectl("apply --server-side -f -").reading(&[manifests::registration(webhook.webhook())]));
+    let webhook = manifests::registered(&address, "reported-webhook", &control_plane);
     there.accepts(create(&namespace("reported")));
     let reported = "gatepost_api_requests_total{method=\"post\",route=\"/api/v1/reports\",status=\"201\"}";
     let mut names = (0..).map(|number| untagged(&format!("web-{number}")));

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::control_plane::ControlPlane;
-use super::kubectl::kubectl;
+use super::kubectl::{kubectl, replace};
 use super::objects::{Object, read};
 use super::serving::Serving;
 
@@ -68,6 +68,16 @@ pub fn serving(name: &str, control_plane: &ControlPlane) -> Serving {
 /// Returns a webhook as [`serving`] does, that reports to a scanner on this machine.
 pub fn reporting_to(scanner: &str, name: &str, control_plane: &ControlPlane) -> Serving {
     run_as("Deployment", "gatepost", name, control_plane, scanner)
+}
+
+/// Starts a webhook that reports to a scanner on this machine, and has the API server ask it.
+pub fn registered(scanner: &str, name: &str, control_plane: &ControlPlane) -> Serving {
+    let mut webhook = reporting_to(&format!("http://{scanner}"), name, control_plane);
+    webhook.launch();
+    let there = control_plane.kubectl();
+    there.accepts(replace(&service()).with("--force"));
+    there.accepts(kubectl("apply --server-side -f -").reading(&[registration(webhook.webhook())]));
+    webhook
 }
 
 /// Returns a scanner that is run as its StatefulSet would run it.
